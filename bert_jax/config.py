@@ -1,0 +1,515 @@
+"""Every setting of a run, as frozen dataclasses; standard library only.
+
+A setting stands once, here, with its unit, its meaning and its source. `model`, `data`, `optim` and
+`train` may change a result; `evaluation` and `transfer` decide how a trained model is measured;
+`runtime` may change speed and comfort only. `flags.py` makes one command-line flag of every leaf, and
+`recipes.py` holds the published values.
+"""
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+CONFIG_VERSION = 1
+
+
+def setting(default: Any, help: str) -> Any:
+  """A dataclass field with its line of documentation, which is also the help of its flag."""
+  return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """The encoder's shape. Defaults are BERT-base (Devlin et al. 2018, section 3)."""
+
+  vocab_size: int | None = setting(None, "token ids known; none: as many as the tokenizer has")
+  num_layers: int = setting(12, "transformer blocks")
+  hidden_size: int = setting(768, "width of the hidden states")
+  num_heads: int = setting(12, "attention heads; must divide hidden_size")
+  intermediate_size: int = setting(3072, "inner width of the feed-forward part; 4 x hidden_size in BERT")
+  max_positions: int = setting(512, "longest sequence, in tokens, special tokens counted")
+  position_offset: int = setting(
+    0, "unused rows before position 0 of the table; 2 in RoBERTa (pad id 1, plus 1)"
+  )
+  type_vocab_size: int = setting(2, "segment ids known; 2 in BERT, 1 in RoBERTa")
+  activation: Literal["gelu", "gelu_tanh"] = setting(
+    "gelu", "gelu is exact (erf), gelu_tanh its approximation; google-research/bert had erf until 2019-02-07"
+  )
+  layer_norm_eps: float = setting(1e-12, "added to the variance; 1e-12 in BERT, 1e-5 in RoBERTa")
+  hidden_dropout: float = setting(0.1, "after the embeddings and after each sub-layer")
+  attention_dropout: float = setting(0.1, "on the attention probabilities; fused attention needs 0")
+  initializer: Literal["truncated_normal", "normal"] = setting(
+    "truncated_normal", "truncated at two standard deviations in BERT, plain normal in RoBERTa"
+  )
+  initializer_range: float = setting(0.02, "standard deviation of kernels and embeddings")
+  pooler: bool = setting(True, "tanh layer over the first token; NSP needs it, RoBERTa pretrains without")
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerConfig:
+  """Which tokenizer, and how one is trained where none is given."""
+
+  kind: Literal["wordpiece", "bpe", "unigram"] = setting(
+    "wordpiece", "WordPiece as BERT, byte-level BPE as RoBERTa, SentencePiece Unigram as ALBERT"
+  )
+  path: str | None = setting(
+    None, "a vocab.txt, tokenizer.json, .model or a folder that holds one; none: train on the corpus"
+  )
+  vocab_size: int = setting(30522, "size to train to; of no effect with a path")
+  lowercase: bool = setting(
+    True, "lower-case and strip accents, as the uncased BERT; none of both where false"
+  )
+  train_characters: int = setting(
+    100_000_000, "text to train the tokenizer on, in characters, from the front"
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskingConfig:
+  """Which tokens are predicted, and what the model sees in their place (BERT 3.1, RoBERTa 4.1)."""
+
+  policy: Literal["static", "dynamic"] = setting(
+    "static", "dynamic draws a new mask in every epoch; static has `duplicates` masks and goes round them"
+  )
+  duplicates: int = setting(10, "static only: masks of one example; dupe_factor of google-research/bert")
+  unit: Literal["token", "whole_word"] = setting("token", "whole_word masks all pieces of a word or none")
+  rate: float = setting(0.15, "share of a sequence's tokens, special tokens counted, that is predicted")
+  rounding: Literal["nearest", "stochastic"] = setting(
+    "nearest", "of rate x length: nearest (half to even) as BERT, stochastic as fairseq"
+  )
+  mask_prob: float = setting(0.8, "share of predicted tokens shown as [MASK]")
+  random_prob: float = setting(
+    0.1, "share of predicted tokens shown as a random token; what is left stays as it is"
+  )
+  max_predictions: int | None = setting(
+    None, "prediction slots of a sequence; none: rate x max_seq_len, rounded up"
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """Text, tokenizer, examples, masks."""
+
+  source: str = setting("demo", "demo, text:GLOB, jsonl:GLOB or tfds:NAME (a folder stands for its files)")
+  text_documents: Literal["file", "blank_line"] = setting(
+    "file", "text: one document a file, or documents parted by blank lines"
+  )
+  jsonl_field: str = setting("text", "jsonl and tfds: the field that holds the text")
+  store: str | None = setting(None, "folder of the tokenised corpus; none: WORKDIR/data")
+  eval_fraction: float = setting(0.05, "share of documents held out, chosen by a hash of their text")
+  train_fraction: float = setting(
+    1.0, "share of the other documents to train on; a smaller one is a subset of a larger"
+  )
+  format: Literal["segment_pair", "sentence_pair", "full_sentences", "doc_sentences"] = setting(
+    "segment_pair", "how examples are cut: BERT's pairs, or one of RoBERTa's (its Table 2)"
+  )
+  max_seq_len: int = setting(128, "tokens of an example, special tokens counted")
+  short_seq_prob: float = setting(0.1, "segment_pair: chance that a document aims at shorter examples")
+  random_next_prob: float = setting(0.5, "pairs: chance that the second segment comes from another document")
+  segmentations: int = setting(
+    10, "different cuttings of the corpus into examples, one an epoch, then round again"
+  )
+  tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
+  masking: MaskingConfig = dataclasses.field(default_factory=MaskingConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+  """Optimizer and schedule. Defaults are BERT's (google-research/bert, optimization.py)."""
+
+  name: Literal["google_adamw", "fairseq_adam"] = setting(
+    "google_adamw", "google_adamw has no bias correction; fairseq_adam has, and adds eps before it"
+  )
+  peak_lr: float = setting(1e-4, "learning rate at the end of warm-up")
+  warmup_steps: int = setting(10_000, "steps of linear warm-up from 0")
+  schedule: Literal["bert_linear", "linear"] = setting(
+    "bert_linear",
+    "bert_linear decays from step 0 (a small drop after warm-up), linear from the end of warm-up",
+  )
+  beta1: float = setting(0.9, "decay of the first moment")
+  beta2: float = setting(0.999, "decay of the second moment; 0.98 in RoBERTa")
+  eps: float = setting(1e-6, "added to the root of the second moment")
+  weight_decay: float = setting(0.01, "decoupled, times the learning rate")
+  decay_parameters: Literal["matrices", "all"] = setting(
+    "matrices", "matrices leaves out biases and LayerNorm (BERT), all leaves out nothing (fairseq)"
+  )
+  clip_norm: float = setting(1.0, "global gradient norm to clip at; 0: no clipping (RoBERTa)")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """How long, how wide, towards what."""
+
+  seed: int = setting(
+    0, "of initial weights, data order, masks and dropout; the evaluation masks do not depend on it"
+  )
+  steps: int = setting(1_000_000, "optimizer steps")
+  batch_size: int = setting(256, "sequences an optimizer step, over all devices and microbatches")
+  accumulation_steps: int = setting(1, "microbatches a step; the gradient is that of the whole batch")
+  sentence_objective: Literal["none", "nsp"] = setting(
+    "nsp", "loss beside masked tokens; nsp: next sentence prediction"
+  )
+  max_nonfinite_steps: int = setting(10, "updates with a non-finite gradient, in a row, before the run stops")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+  """How a model is measured while it trains; always on held-out documents, 15 %, frozen masks."""
+
+  every_steps: int = setting(1000, "steps between evaluations; there is always one at the end")
+  batch_size: int = setting(256, "sequences a batch")
+  max_examples: int = setting(4096, "held-out examples used, at most")
+
+
+@dataclasses.dataclass(frozen=True)
+class TransferConfig:
+  """Fine-tuning for classification with few labels, after pretraining."""
+
+  tasks: str = setting("", "comma-separated; the demo has wiki_topics and bbc_classes; empty: none")
+  labels_per_class: int = setting(16, "labelled training texts of each class")
+  max_seq_len: int = setting(
+    128, "tokens of a text, special tokens counted; never above the model's positions"
+  )
+  batch_size: int = setting(16, "texts a step (Devlin et al. 2018, A.3: 16 or 32)")
+  epochs: int = setting(10, "passes over the labelled texts")
+  peak_lr: float = setting(5e-5, "learning rate after warm-up (Devlin et al. 2018, A.3: 2e-5 to 5e-5)")
+  warmup_fraction: float = setting(0.1, "of all steps")
+  max_test_texts: int = setting(1000, "held-out texts to test on, at most")
+
+
+@dataclasses.dataclass(frozen=True)
+class RuntimeConfig:
+  """Speed and comfort. Nothing here changes a result, rounding of a lower compute_dtype aside."""
+
+  compute_dtype: Literal["float32", "bfloat16"] = setting(
+    "float32", "of matrix products; parameters stay float32"
+  )
+  num_devices: int | None = setting(None, "devices of the mesh's data axis; none: all there are")
+  attention: Literal["explicit", "fused"] = setting(
+    "explicit", "fused is jax.nn.dot_product_attention, without dropout"
+  )
+  scan_layers: bool = setting(
+    False, "one compiled block in a loop (quick to compile) or unrolled (quick to run on CPU)"
+  )
+  remat: bool = setting(
+    False, "recompute activations in the backward pass: less memory, about a third more work"
+  )
+  prefetch_batches: int = setting(4, "batches made ahead by a thread")
+  num_workers: int | None = setting(None, "processes that tokenise; none: one a core")
+  log_every_steps: int = setting(50, "steps between lines of metrics.jsonl")
+  save_every_steps: int = setting(0, "steps between checkpoints; 0: by time alone")
+  save_every_minutes: float = setting(10.0, "minutes between checkpoints; 0: by steps alone")
+  keep_latest: int = setting(2, "checkpoints kept beside the best one")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """A whole run."""
+
+  model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+  data: DataConfig = dataclasses.field(default_factory=DataConfig)
+  optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
+  train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+  evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+  transfer: TransferConfig = dataclasses.field(default_factory=TransferConfig)
+  runtime: RuntimeConfig = dataclasses.field(default_factory=RuntimeConfig)
+
+
+# ---- leaves: names, types, values ------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+  """One setting: its dotted path, type, default and line of help."""
+
+  path: str
+  type: Any
+  default: Any
+  help: str
+
+
+def leaves(config_class: type = Config, prefix: str = "") -> Iterator[Leaf]:
+  """Every setting of a config class, in order of declaration."""
+  hints = typing.get_type_hints(config_class)
+  for field in dataclasses.fields(config_class):
+    path, kind = prefix + field.name, hints[field.name]
+    if dataclasses.is_dataclass(kind):
+      yield from leaves(typing.cast(type, kind), path + ".")
+    else:
+      yield Leaf(path, kind, field.default, field.metadata["help"])
+
+
+def get(config: Config, path: str) -> Any:
+  """The value at a dotted path."""
+  value: Any = config
+  for name in path.split("."):
+    value = getattr(value, name)
+  return value
+
+
+Assignments = Mapping[str, Any]
+
+
+def assign(config: Config, assignments: Assignments) -> Config:
+  """A config with some settings replaced.
+
+  Args:
+    config: what to start from.
+    assignments: dotted path → value, or → a function of `config` that gives the value (`lambda c:
+      4 * c.train.batch_size`), so that a change can be relative to where it starts.
+
+  Raises:
+    ValueError: a path that is no setting, or a value of another type.
+  """
+  known = {leaf.path: leaf for leaf in leaves(type(config))}
+  result = config
+  for path, value in assignments.items():
+    if path not in known:
+      raise ValueError(f"there is no setting {path!r}; see --helpfull for all of them")
+    if isinstance(value, Callable):
+      value = value(config)
+    result = _replace(result, path.split("."), check_type(known[path], value))
+  return result
+
+
+def _replace(node: Any, names: list[str], value: Any) -> Any:
+  if len(names) > 1:
+    value = _replace(getattr(node, names[0]), names[1:], value)
+  return dataclasses.replace(node, **{names[0]: value})
+
+
+def check_type(leaf: Leaf, value: Any) -> Any:
+  """`value` as the leaf's type (an int becomes a float where one is wanted).
+
+  Raises:
+    ValueError: the value is of another type, or not among the choices.
+  """
+  options = typing.get_args(leaf.type) if isinstance(leaf.type, types.UnionType) else (leaf.type,)
+  for option in options:
+    if typing.get_origin(option) is Literal:
+      if value in typing.get_args(option):
+        return value
+    elif option is float and isinstance(value, int) and not isinstance(value, bool):
+      return float(value)
+    elif isinstance(value, option) and not (option is int and isinstance(value, bool)):
+      return value
+  raise ValueError(f"{leaf.path}={value!r} must be {describe_type(leaf.type)}")
+
+
+def describe_type(kind: Any) -> str:
+  """A setting's type in words, for messages and help."""
+  if isinstance(kind, types.UnionType):
+    return " or ".join(describe_type(option) for option in typing.get_args(kind))
+  if typing.get_origin(kind) is Literal:
+    return "one of " + ", ".join(map(str, typing.get_args(kind)))
+  return "none" if kind is type(None) else kind.__name__
+
+
+# ---- rules ---------------------------------------------------------------------------------------------
+
+
+def validate(config: Config) -> Config:
+  """`config`, once every rule that can be known without data or devices holds.
+
+  Raises:
+    ValueError: naming the setting, its value, the rule and the way out.
+  """
+  model, data, optim, train = config.model, config.data, config.optim, config.train
+  masking = data.masking
+
+  def require(holds: bool, path: str, rule: str, way_out: str = "") -> None:
+    if not holds:
+      raise ValueError(f"{path}={get(config, path)} {rule}" + (f"; {way_out}" if way_out else ""))
+
+  for path in (
+    "model.num_layers",
+    "model.hidden_size",
+    "model.num_heads",
+    "model.intermediate_size",
+    "model.max_positions",
+    "model.type_vocab_size",
+    "data.segmentations",
+    "data.masking.duplicates",
+    "train.steps",
+    "train.batch_size",
+    "train.accumulation_steps",
+    "train.max_nonfinite_steps",
+    "evaluation.every_steps",
+    "evaluation.batch_size",
+    "evaluation.max_examples",
+    "transfer.labels_per_class",
+    "transfer.batch_size",
+    "transfer.epochs",
+    "transfer.max_test_texts",
+    "runtime.prefetch_batches",
+    "runtime.log_every_steps",
+    "runtime.keep_latest",
+    "data.tokenizer.vocab_size",
+    "data.tokenizer.train_characters",
+  ):
+    require(get(config, path) >= 1, path, "must be at least 1")
+  for path in (
+    "model.position_offset",
+    "optim.warmup_steps",
+    "optim.clip_norm",
+    "optim.weight_decay",
+    "runtime.save_every_steps",
+    "runtime.save_every_minutes",
+  ):
+    require(get(config, path) >= 0, path, "must not be negative")
+  for path in (
+    "model.layer_norm_eps",
+    "model.initializer_range",
+    "optim.peak_lr",
+    "optim.eps",
+    "transfer.peak_lr",
+  ):
+    require(get(config, path) > 0, path, "must be above 0")
+  for path in (
+    "model.hidden_dropout",
+    "model.attention_dropout",
+    "optim.beta1",
+    "optim.beta2",
+    "data.eval_fraction",
+  ):
+    require(0 <= get(config, path) < 1, path, "must be at least 0 and below 1")
+  for path in (
+    "data.short_seq_prob",
+    "data.random_next_prob",
+    "data.masking.mask_prob",
+    "data.masking.random_prob",
+    "transfer.warmup_fraction",
+  ):
+    require(0 <= get(config, path) <= 1, path, "must lie between 0 and 1")
+  for path in ("data.train_fraction", "data.masking.rate"):
+    require(0 < get(config, path) <= 1, path, "must be above 0 and at most 1")
+  for path in (
+    "model.vocab_size",
+    "data.masking.max_predictions",
+    "runtime.num_devices",
+    "runtime.num_workers",
+  ):
+    require((get(config, path) or 1) >= 1, path, "must be at least 1, or none")
+
+  below = model.hidden_size // model.num_heads * model.num_heads
+  require(
+    model.hidden_size % model.num_heads == 0,
+    "model.hidden_size",
+    f"must be divisible by model.num_heads={model.num_heads}",
+    f"try {below or model.num_heads}",
+  )
+  require(
+    data.max_seq_len <= model.max_positions,
+    "data.max_seq_len",
+    f"is more than model.max_positions={model.max_positions}",
+    "shorten the one or raise the other",
+  )
+  require(
+    data.max_seq_len >= 8, "data.max_seq_len", "must be at least 8, to hold two segments and their marks"
+  )
+  require(
+    masking.mask_prob + masking.random_prob <= 1 + 1e-9,
+    "data.masking.random_prob",
+    f"and data.masking.mask_prob={masking.mask_prob} add up to more than 1",
+  )
+  require(
+    (masking.max_predictions or 1) <= data.max_seq_len,
+    "data.masking.max_predictions",
+    f"is more than data.max_seq_len={data.max_seq_len}",
+  )
+  require(
+    optim.warmup_steps < train.steps,
+    "optim.warmup_steps",
+    f"must be below train.steps={train.steps}",
+    f"try {train.steps // 10}",
+  )
+  require(
+    train.batch_size % train.accumulation_steps == 0,
+    "train.batch_size",
+    f"must be divisible by train.accumulation_steps={train.accumulation_steps}",
+  )
+  pairs = data.format in ("segment_pair", "sentence_pair")
+  require(
+    pairs or train.sentence_objective == "none",
+    "train.sentence_objective",
+    f"needs pairs, and data.format={data.format} has none",
+    "set train.sentence_objective=none or data.format=segment_pair",
+  )
+  require(
+    not pairs or model.type_vocab_size >= 2,
+    "model.type_vocab_size",
+    f"must be 2 for the pairs of data.format={data.format}",
+  )
+  require(
+    model.pooler or train.sentence_objective == "none",
+    "model.pooler",
+    f"is what train.sentence_objective={train.sentence_objective} reads; set it to true",
+  )
+  require(
+    config.runtime.attention == "explicit" or model.attention_dropout == 0,
+    "runtime.attention",
+    f"has no dropout, and model.attention_dropout={model.attention_dropout}",
+    "set model.attention_dropout=0 or runtime.attention=explicit",
+  )
+  return config
+
+
+def num_prediction_slots(data: DataConfig) -> int:
+  """Prediction slots of one sequence: `max_predictions`, or what `rate` asks of a full sequence."""
+  if data.masking.max_predictions is not None:
+    return data.masking.max_predictions
+  wanted = data.masking.rate * data.max_seq_len
+  return min(data.max_seq_len, max(1, -int(-wanted // 1)))
+
+
+# ---- on disk ---------------------------------------------------------------------------------------------
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+  """A config as plain nested dicts, for JSON."""
+  return dataclasses.asdict(config)
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+  """The config that `to_dict` wrote.
+
+  Raises:
+    ValueError: a setting is missing or unknown: the file was written by another version.
+  """
+  return _from_dict(Config, values, "")
+
+
+def _from_dict(config_class: Any, values: Mapping[str, Any], prefix: str) -> Any:
+  names = {field.name for field in dataclasses.fields(config_class)}
+  if names != set(values):
+    raise ValueError(
+      f"the stored config differs from this version's (CONFIG_VERSION {CONFIG_VERSION}) at {prefix or 'its root'}: "
+      f"missing {sorted(names - set(values))}, unknown {sorted(set(values) - names)}"
+    )
+  hints = typing.get_type_hints(config_class)
+  return config_class(
+    **{
+      name: _from_dict(hints[name], values[name], f"{prefix}{name}.")
+      if dataclasses.is_dataclass(hints[name])
+      else values[name]
+      for name in names
+    }
+  )
+
+
+def fingerprint(values: Any) -> str:
+  """A short hash of a (part of a) config or of any JSON value: equal settings, equal text."""
+  if dataclasses.is_dataclass(values):
+    values = to_dict(values)
+  text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
+  """Dotted path → the two values, for every setting in which two configs differ."""
+  paths = (leaf.path for leaf in leaves())
+  return {path: (get(one, path), get(other, path)) for path in paths if get(one, path) != get(other, path)}

@@ -1,0 +1,1 @@
+"""Text to batches, in numpy; nothing here imports jax."""
