@@ -1,4 +1,4 @@
-"""Every setting of a run, as frozen dataclasses; standard library only.
+"""Every setting of a run, as frozen dataclasses, and the rules between them; standard library only.
 
 A setting stands once, here, with its unit, its meaning and its source. `model`, `data`, `optim` and
 `train` may change a result; `evaluation` and `transfer` decide how a trained model is measured;
@@ -7,14 +7,7 @@ A setting stands once, here, with its unit, its meaning and its source. `model`,
 """
 
 import dataclasses
-import hashlib
-import json
-import types
-import typing
-from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
-
-CONFIG_VERSION = 1
 
 
 def setting(default: Any, help: str) -> Any:
@@ -32,9 +25,7 @@ class ModelConfig:
   num_heads: int = setting(12, "attention heads; must divide hidden_size")
   intermediate_size: int = setting(3072, "inner width of the feed-forward part; 4 x hidden_size in BERT")
   max_positions: int = setting(512, "longest sequence, in tokens, special tokens counted")
-  position_offset: int = setting(
-    0, "unused rows before position 0 of the table; 2 in RoBERTa (pad id 1, plus 1)"
-  )
+  position_offset: int = setting(0, "unused rows before position 0 of the table; 2 in RoBERTa (pad id 1, plus 1)")
   type_vocab_size: int = setting(2, "segment ids known; 2 in BERT, 1 in RoBERTa")
   activation: Literal["gelu", "gelu_tanh"] = setting(
     "gelu", "gelu is exact (erf), gelu_tanh its approximation; google-research/bert had erf until 2019-02-07"
@@ -60,12 +51,8 @@ class TokenizerConfig:
     None, "a vocab.txt, tokenizer.json, .model or a folder that holds one; none: train on the corpus"
   )
   vocab_size: int = setting(30522, "size to train to; of no effect with a path")
-  lowercase: bool = setting(
-    True, "lower-case and strip accents, as the uncased BERT; none of both where false"
-  )
-  train_characters: int = setting(
-    100_000_000, "text to train the tokenizer on, in characters, from the front"
-  )
+  lowercase: bool = setting(True, "lower-case and strip accents, as the uncased BERT; none of both where false")
+  train_characters: int = setting(100_000_000, "text to train the tokenizer on, in characters, from the front")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,12 +69,8 @@ class MaskingConfig:
     "nearest", "of rate x length: nearest (half to even) as BERT, stochastic as fairseq"
   )
   mask_prob: float = setting(0.8, "share of predicted tokens shown as [MASK]")
-  random_prob: float = setting(
-    0.1, "share of predicted tokens shown as a random token; what is left stays as it is"
-  )
-  max_predictions: int | None = setting(
-    None, "prediction slots of a sequence; none: rate x max_seq_len, rounded up"
-  )
+  random_prob: float = setting(0.1, "share of predicted tokens shown as a random token; what is left stays as it is")
+  max_predictions: int | None = setting(None, "prediction slots of a sequence; none: rate x max_seq_len, rounded up")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +93,7 @@ class DataConfig:
   max_seq_len: int = setting(128, "tokens of an example, special tokens counted")
   short_seq_prob: float = setting(0.1, "segment_pair: chance that a document aims at shorter examples")
   random_next_prob: float = setting(0.5, "pairs: chance that the second segment comes from another document")
-  segmentations: int = setting(
-    10, "different cuttings of the corpus into examples, one an epoch, then round again"
-  )
+  segmentations: int = setting(10, "different cuttings of the corpus into examples, one an epoch, then round again")
   tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
   masking: MaskingConfig = dataclasses.field(default_factory=MaskingConfig)
 
@@ -144,9 +125,7 @@ class OptimConfig:
 class TrainConfig:
   """How long, how wide, towards what."""
 
-  seed: int = setting(
-    0, "of initial weights, data order, masks and dropout; the evaluation masks do not depend on it"
-  )
+  seed: int = setting(0, "of initial weights, data order, masks and dropout; the evaluation masks do not depend on it")
   steps: int = setting(1_000_000, "optimizer steps")
   batch_size: int = setting(256, "sequences an optimizer step, over all devices and microbatches")
   accumulation_steps: int = setting(1, "microbatches a step; the gradient is that of the whole batch")
@@ -171,9 +150,7 @@ class TransferConfig:
 
   tasks: str = setting("", "comma-separated; the demo has wiki_topics and bbc_classes; empty: none")
   labels_per_class: int = setting(16, "labelled training texts of each class")
-  max_seq_len: int = setting(
-    128, "tokens of a text, special tokens counted; never above the model's positions"
-  )
+  max_seq_len: int = setting(128, "tokens of a text, special tokens counted; never above the model's positions")
   batch_size: int = setting(16, "texts a step (Devlin et al. 2018, A.3: 16 or 32)")
   epochs: int = setting(10, "passes over the labelled texts")
   peak_lr: float = setting(5e-5, "learning rate after warm-up (Devlin et al. 2018, A.3: 2e-5 to 5e-5)")
@@ -185,9 +162,7 @@ class TransferConfig:
 class RuntimeConfig:
   """Speed and comfort. Nothing here changes a result, rounding of a lower compute_dtype aside."""
 
-  compute_dtype: Literal["float32", "bfloat16"] = setting(
-    "float32", "of matrix products; parameters stay float32"
-  )
+  compute_dtype: Literal["float32", "bfloat16"] = setting("float32", "of matrix products; parameters stay float32")
   num_devices: int | None = setting(None, "devices of the mesh's data axis; none: all there are")
   attention: Literal["explicit", "fused"] = setting(
     "explicit", "fused is jax.nn.dot_product_attention, without dropout"
@@ -195,9 +170,7 @@ class RuntimeConfig:
   scan_layers: bool = setting(
     False, "one compiled block in a loop (quick to compile) or unrolled (quick to run on CPU)"
   )
-  remat: bool = setting(
-    False, "recompute activations in the backward pass: less memory, about a third more work"
-  )
+  remat: bool = setting(False, "recompute activations in the backward pass: less memory, about a third more work")
   prefetch_batches: int = setting(4, "batches made ahead by a thread")
   num_workers: int | None = setting(None, "processes that tokenise; none: one a core")
   log_every_steps: int = setting(50, "steps between lines of metrics.jsonl")
@@ -219,97 +192,14 @@ class Config:
   runtime: RuntimeConfig = dataclasses.field(default_factory=RuntimeConfig)
 
 
-# ---- leaves: names, types, values ------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Leaf:
-  """One setting: its dotted path, type, default and line of help."""
-
-  path: str
-  type: Any
-  default: Any
-  help: str
-
-
-def leaves(config_class: type = Config, prefix: str = "") -> Iterator[Leaf]:
-  """Every setting of a config class, in order of declaration."""
-  hints = typing.get_type_hints(config_class)
-  for field in dataclasses.fields(config_class):
-    path, kind = prefix + field.name, hints[field.name]
-    if dataclasses.is_dataclass(kind):
-      yield from leaves(typing.cast(type, kind), path + ".")
-    else:
-      yield Leaf(path, kind, field.default, field.metadata["help"])
-
-
-def get(config: Config, path: str) -> Any:
-  """The value at a dotted path."""
-  value: Any = config
-  for name in path.split("."):
-    value = getattr(value, name)
-  return value
-
-
-Assignments = Mapping[str, Any]
-
-
-def assign(config: Config, assignments: Assignments) -> Config:
-  """A config with some settings replaced.
-
-  Args:
-    config: what to start from.
-    assignments: dotted path → value, or → a function of `config` that gives the value (`lambda c:
-      4 * c.train.batch_size`), so that a change can be relative to where it starts.
-
-  Raises:
-    ValueError: a path that is no setting, or a value of another type.
-  """
-  known = {leaf.path: leaf for leaf in leaves(type(config))}
-  result = config
-  for path, value in assignments.items():
-    if path not in known:
-      raise ValueError(f"there is no setting {path!r}; see --helpfull for all of them")
-    if isinstance(value, Callable):
-      value = value(config)
-    result = _replace(result, path.split("."), check_type(known[path], value))
-  return result
-
-
-def _replace(node: Any, names: list[str], value: Any) -> Any:
-  if len(names) > 1:
-    value = _replace(getattr(node, names[0]), names[1:], value)
-  return dataclasses.replace(node, **{names[0]: value})
-
-
-def check_type(leaf: Leaf, value: Any) -> Any:
-  """`value` as the leaf's type (an int becomes a float where one is wanted).
-
-  Raises:
-    ValueError: the value is of another type, or not among the choices.
-  """
-  options = typing.get_args(leaf.type) if isinstance(leaf.type, types.UnionType) else (leaf.type,)
-  for option in options:
-    if typing.get_origin(option) is Literal:
-      if value in typing.get_args(option):
-        return value
-    elif option is float and isinstance(value, int) and not isinstance(value, bool):
-      return float(value)
-    elif isinstance(value, option) and not (option is int and isinstance(value, bool)):
-      return value
-  raise ValueError(f"{leaf.path}={value!r} must be {describe_type(leaf.type)}")
-
-
-def describe_type(kind: Any) -> str:
-  """A setting's type in words, for messages and help."""
-  if isinstance(kind, types.UnionType):
-    return " or ".join(describe_type(option) for option in typing.get_args(kind))
-  if typing.get_origin(kind) is Literal:
-    return "one of " + ", ".join(map(str, typing.get_args(kind)))
-  return "none" if kind is type(None) else kind.__name__
-
-
 # ---- rules ---------------------------------------------------------------------------------------------
+
+
+def lookup(config: Any, path: str) -> Any:
+  """The value at a dotted path."""
+  for name in path.split("."):
+    config = getattr(config, name)
+  return config
 
 
 def validate(config: Config) -> Config:
@@ -323,7 +213,7 @@ def validate(config: Config) -> Config:
 
   def require(holds: bool, path: str, rule: str, way_out: str = "") -> None:
     if not holds:
-      raise ValueError(f"{path}={get(config, path)} {rule}" + (f"; {way_out}" if way_out else ""))
+      raise ValueError(f"{path}={lookup(config, path)} {rule}" + (f"; {way_out}" if way_out else ""))
 
   for path in (
     "model.num_layers",
@@ -351,7 +241,7 @@ def validate(config: Config) -> Config:
     "data.tokenizer.vocab_size",
     "data.tokenizer.train_characters",
   ):
-    require(get(config, path) >= 1, path, "must be at least 1")
+    require(lookup(config, path) >= 1, path, "must be at least 1")
   for path in (
     "model.position_offset",
     "optim.warmup_steps",
@@ -360,7 +250,7 @@ def validate(config: Config) -> Config:
     "runtime.save_every_steps",
     "runtime.save_every_minutes",
   ):
-    require(get(config, path) >= 0, path, "must not be negative")
+    require(lookup(config, path) >= 0, path, "must not be negative")
   for path in (
     "model.layer_norm_eps",
     "model.initializer_range",
@@ -368,7 +258,7 @@ def validate(config: Config) -> Config:
     "optim.eps",
     "transfer.peak_lr",
   ):
-    require(get(config, path) > 0, path, "must be above 0")
+    require(lookup(config, path) > 0, path, "must be above 0")
   for path in (
     "model.hidden_dropout",
     "model.attention_dropout",
@@ -376,7 +266,7 @@ def validate(config: Config) -> Config:
     "optim.beta2",
     "data.eval_fraction",
   ):
-    require(0 <= get(config, path) < 1, path, "must be at least 0 and below 1")
+    require(0 <= lookup(config, path) < 1, path, "must be at least 0 and below 1")
   for path in (
     "data.short_seq_prob",
     "data.random_next_prob",
@@ -384,16 +274,16 @@ def validate(config: Config) -> Config:
     "data.masking.random_prob",
     "transfer.warmup_fraction",
   ):
-    require(0 <= get(config, path) <= 1, path, "must lie between 0 and 1")
+    require(0 <= lookup(config, path) <= 1, path, "must lie between 0 and 1")
   for path in ("data.train_fraction", "data.masking.rate"):
-    require(0 < get(config, path) <= 1, path, "must be above 0 and at most 1")
+    require(0 < lookup(config, path) <= 1, path, "must be above 0 and at most 1")
   for path in (
     "model.vocab_size",
     "data.masking.max_predictions",
     "runtime.num_devices",
     "runtime.num_workers",
   ):
-    require((get(config, path) or 1) >= 1, path, "must be at least 1, or none")
+    require((lookup(config, path) or 1) >= 1, path, "must be at least 1, or none")
 
   below = model.hidden_size // model.num_heads * model.num_heads
   require(
@@ -408,9 +298,7 @@ def validate(config: Config) -> Config:
     f"is more than model.max_positions={model.max_positions}",
     "shorten the one or raise the other",
   )
-  require(
-    data.max_seq_len >= 8, "data.max_seq_len", "must be at least 8, to hold two segments and their marks"
-  )
+  require(data.max_seq_len >= 8, "data.max_seq_len", "must be at least 8, to hold two segments and their marks")
   require(
     masking.mask_prob + masking.random_prob <= 1 + 1e-9,
     "data.masking.random_prob",
@@ -464,52 +352,3 @@ def num_prediction_slots(data: DataConfig) -> int:
     return data.masking.max_predictions
   wanted = data.masking.rate * data.max_seq_len
   return min(data.max_seq_len, max(1, -int(-wanted // 1)))
-
-
-# ---- on disk ---------------------------------------------------------------------------------------------
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-  """A config as plain nested dicts, for JSON."""
-  return dataclasses.asdict(config)
-
-
-def from_dict(values: Mapping[str, Any]) -> Config:
-  """The config that `to_dict` wrote.
-
-  Raises:
-    ValueError: a setting is missing or unknown: the file was written by another version.
-  """
-  return _from_dict(Config, values, "")
-
-
-def _from_dict(config_class: Any, values: Mapping[str, Any], prefix: str) -> Any:
-  names = {field.name for field in dataclasses.fields(config_class)}
-  if names != set(values):
-    raise ValueError(
-      f"the stored config differs from this version's (CONFIG_VERSION {CONFIG_VERSION}) at {prefix or 'its root'}: "
-      f"missing {sorted(names - set(values))}, unknown {sorted(set(values) - names)}"
-    )
-  hints = typing.get_type_hints(config_class)
-  return config_class(
-    **{
-      name: _from_dict(hints[name], values[name], f"{prefix}{name}.")
-      if dataclasses.is_dataclass(hints[name])
-      else values[name]
-      for name in names
-    }
-  )
-
-
-def fingerprint(values: Any) -> str:
-  """A short hash of a (part of a) config or of any JSON value: equal settings, equal text."""
-  if dataclasses.is_dataclass(values):
-    values = to_dict(values)
-  text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-  return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
-  """Dotted path → the two values, for every setting in which two configs differ."""
-  paths = (leaf.path for leaf in leaves())
-  return {path: (get(one, path), get(other, path)) for path in paths if get(one, path) != get(other, path)}
