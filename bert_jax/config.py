@@ -128,7 +128,6 @@ class TrainConfig:
   seed: int = setting(0, "of initial weights, data order, masks and dropout; the evaluation masks do not depend on it")
   steps: int = setting(1_000_000, "optimizer steps")
   batch_size: int = setting(256, "sequences an optimizer step, over all devices and microbatches")
-  accumulation_steps: int = setting(1, "microbatches a step; the gradient is that of the whole batch")
   sentence_objective: Literal["none", "nsp"] = setting(
     "nsp", "loss beside masked tokens; nsp: next sentence prediction"
   )
@@ -170,6 +169,7 @@ class RuntimeConfig:
   scan_layers: bool = setting(
     False, "one compiled block in a loop (quick to compile) or unrolled (quick to run on CPU)"
   )
+  accumulation_steps: int = setting(1, "microbatches a step: less memory, the same gradient, dropout and all")
   remat: bool = setting(False, "recompute activations in the backward pass: less memory, about a third more work")
   prefetch_batches: int = setting(4, "batches made ahead by a thread")
   num_workers: int | None = setting(None, "processes that tokenise; none: one a core")
@@ -226,7 +226,7 @@ def validate(config: Config) -> Config:
     "data.masking.duplicates",
     "train.steps",
     "train.batch_size",
-    "train.accumulation_steps",
+    "runtime.accumulation_steps",
     "train.max_nonfinite_steps",
     "evaluation.every_steps",
     "evaluation.batch_size",
@@ -316,9 +316,9 @@ def validate(config: Config) -> Config:
     f"try {train.steps // 10}",
   )
   require(
-    train.batch_size % train.accumulation_steps == 0,
+    train.batch_size % config.runtime.accumulation_steps == 0,
     "train.batch_size",
-    f"must be divisible by train.accumulation_steps={train.accumulation_steps}",
+    f"must be divisible by runtime.accumulation_steps={config.runtime.accumulation_steps}",
   )
   pairs = data.format in ("segment_pair", "sentence_pair")
   require(

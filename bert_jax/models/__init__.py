@@ -1,0 +1,1 @@
+"""Batches to hidden states to logits, in Flax Linen."""
