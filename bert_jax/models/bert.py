@@ -5,7 +5,6 @@ B batch, T tokens, D hidden size, H heads, C = D / H, F inner size, L layers, K 
 RoBERTa's encoder is this one with other settings: no pooler, one segment, positions from row 2.
 """
 
-import functools
 from typing import Any, Literal
 
 import jax
@@ -74,10 +73,10 @@ class Embeddings(BertModule):
     """token_ids, segment_ids: int [B, T] → hidden states float32 [B, T, D] and the word table [V, D]."""
     c = self.config
     assert c.vocab_size is not None, "model.vocab_size is resolved before a model is built"
-    table = functools.partial(self.param, init_fn=self.kernel_init())
-    words = table("words", shape=(c.vocab_size, c.hidden_size))
-    positions = table("positions", shape=(c.max_positions + c.position_offset, c.hidden_size))
-    segments = table("segments", shape=(c.type_vocab_size, c.hidden_size))
+    init = self.kernel_init()
+    words = self.param("words", init, (c.vocab_size, c.hidden_size))
+    positions = self.param("positions", init, (c.max_positions + c.position_offset, c.hidden_size))
+    segments = self.param("segments", init, (c.type_vocab_size, c.hidden_size))
     length = token_ids.shape[1]
     if length > c.max_positions:
       raise ValueError(f"a sequence of {length} tokens is longer than model.max_positions={c.max_positions}")
@@ -145,7 +144,7 @@ class BertEncoder(BertModule):
       block,
       variable_axes={"params": 0},
       split_rngs={"params": True},
-      in_axes=(nn.broadcast, nn.broadcast, 0),
+      in_axes=(nn.broadcast, nn.broadcast, 0),  # pyright: ignore[reportArgumentType]
       length=c.num_layers,
       unroll=1 if self.scan_layers else c.num_layers,
     )

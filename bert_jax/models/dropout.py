@@ -24,8 +24,13 @@ class DropoutKey:
 
   def fold_in(self, place: int | jax.Array) -> "DropoutKey":
     """The key of one place (a layer, a sub-layer) of the network."""
-    place = jnp.asarray(place, jnp.uint32)
-    return self.replace(seed=_mix(self.seed + (place + jnp.uint32(1)) * jnp.uint32(0x9E3779B9)))
+    return DropoutKey(fold(self.seed, place), self.rows)
+
+
+def fold(seed: jax.Array, number: int | jax.Array) -> jax.Array:
+  """A new uint32 seed from a seed and a number, such as a step or a place."""
+  number = jnp.asarray(number).astype(jnp.uint32)
+  return _mix(seed + (number + jnp.uint32(1)) * jnp.uint32(0x9E3779B9))
 
 
 def dropout(x: jax.Array, rate: float, key: DropoutKey | None) -> jax.Array:

@@ -1,0 +1,1 @@
+"""Optimizers, the compiled step, the loop, checkpoints and metrics."""

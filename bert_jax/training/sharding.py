@@ -1,0 +1,72 @@
+"""The device mesh, and where arrays live on it."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+
+def select_platform(platform: str | None) -> None:
+  """Makes JAX use `platform` (cpu, gpu or tpu), or whatever it finds where that is None.
+
+  Raises:
+    ValueError: the platform was asked for and is not there. Nothing falls back to the CPU silently.
+  """
+  if platform is None:
+    return
+  try:
+    jax.config.update("jax_platforms", {"gpu": "cuda,rocm"}.get(platform, platform))
+    found = jax.default_backend()
+  except RuntimeError as error:
+    raise ValueError(
+      f"--platform={platform}: JAX finds no such device ({str(error).splitlines()[0]}); install the extra for it"
+      " (README, 'TPU and GPU') or leave the flag out to run on the CPU"
+    ) from error
+  if found != platform and platform != "gpu":
+    raise ValueError(f"--platform={platform}: JAX chose {found}")
+
+
+def make_mesh(num_devices: int | None = None) -> Mesh:
+  """A mesh with one axis, `data`, over the first `num_devices` devices (None: all).
+
+  Raises:
+    ValueError: more devices than there are.
+  """
+  devices = jax.devices()
+  count = len(devices) if num_devices is None else num_devices
+  if count > len(devices):
+    raise ValueError(f"runtime.num_devices={count} is more than the {len(devices)} devices that JAX finds here")
+  # Auto is not the default of every JAX version, and Linen's modules need it.
+  return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:count])
+
+
+def check_batch_size(path: str, batch_size: int, mesh: Mesh, microbatches: int = 1) -> None:
+  """Refuses a batch that the devices (and microbatches) do not divide.
+
+  Raises:
+    ValueError: with the nearest sizes that would do.
+  """
+  unit = mesh.shape["data"] * microbatches
+  if batch_size % unit:
+    near = sorted({max(unit, batch_size // unit * unit), (batch_size // unit + 1) * unit})
+    what = f"the {mesh.shape['data']} devices of axis data"
+    if microbatches > 1:
+      what += f" times runtime.accumulation_steps={microbatches}"
+    raise ValueError(f"{path}={batch_size} must be divisible by {what}; try {' or '.join(map(str, near))}")
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """The same value on every device."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def by_rows(mesh: Mesh) -> NamedSharding:
+  """First axis split over the devices."""
+  return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
+  """A host batch (this process's rows) as global arrays, split by rows."""
+  sharding = by_rows(mesh)
+  return {name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()}
