@@ -1,0 +1,159 @@
+"""Runs → what each arm reached, and how it differs from the arm it builds on."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from bert_jax.analysis import statistics
+from bert_jax.analysis.runs import MEASURES, TRANSFER_PARTS, Arm, Run, Sweep
+from bert_jax.analysis.statistics import Interval, Spread
+
+# An arm has left the unigram plateau once its loss is this far, in nats, below the entropy of single tokens.
+PLATEAU_MARGIN = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+  """A number that arms are compared by; `key` is its name among a run's values."""
+
+  key: str
+  label: str
+  is_share: bool  # a share of right answers, higher is better; otherwise a loss in nats, lower is better
+
+
+LOSS = Measure("mlm_loss", "held-out loss", is_share=False)
+NSP = Measure("nsp_accuracy", "NSP accuracy", is_share=True)
+
+
+def task_measure(task: str) -> Measure:
+  """Accuracy of the fine-tuned arm on a transfer task."""
+  return Measure(f"{task}.pretrained", f"{task} accuracy", is_share=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """An arm against another thing on one measure, paired by seed: `differences[i]` is of `seeds[i]`."""
+
+  arm: str
+  against: str  # the parent arm; for a gain over a baseline: "scratch" or "tfidf"
+  measure: Measure
+  seeds: tuple[int, ...]
+  differences: tuple[float, ...]
+  interval: Interval | None
+  verdict: str  # "better", "worse", "not shown", "void" or "not run"
+  direction: int
+  agreement: str  # "agrees", "disagrees", "cannot say" or "no claim"
+
+
+@dataclasses.dataclass(frozen=True)
+class ArmResult:
+  """An arm over its finished runs. `void_seeds`: those that never left the unigram plateau."""
+
+  arm: Arm
+  runs: tuple[Run, ...]
+  spreads: Mapping[str, Spread]
+  void_seeds: tuple[int, ...]
+
+  @property
+  def is_void(self) -> bool:
+    return bool(self.void_seeds)
+
+  def seeds_with(self, status: str) -> list[int]:
+    return [run.seed for run in self.runs if run.status == status]
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+  """All that is computed from a sweep."""
+
+  sweep: Sweep
+  arms: tuple[ArmResult, ...]
+  comparisons: tuple[Comparison, ...]  # arm against parent, by measure and then in the order of the arms
+  gains: tuple[Comparison, ...]  # arm against the baselines of its own transfer tasks
+
+  def arm(self, name: str) -> ArmResult:
+    return next(result for result in self.arms if result.arm.name == name)
+
+  def on(self, measure: Measure) -> list[Comparison]:
+    return [comparison for comparison in self.comparisons if comparison.measure == measure]
+
+  def gain(self, arm: str, task: str, against: str) -> Comparison:
+    wanted = (arm, task_measure(task), against)
+    return next(gain for gain in self.gains if (gain.arm, gain.measure, gain.against) == wanted)
+
+
+def stays_on_plateau(run: Run) -> bool:
+  """Whether no evaluation of a run got PLATEAU_MARGIN below the unigram entropy; false where that is unknown."""
+  if "unigram_entropy" not in run.values:
+    return False
+  losses = [evaluation.mlm_loss for evaluation in run.evaluations]
+  losses += [run.values[name] for name in ("mlm_loss", "best_mlm_loss") if name in run.values]
+  return bool(losses) and min(losses) > run.values["unigram_entropy"] - PLATEAU_MARGIN
+
+
+def compute(sweep: Sweep) -> Results:
+  """Everything the report states, from what is there of a sweep."""
+  arms = tuple(_arm_result(sweep, arm) for arm in sweep.arms)
+  void = {result.arm.name for result in arms if result.is_void}
+  measures = [LOSS, NSP, *(task_measure(task) for task in sweep.tasks())]
+  comparisons = []
+  for measure in measures:
+    for arm in sweep.arms:
+      if arm.parent is None:
+        continue
+      ours, theirs = _by_seed(sweep, arm.name, measure.key), _by_seed(sweep, arm.parent, measure.key)
+      if measure == NSP and not (ours and theirs):
+        continue  # an arm without next-sentence prediction has nothing to compare
+      # The papers' findings are of language modelling and of tasks; NSP's own accuracy is only described.
+      direction = 0 if measure == NSP else arm.direction
+      is_void = bool(void & {arm.name, arm.parent})
+      comparisons.append(_compare(arm.name, arm.parent, measure, ours, theirs, is_void, direction))
+  gains = [
+    _compare(
+      arm.name,
+      baseline,
+      task_measure(task),
+      _by_seed(sweep, arm.name, f"{task}.pretrained"),
+      _by_seed(sweep, arm.name, f"{task}.{baseline}"),
+      is_void=arm.name in void,
+      direction=0,
+    )
+    for task in sweep.tasks()
+    for arm in sweep.arms
+    for baseline in ("scratch", "tfidf")
+  ]
+  return Results(sweep, arms, tuple(comparisons), tuple(gains))
+
+
+def _arm_result(sweep: Sweep, arm: Arm) -> ArmResult:
+  finished = sweep.finished(arm.name)
+  keys = [*MEASURES, *(f"{task}.{part}" for task in sweep.tasks() for part in TRANSFER_PARTS)]
+  values = {key: [run.values[key] for run in finished if key in run.values] for key in keys}
+  values["below_unigram"] = [
+    run.values["unigram_entropy"] - run.values["mlm_loss"] for run in finished if "unigram_entropy" in run.values
+  ]
+  spreads = {key: seen for key in values if (seen := statistics.spread(values[key])) is not None}
+  void_seeds = tuple(run.seed for run in finished if stays_on_plateau(run))
+  return ArmResult(arm, tuple(sweep.runs_of(arm.name)), spreads, void_seeds)
+
+
+def _by_seed(sweep: Sweep, arm: str, key: str) -> dict[int, float]:
+  return {run.seed: run.values[key] for run in sweep.finished(arm) if key in run.values}
+
+
+def _compare(
+  arm: str,
+  against: str,
+  measure: Measure,
+  ours: Mapping[int, float],
+  theirs: Mapping[int, float],
+  is_void: bool,
+  direction: int,
+) -> Comparison:
+  seeds = tuple(seed for seed in ours if seed in theirs)
+  differences = tuple(ours[seed] - theirs[seed] for seed in seeds)
+  interval = statistics.paired_interval(differences)
+  verdict = statistics.verdict(interval, higher_is_better=measure.is_share)
+  if is_void and interval is not None:
+    verdict = "void"
+  agreement = statistics.agreement(verdict, direction)
+  return Comparison(arm, against, measure, seeds, differences, interval, verdict, direction, agreement)

@@ -1,0 +1,194 @@
+"""What was found, in plain words, from the results alone."""
+
+from collections.abc import Sequence
+
+from bert_jax.analysis import wording
+from bert_jax.analysis.comparisons import LOSS, PLATEAU_MARGIN, Comparison, Results
+from bert_jax.analysis.document import Block, Bullets, Heading, Paragraph
+from bert_jax.analysis.wording import CONFIDENCE_LEVEL, PERCENT
+
+
+def summary(results: Results) -> list[Block]:
+  """State of the sweep, warnings, and the findings."""
+  return [*_state(results), Heading(2, "What was found"), Paragraph(_headline(results)), Bullets(_findings(results))]
+
+
+def _state(results: Results) -> list[Block]:
+  sweep = results.sweep
+  finished = sum(run.status == "finished" for run in sweep.runs)
+  ended = finished + sum(run.status == "diverged" for run in sweep.runs)
+  blocks: list[Block] = []
+  if ended < len(sweep.runs):
+    blocks.append(
+      Paragraph(
+        f"**This sweep is not complete: {finished} of {len(sweep.runs)} runs finished.** Everything below is of those "
+        "that have; it may change with the others."
+      )
+    )
+  failed = [gate for gate in sweep.gates or () if not gate.holds]
+  if failed:
+    names = [f"{gate.name} ({wording.listing([f'`{arm}`' for arm in gate.arms])})" for gate in failed]
+    blocks.append(
+      Paragraph(
+        f"**A gate fails: {wording.listing(names)}.** These arms differ in more than they name, so do not trust "
+        "comparisons between them; details stand at the end."
+      )
+    )
+  diverged = [result for result in results.arms if result.seeds_with("diverged")]
+  if diverged:
+    names = [f"`{result.arm.name}` ({wording.seeds(result.seeds_with('diverged'))})" for result in diverged]
+    blocks.append(
+      Paragraph(
+        f"**Diverged: {wording.listing(names)}.** The loss was lost, so these runs are left out of every mean and "
+        "difference; what is left of such an arm are the seeds that went well."
+      )
+    )
+  return blocks
+
+
+def _headline(results: Results) -> str:
+  """One sentence: how many changes came out how, on held-out loss."""
+  rows = results.on(LOSS)
+  if not rows:
+    return "This sweep compares no arms; it says what each one reached."
+  counts = {
+    name: sum(row.verdict == name for row in rows) for name in ("better", "worse", "not shown", "void", "not run")
+  }
+  if counts["not run"] == len(rows):
+    return f"**Nothing can be compared yet**: no pair of runs of the {wording.plural(len(rows), 'change')} is finished."
+  words = {
+    "better": "made the model better",
+    "worse": "made it worse",
+    "not shown": "had no effect that this sweep can show",
+    "void": "cannot be judged because an arm is void",
+    "not run": "is not run yet",
+  }
+  if len(rows) == 1:
+    return f"By its loss on held-out text, **the one change {words[rows[0].verdict]}**."
+  parts = [f"{counts[name]} {words[name]}" for name in words if counts[name]]
+  return f"By loss on held-out text, **of {len(rows)} changes {wording.listing(parts)}**."
+
+
+def _findings(results: Results) -> list[str]:
+  rows = results.on(LOSS)
+  items = []
+  for verdict in ("better", "worse"):
+    items += [
+      f"`{row.arm}` is **{verdict}** than `{row.against}`: held-out loss {wording.difference(row)} nats "
+      f"({CONFIDENCE_LEVEL} interval {wording.interval(row)}, {wording.plural(len(row.seeds), 'seed')})."
+      for row in rows
+      if row.verdict == verdict
+    ]
+  unshown = [row for row in rows if row.verdict == "not shown" and not wording.one_seed(row)]
+  if unshown:
+    items.append(f"**Not shown**, in either direction: {_named(unshown)}. That is no proof that there is no effect.")
+  lone = [row for row in rows if wording.one_seed(row)]
+  if lone:
+    items.append(f"**Not shown** because one pair of runs tells no spread: {_named(lone)}.")
+  void = [row for row in rows if row.verdict == "void"]
+  if void:
+    items.append(f"**Void**, since an arm has not learned any context: {_pairs(void)}.")
+  absent = [row for row in rows if row.verdict == "not run"]
+  if absent:
+    items.append(f"**Not run**, or without a finished pair of runs: {_pairs(absent)}.")
+  return items + _accuracies(results) + _paper(rows) + _unigram(results) + _tasks(results)
+
+
+def _accuracies(results: Results) -> list[str]:
+  shown = [row for row in results.comparisons if row.measure != LOSS and row.verdict in ("better", "worse")]
+  return [
+    f"{row.measure.label}: `{row.arm}` is **{row.verdict}** than `{row.against}` by {wording.difference(row)} "
+    f"percentage points ({CONFIDENCE_LEVEL} interval {wording.interval(row)})."
+    for row in shown
+  ]
+
+
+def _paper(rows: Sequence[Comparison]) -> list[str]:
+  """How the published directions came out; on held-out loss."""
+  claimed = [row for row in rows if row.direction and row.verdict != "not run"]
+  if not claimed:
+    return []
+  found = {
+    name: [f"`{row.arm}`" for row in claimed if row.agreement == name] for name in ("agrees", "disagrees", "cannot say")
+  }
+  words = {"agrees": "this sweep agrees on", "disagrees": "disagrees on", "cannot say": "cannot say for"}
+  parts = [f"{words[name]} {wording.listing(names)}" for name, names in found.items() if names]
+  claims = "1 change has" if len(claimed) == 1 else f"{len(claimed)} changes have"
+  text = f"**Against the paper**: {claims} a published direction; {wording.listing(parts)}"
+  return [text.replace("; disagrees", "; this sweep disagrees").replace("; cannot", "; this sweep cannot") + "."]
+
+
+def _unigram(results: Results) -> list[str]:
+  reached = [(arm.spreads["below_unigram"].mean, arm) for arm in results.arms if "below_unigram" in arm.spreads]
+  if not reached:
+    return []
+  entropy = reached[0][1].spreads["unigram_entropy"].mean
+  line = f"the unigram entropy, {wording.number(entropy, 3)} nats, where a model ends up that ignores context"
+  void = [f"`{arm.arm.name}`" for _, arm in reached if arm.is_void]
+  learned = sorted(((depth, arm.arm.name) for depth, arm in reached if not arm.is_void), key=lambda at: at[0])
+  if not learned:
+    return [f"**Every finished arm is void**: none got {PLATEAU_MARGIN} nats below {line}."]
+  (least, last), (most, first) = learned[0], learned[-1]
+  text = f"**Learned from context**: `{first}` ended {wording.number(most, 3)} nats below {line}"
+  if len(learned) > 1:
+    text += f"; of the other arms `{last}` came least far below it, {wording.number(least, 3)} nats"
+  if void:
+    text += f"; {wording.listing(void)} did not leave that plateau in every run"
+  return [text + "."]
+
+
+def _tasks(results: Results) -> list[str]:
+  items = []
+  for task in results.sweep.tasks():
+    arms = [arm for arm in results.arms if f"{task}.pretrained" in arm.spreads]
+    if not arms:
+      continue
+    parts = [("pretrained", "pretrained"), ("scratch", "the same network not pretrained")]
+    parts.append(("tfidf", "TF-IDF with logistic regression"))
+    reached = [
+      f"{name} {_range([arm.spreads[f'{task}.{part}'].mean for arm in arms if f'{task}.{part}' in arm.spreads])}"
+      for part, name in parts
+      if any(f"{task}.{part}" in arm.spreads for arm in arms)
+    ]
+    sizes = [
+      f"{arms[0].spreads[f'{task}.{part}'].mean:.0f} {words}"
+      for part, words in (("labels_per_class", "labels a class"), ("test_texts", "test texts"))
+      if f"{task}.{part}" in arms[0].spreads
+    ]
+    gains = [results.gain(arm.arm.name, task, "scratch") for arm in arms]
+    gained = sum(gain.verdict == "better" for gain in gains)
+    if all(len(gain.seeds) < 2 for gain in gains):
+      shown = "One seed cannot show how far that is chance."
+    else:
+      shown = f"Pretraining is shown to help in {gained} of {wording.plural(len(arms), 'arm')}."
+    items.append(f"**{task}**" + (f" ({', '.join(sizes)})" if sizes else "") + f": {wording.listing(reached)}. {shown}")
+  return items
+
+
+def missing_runs(results: Results) -> list[str]:
+  """Lines that say which runs diverged, have not finished or were not run; arms that lack the same share one."""
+  words = {
+    "diverged": "diverged, and left out of every mean and difference",
+    "unfinished": "started and not finished",
+    "not run": "not run",
+  }
+  arms_by_text: dict[str, list[str]] = {}
+  for result in results.arms:
+    parts = [f"{wording.seeds(seeds)} {text}" for status, text in words.items() if (seeds := result.seeds_with(status))]
+    if parts:
+      arms_by_text.setdefault("; ".join(parts), []).append(f"`{result.arm.name}`")
+  return [f"{wording.listing(arms)}: {text}." for text, arms in arms_by_text.items()]
+
+
+def _named(rows: Sequence[Comparison]) -> str:
+  return wording.listing([f"`{row.arm}` vs `{row.against}` ({wording.difference(row)} nats)" for row in rows])
+
+
+def _pairs(rows: Sequence[Comparison]) -> str:
+  return wording.listing([f"`{row.arm}` vs `{row.against}`" for row in rows])
+
+
+def _range(shares: Sequence[float]) -> str:
+  """`61.0 %`, or `55.1 to 61.0 %`."""
+  ends = [wording.number(100 * share, 1) for share in (min(shares), max(shares))]
+  return ends[0] + PERCENT if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}{PERCENT}"

@@ -1,0 +1,116 @@
+"""Numbers as people read them."""
+
+from collections.abc import Sequence
+
+from bert_jax.analysis.comparisons import Comparison
+from bert_jax.analysis.statistics import CONFIDENCE, Spread
+
+MINUS = "\N{MINUS SIGN}"
+NOTHING = "–"
+PERCENT = "\N{NO-BREAK SPACE}%"  # as typeset after a number
+CONFIDENCE_LEVEL = f"{100 * CONFIDENCE:.0f}{PERCENT}"
+
+
+def number(value: float, decimals: int) -> str:
+  """`value` with a real minus sign; a rounded zero has none."""
+  text = f"{value:.{decimals}f}"
+  if float(text) == 0:
+    text = text.lstrip("-")
+  return text.replace("-", MINUS)
+
+
+def signed(value: float, decimals: int) -> str:
+  """`value` with its sign, + included; a rounded zero has none."""
+  text = number(value, decimals)
+  return f"+{text}" if float(text.replace(MINUS, "-")) > 0 else text
+
+
+def si(value: float) -> str:
+  """Three digits and a suffix: 512, 15.4k, 2.30M, 1.05B."""
+  for size, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+    if abs(value) >= 0.9995 * size:
+      scaled = value / size
+      return f"{scaled:.{2 if abs(scaled) < 9.995 else 1 if abs(scaled) < 99.95 else 0}f}{suffix}"
+  return f"{value:.0f}"
+
+
+def duration(seconds: float) -> str:
+  """Seconds as `4.2 s`, `2 min 5 s` or `1 h 12 min`."""
+  if seconds < 59.95:
+    return f"{seconds:.1f} s"
+  minutes, rest = divmod(round(seconds), 60)
+  return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def listing(items: Sequence[str]) -> str:
+  """`a`, `a and b`, `a, b and c`."""
+  return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def plural(count: int, noun: str) -> str:
+  """`1 run`, `3 runs`."""
+  return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def seeds(which: Sequence[int]) -> str:
+  """`seed 1`, `seeds 0 and 1`."""
+  return ("seed " if len(which) == 1 else "seeds ") + listing([str(seed) for seed in which])
+
+
+def mean_sd(spread: Spread | None, decimals: int, scale: float = 1.0) -> str:
+  """`5.912 ± 0.013`; the mean alone for one value; a dash without values."""
+  if spread is None:
+    return NOTHING
+  mean = number(spread.mean * scale, decimals)
+  return mean if spread.sd is None else f"{mean} ± {number(spread.sd * scale, decimals)}"
+
+
+def difference(comparison: Comparison) -> str:
+  """The mean difference with its sign, in nats or percentage points."""
+  if comparison.interval is None:
+    return NOTHING
+  return signed(comparison.interval.mean * _scale(comparison), _decimals(comparison))
+
+
+def interval(comparison: Comparison) -> str:
+  """The interval's ends; a dash where there is none, as for one pair."""
+  seen = comparison.interval
+  if seen is None or seen.low is None or seen.high is None:
+    return NOTHING
+  scale, decimals = _scale(comparison), _decimals(comparison)
+  return f"{signed(seen.low * scale, decimals)} to {signed(seen.high * scale, decimals)}"
+
+
+def resolution(comparison: Comparison) -> str:
+  """The smallest difference that could have been shown, with its unit; a dash where there is none."""
+  if comparison.interval is None or comparison.interval.resolution is None:
+    return NOTHING
+  return f"{number(comparison.interval.resolution * _scale(comparison), _decimals(comparison))} {unit(comparison)}"
+
+
+def unit(comparison: Comparison) -> str:
+  return "points" if comparison.measure.is_share else "nats"
+
+
+def verdict(comparison: Comparison) -> str:
+  """The verdict, with the reason where one seed cannot give any other."""
+  return "not shown (one seed)" if one_seed(comparison) else comparison.verdict
+
+
+def one_seed(comparison: Comparison) -> bool:
+  """Whether a difference is there and nothing tells its spread."""
+  return comparison.verdict == "not shown" and len(comparison.seeds) == 1
+
+
+def _scale(comparison: Comparison) -> float:
+  return 100.0 if comparison.measure.is_share else 1.0
+
+
+def _decimals(comparison: Comparison) -> int:
+  """Enough that an end of the interval that is not 0 does not look like 0."""
+  decimals = 1 if comparison.measure.is_share else 3
+  seen = comparison.interval
+  shown = [] if seen is None else [value for value in (seen.mean, seen.low, seen.high) if value]
+  while decimals < 6 and any(abs(value) * _scale(comparison) < 0.5 * 10**-decimals for value in shown):
+    decimals += 1
+  return decimals

@@ -1,0 +1,131 @@
+"""Sweep folders as an experiment leaves them, with made-up numbers that are a function of (arm, seed)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+UNIGRAM = 6.73
+ARMS = ("bert", "dynamic", "no_nsp", "full_sentences", "big_batch", "more_data")
+
+
+def write_sweep(
+  folder: Path,
+  arms: Sequence[str] = ARMS,
+  seeds: Sequence[int] = (0, 1, 2),
+  effects: Sequence[float] = (0.0, -0.004, 0.012, -0.085, -0.05, -0.12),
+  directions: Sequence[int] = (0, 0, 1, 1, 1, 1),
+  noise: float = 0.02,
+  tasks: Sequence[str] = ("bbc_classes", "wiki_topics"),
+) -> Path:
+  """A whole sweep: `effects[i]` is added to the loss from arm i on; `noise` is a run's own deviation."""
+  plan = {
+    "experiment": "bert_vs_roberta",
+    "question": "What does each step from BERT's recipe to RoBERTa's do?",
+    "scale": "demo",
+    "scale_note": "A laptop's half hour: two layers, a few million tokens. It shows the early part of training only.",
+    "seeds": list(seeds),
+    "arms": [
+      {
+        "name": arm,
+        "parent": arms[i - 1] if i else None,
+        "change": f"the change that {arm} names, in words.",
+        "expects": f"what was found for {arm} (Liu et al. 2019, Table {i})." if i else "",
+        "direction": directions[i],
+        "assignments": {"data.masking.policy": "dynamic"} if i else {},
+      }
+      for i, arm in enumerate(arms)
+    ],
+    "hardware": "2 CPU cores (x86-64)",
+    "versions": {"bert_jax": "0.1.0", "jax": "0.10.2"},
+    "config": {"model": {"num_layers": 2, "vocab_size": None, "pooler": True}, "optim": {"peak_lr": 1e-3}},
+  }
+  folder.mkdir(parents=True, exist_ok=True)
+  (folder / "sweep.json").write_text(json.dumps(plan))
+  gates = [
+    {
+      "gate": "initialisation",
+      "arms": list(arms),
+      "seed": seeds[0],
+      "holds": True,
+      "detail": "the shared parameters are equal, bit for bit",
+    }
+  ]
+  (folder / "gates.json").write_text(json.dumps(gates))
+  for i, arm in enumerate(arms):
+    for seed in seeds:
+      generator = np.random.default_rng([i, seed, 77])
+      common = 0.03 * float(np.random.default_rng(seed).normal())  # what the seed does to every arm
+      loss = 5.95 + sum(effects[: i + 1]) + common + noise * float(generator.normal())
+      write_run(folder, arm, seed, loss, tasks=tasks, nsp=0.61 if i < 2 else None, tokens=2_300_000 * (1 + (i == 5)))
+  return folder
+
+
+def write_run(
+  folder: Path,
+  arm: str,
+  seed: int,
+  loss: float,
+  tasks: Sequence[str] = (),
+  nsp: float | None = None,
+  tokens: int = 2_300_000,
+  finished: bool = True,
+  **changes: Any,
+) -> Path:
+  """One run that falls from the unigram entropy to `loss`; `changes` replaces entries of result.json."""
+  run = folder / "runs" / arm / f"seed-{seed}"
+  run.mkdir(parents=True, exist_ok=True)
+  generator = np.random.default_rng([seed, *arm.encode()])
+  steps = 1200 if finished else 500
+  lines = [json.dumps({"kind": "train", "step": 50, "tokens": 50, "predicted_tokens": 7, "mlm_loss": 9.1})]
+  for step in range(0, steps + 1, 100):
+    seen = tokens * step / 1200
+    at = loss + (7.4 - loss) * np.exp(-5 * step / 1200) + (0.004 * generator.normal() if step < 1200 else 0)
+    lines.append(json.dumps(evaluation(step, seen, float(at) if step < 1200 else loss)))
+  (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+  if finished:
+    shares = {"pretrained": 0.61, "scratch": 0.35, "tfidf": 0.58, "majority": 0.15}
+    result = {
+      "arm": arm,
+      "seed": seed,
+      "steps": 1200,
+      "tokens": tokens,
+      "predicted_tokens": tokens // 7,
+      "epochs": 3.7,
+      "parameters": 1_234_567,
+      "unigram_entropy": UNIGRAM,
+      "mlm_loss": loss,
+      "best_mlm_loss": loss - 0.001,
+      "mlm_perplexity": float(np.exp(loss)),
+      "mlm_accuracy": 0.19,
+      "own_mlm_loss": loss + 0.02,
+      "nsp_accuracy": nsp,
+      "transfer": {
+        task: {name: share + 0.02 * float(generator.normal()) for name, share in shares.items()}
+        | {"test_texts": 500, "labels_per_class": 16}
+        for task in tasks
+      },
+      "status": "finished",
+    } | changes
+    (run / "result.json").write_text(json.dumps(result))
+    write_times(run, train_seconds=140.0 + seed)
+  return run
+
+
+def evaluation(step: int, tokens: float, loss: float) -> Mapping[str, Any]:
+  """A line of metrics.jsonl."""
+  return {"kind": "eval", "step": step, "tokens": tokens, "predicted_tokens": tokens // 7, "mlm_loss": loss}
+
+
+def write_times(run: Path, train_seconds: float) -> None:
+  times = {
+    "train_seconds": train_seconds,
+    "eval_seconds": 6.5,
+    "transfer_seconds": 21.25,
+    "compile_seconds": 7.75,
+    "tokens_per_second": 15_432.1,
+    "data_wait_share": 0.004,
+  }
+  (run / "times.json").write_text(json.dumps(times))

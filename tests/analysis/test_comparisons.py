@@ -1,0 +1,108 @@
+"""From runs to verdicts: pairing by seed, void arms, missing and diverged runs."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bert_jax.analysis.comparisons import LOSS, NSP, Results, compute, task_measure
+from bert_jax.analysis.runs import read_sweep
+from tests.analysis.sweeps import UNIGRAM, write_run, write_sweep
+
+
+def results_of(folder: Path) -> Results:
+  return compute(read_sweep(folder))
+
+
+def test_differences_are_paired_by_seed_whatever_the_seeds_do_to_every_arm(tmp_path: Path) -> None:
+  write_sweep(tmp_path, arms=("a", "b"), seeds=(3, 0, 11))
+  for seed, loss in ((3, 5.0), (0, 6.0), (11, 5.5)):
+    write_run(tmp_path, "a", seed, loss, tasks=("topics",))
+    write_run(tmp_path, "b", seed, loss - 0.1 - seed * 1e-4, tasks=("topics",))
+  (row,) = results_of(tmp_path).on(LOSS)
+  assert row.seeds == (3, 0, 11)
+  assert row.differences == pytest.approx((-0.1003, -0.1, -0.1011))
+  assert row.verdict == "better"
+
+
+def test_a_seed_that_one_arm_lacks_is_in_no_pair(tmp_path: Path) -> None:
+  write_sweep(tmp_path, arms=("a", "b", "c"), seeds=(0, 1, 2, 3))
+  shutil.rmtree(tmp_path / "runs/b/seed-2")
+  write_run(tmp_path, "b", 1, 5.0, status="diverged", mlm_loss=float("nan"))
+  write_run(tmp_path, "a", 3, 5.9, finished=False)
+  (tmp_path / "runs/a/seed-3/result.json").unlink()
+  results = results_of(tmp_path)
+  assert [row.seeds for row in results.on(LOSS)] == [(0,), (0, 3)]
+  assert results.on(LOSS)[0].verdict == "not shown"
+  assert [run.status for run in results.arm("b").runs] == ["finished", "diverged", "not run", "finished"]
+  assert results.arm("a").seeds_with("unfinished") == [3]
+  assert results.arm("b").spreads["mlm_loss"].n == 2
+
+
+def test_a_loss_that_is_not_finite_is_a_diverged_run(tmp_path: Path) -> None:
+  write_sweep(tmp_path, arms=("a", "b"), seeds=(0, 1))
+  write_run(tmp_path, "b", 0, 5.0, mlm_loss=float("nan"))
+  assert results_of(tmp_path).arm("b").seeds_with("diverged") == [0]
+
+
+@pytest.mark.parametrize(("depth", "void"), [(0.09, True), (0.11, False)])
+def test_one_run_on_the_plateau_makes_its_arm_void_and_what_is_compared_with_it(
+  tmp_path: Path, depth: float, void: bool
+) -> None:
+  write_sweep(tmp_path, arms=("a", "b", "c", "d"), seeds=(0, 1))
+  loss = UNIGRAM - depth
+  # Its lowest evaluation is what counts, and the noise of the made-up curve must not be that.
+  run = write_run(tmp_path, "b", 1, loss, tasks=("wiki_topics",), best_mlm_loss=loss)
+  (run / "metrics.jsonl").unlink()
+  results = results_of(tmp_path)
+  assert results.arm("b").void_seeds == ((1,) if void else ())
+  verdicts = [row.verdict for row in results.on(LOSS)]
+  assert [verdict == "void" for verdict in verdicts] == [void, void, False]
+  assert (results.on(task_measure("wiki_topics"))[0].verdict == "void") == void
+  assert (results.gain("b", "wiki_topics", "scratch").verdict == "void") == void
+
+
+def test_an_arm_that_left_the_plateau_and_came_back_is_not_void(tmp_path: Path) -> None:
+  write_sweep(tmp_path, arms=("a", "b"), seeds=(0, 1))
+  write_run(tmp_path, "b", 1, UNIGRAM, best_mlm_loss=UNIGRAM - 0.5)
+  assert not results_of(tmp_path).arm("b").is_void
+
+
+def test_accuracy_is_better_when_higher_and_nsp_is_compared_where_both_have_it(tmp_path: Path) -> None:
+  write_sweep(tmp_path, arms=("a", "b", "c"), seeds=(0, 1), directions=(0, 1, -1))
+  for seed in (0, 1):
+    for arm, accuracy in (("a", 0.5), ("b", 0.6), ("c", 0.4)):
+      topics = {"pretrained": accuracy + 0.001 * seed * (arm == "b"), "scratch": 0.3 + 0.001 * seed, "tfidf": 0.7}
+      write_run(
+        tmp_path, arm, seed, 5.5, transfer={"topics": topics}, nsp_accuracy=None if arm == "c" else accuracy + 0.1
+      )
+  results = results_of(tmp_path)
+  assert [row.verdict for row in results.on(task_measure("topics"))] == ["better", "worse"]
+  assert [(row.arm, row.agreement) for row in results.on(NSP)] == [("b", "no claim")]
+  assert results.gain("a", "topics", "scratch").verdict == "better"
+  assert results.gain("a", "topics", "tfidf").verdict == "worse"
+
+
+def test_a_broken_plan_is_refused_by_name(tmp_path: Path) -> None:
+  with pytest.raises(ValueError, match=r"has no sweep\.json"):
+    read_sweep(tmp_path)
+  write_sweep(tmp_path, arms=("a", "b"), seeds=(0,))
+  plan = (tmp_path / "sweep.json").read_text()
+  for old, new, message in (
+    ('"parent": "a"', '"parent": "z"', "compared with z"),
+    ('"name": "b"', '"name": "a"', "must stand once"),
+    ('"direction": 0', '"direction": 2', "direction=2"),
+    ('"hardware"', '"hard"', "no 'hardware'"),
+    ('"seeds"', "seeds", "not valid JSON"),
+  ):
+    (tmp_path / "sweep.json").write_text(plan.replace(old, new))
+    with pytest.raises(ValueError, match=message):
+      read_sweep(tmp_path)
+
+
+def test_half_a_line_of_metrics_is_left_out_and_a_step_that_ran_twice_counts_once(tmp_path: Path) -> None:
+  write_sweep(tmp_path, arms=("a",), seeds=(0,))
+  path = tmp_path / "runs/a/seed-0/metrics.jsonl"
+  before = read_sweep(tmp_path).runs[0].evaluations
+  path.write_text(path.read_text() + path.read_text()[:-30] + '\n{"kind": "eval", "st')
+  assert read_sweep(tmp_path).runs[0].evaluations == before

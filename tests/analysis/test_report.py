@@ -1,0 +1,255 @@
+"""The files of a report: what they say, that equal runs give equal bytes, and that a partial sweep has one."""
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from bert_jax.analysis.report import write_report
+from tests.analysis.sweeps import ARMS, write_run, write_sweep, write_times
+
+FILES = {"results.csv", "times.csv", "results.json", "report.md", "report.html"}
+
+
+def section(report: str, heading: str) -> str:
+  return report.split(f"## {heading}\n")[1].split("\n## ")[0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+  folder = write_sweep(tmp_path_factory.mktemp("sweep"))
+  assert write_report(folder) == folder / "report.md"
+  return folder
+
+
+def test_every_file_is_there_and_no_draft_is_left(folder: Path) -> None:
+  files = {path.name for path in folder.iterdir() if path.is_file()} - {"sweep.json", "gates.json"}
+  assert files == FILES
+  assert {path.name for path in (folder / "plots").iterdir()} == {"differences.png", "loss.png", "transfer.png"}
+
+
+def test_the_sections_stand_in_order_and_every_picture_exists(folder: Path) -> None:
+  report = (folder / "report.md").read_text()
+  assert report.startswith("# What does each step from BERT's recipe to RoBERTa's do?\n")
+  assert re.findall(r"^## (.+)$", report, re.MULTILINE) == [
+    "What was found",
+    "The arms",
+    "Results",
+    "What each change did",
+    "Loss while training",
+    "Few-label accuracy",
+    "What this size can and cannot show",
+    "How it was run",
+    "What the arms shared",
+  ]
+  pictures = re.findall(r"!\[.+?\]\((.+?)\)", report)
+  assert len(pictures) == 3
+  assert all((folder / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
+
+
+def test_every_row_of_a_table_has_the_cells_of_its_header(folder: Path) -> None:
+  for table in re.findall(r"(?:^\|.*\n)+", (folder / "report.md").read_text(), re.MULTILINE):
+    assert len({line.count(" | ") for line in table.splitlines()}) == 1
+
+
+def test_the_report_says_what_results_json_has(folder: Path) -> None:
+  results = json.loads((folder / "results.json").read_text())
+  report = (folder / "report.md").read_text()
+  changes = section(report, "What each change did")
+  losses = [row for row in results["comparisons"] if row["measure"] == "mlm_loss"]
+  assert [(row["arm"], row["against"]) for row in losses] == list(zip(ARMS[1:], ARMS, strict=False))
+  assert {row["verdict"] for row in losses} == {"better", "not shown"}
+  for row in losses:
+    line = next(line for line in changes.splitlines() if line.startswith(f"| `{row['arm']}` vs"))
+    low, high = row["interval"]
+    assert row["verdict"] == ("not shown" if low <= 0 <= high else "better" if high < 0 else "worse")
+    assert row["mean"] == pytest.approx(sum(row["differences"].values()) / 3)
+    assert f"| {row['mean']:+.3f} |".replace("-", "−") in line
+    assert f"| {row['verdict']} | " in line
+    assert line.count(row["agreement"]) == (row["agreement"] != "no claim") + (row["paper"] == "no claim")
+    named = f"`{row['arm']}` is **better** than `{row['against']}`" in section(report, "What was found")
+    assert named == (row["verdict"] == "better")
+  for arm in results["arms"]:
+    mean = arm["measures"]["mlm_loss"]["mean"]
+    assert f"| `{arm['arm']}` | 3 of 3 | {mean:.3f} ± " in section(report, "Results")
+  assert "6.730 nats" in section(report, "What was found")
+  assert "2 degrees of freedom and reaches 4.3 standard errors" in report
+  assert "`optim.peak_lr` | `0.001`" in report
+  assert "2 min 20 s" in report
+  assert "the shared parameters are equal, bit for bit" in section(report, "What the arms shared")
+
+
+def test_more_tokens_than_the_parent_saw_stand_beside_the_verdict(folder: Path) -> None:
+  lines = section((folder / "report.md").read_text(), "What each change did").splitlines()
+  row = next(line for line in lines if line.startswith("| `more_data` vs"))
+  assert row.endswith("| × 2.00 | × 2.00 |")
+
+
+def test_results_csv_has_a_row_a_run_in_order_and_no_times(folder: Path) -> None:
+  rows = list(csv.DictReader(io.StringIO((folder / "results.csv").read_text())))
+  assert [(row["arm"], row["seed"]) for row in rows] == [(arm, str(seed)) for arm in ARMS for seed in range(3)]
+  assert not [column for column in rows[0] if "second" in column or "wait" in column]
+  run = json.loads((folder / "runs/no_nsp/seed-1/result.json").read_text())
+  row = rows[7]
+  assert row["nsp_accuracy"] == ""
+  assert row["tokens"] == "2300000"
+  assert row["mlm_loss"] == f"{run['mlm_loss']:.6f}"
+  assert row["wiki_topics.tfidf"] == f"{run['transfer']['wiki_topics']['tfidf']:.6f}"
+  times = list(csv.DictReader(io.StringIO((folder / "times.csv").read_text())))
+  assert len(times) == len(rows)
+  assert times[1]["train_seconds"] == "141.000000"
+
+
+def test_equal_runs_give_equal_bytes_whatever_their_times(tmp_path: Path) -> None:
+  one, other = tmp_path / "one", tmp_path / "other"
+  for folder in (one, other):
+    write_sweep(folder, arms=("a", "b"), seeds=(0, 1))
+    write_report(folder)
+  first = {name: (one / name).read_bytes() for name in FILES}
+  write_report(one)
+  assert {name: (one / name).read_bytes() for name in FILES} == first
+  write_times(other / "runs/b/seed-1", train_seconds=999.5)
+  write_report(other)
+  changed = {name for name in FILES if (other / name).read_bytes() != first[name]}
+  assert changed == {"times.csv", "report.md", "report.html"}
+
+
+class Links(HTMLParser):
+  """Collects what a page would load, its ids, and tags left open."""
+
+  VOID_TAGS = frozenset(("meta", "link", "img", "br"))
+
+  def __init__(self) -> None:
+    super().__init__()
+    self.loads: list[str] = []
+    self.ids: list[str] = []
+    self.open: list[str] = []
+
+  def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    self.loads += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
+    self.ids += [value or "" for name, value in attrs if name == "id"]
+    if tag not in self.VOID_TAGS:
+      self.open.append(tag)
+
+  def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    self.handle_starttag(tag, attrs)
+    self.open.pop()
+
+  def handle_endtag(self, tag: str) -> None:
+    assert self.open.pop() == tag
+
+
+def test_the_page_needs_no_other_file_and_no_network(folder: Path) -> None:
+  page = (folder / "report.html").read_text()
+  links = Links()
+  links.feed(page)
+  assert links.open == []
+  assert links.loads
+  assert all(load.startswith("#") for load in links.loads)
+  assert {load[1:] for load in links.loads} <= set(links.ids)
+  assert len(set(links.ids)) == len(links.ids)
+  assert not re.search(r"https?:|@import|<script|url\((?!#)", page)
+  assert page.count("<svg") == 3
+  assert 'name="viewport"' in page
+  assert "prefers-color-scheme: dark" in page
+  assert "**" not in page
+
+
+def test_text_of_a_plan_is_text_in_the_page_and_in_markdown(tmp_path: Path) -> None:
+  write_sweep(tmp_path, arms=("a", "b"), seeds=(0,), tasks=())
+  plan = json.loads((tmp_path / "sweep.json").read_text())
+  plan["question"] = "Is a < b & b > c?"
+  plan["arms"][1]["change"] = "<script>alert(1)</script> 4 * 8 | 2"
+  plan["arms"][1]["assignments"] = {"data.source": "text:a|b*.txt"}
+  (tmp_path / "sweep.json").write_text(json.dumps(plan))
+  write_report(tmp_path)
+  page, report = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
+  assert "<title>Is a &lt; b &amp; b &gt; c?</title>" in page
+  assert "<script" not in page + report
+  assert r"text:a\|b*.txt" in report
+
+
+def test_a_running_sweep_has_a_report_after_each_run(tmp_path: Path) -> None:
+  whole = write_sweep(tmp_path / "whole", arms=("a", "b", "c"), seeds=(0, 1), tasks=())
+  part = tmp_path / "part"
+  part.mkdir()
+  shutil.copy(whole / "sweep.json", part)
+  write_report(part)
+  report = (part / "report.md").read_text()
+  assert "0 of 6 runs finished" in report
+  assert "Nothing can be compared yet" in report
+  assert "no gate has been checked" in report
+  assert not list((part / "plots").iterdir())
+  for done, (arm, seed) in enumerate([(arm, seed) for arm in "abc" for seed in (0, 1)], start=1):
+    shutil.copytree(whole / f"runs/{arm}/seed-{seed}", part / f"runs/{arm}/seed-{seed}")
+    write_report(part)
+    report = (part / "report.md").read_text()
+    assert (f"{done} of 6 runs finished.** Everything" in report) == (done < 6)
+    assert ("`b` vs `a` (" in section(report, "What was found")) == (done in (3, 4, 5, 6))
+    assert ("not shown (one seed)" in section(report, "What each change did")) == (done in (3, 5))
+  shutil.copy(whole / "gates.json", part)
+  write_report(part)
+  write_report(whole)
+  for name in FILES:
+    assert (part / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_diverged_missing_void_and_failed_gates_are_said_first(tmp_path: Path) -> None:
+  write_sweep(tmp_path, arms=("a", "b", "c", "d"), seeds=(0, 1))
+  write_run(tmp_path, "b", 1, 7.0, status="diverged", mlm_loss=None, best_mlm_loss=None)
+  write_run(tmp_path, "d", 0, 6.72, tasks=("wiki_topics",))
+  shutil.rmtree(tmp_path / "runs/c/seed-0")
+  gate = [{"gate": "data order", "arms": ["a", "b"], "seed": 0, "holds": False, "detail": "batch 3 differs"}]
+  (tmp_path / "gates.json").write_text(json.dumps(gate))
+  write_report(tmp_path)
+  report = (tmp_path / "report.md").read_text()
+  before = report.split("## What was found")[0]
+  assert "6 of 8 runs finished" in before
+  assert "Diverged: `b` (seed 1)" in before
+  assert "A gate fails: data order (`a` and `b`)" in before
+  assert "**Void**, since an arm has not learned any context: `d` vs `c`" in section(report, "What was found")
+  results = section(report, "Results")
+  assert "| `d` **void** | 2 of 2 |" in results
+  assert "never left the unigram plateau" in results
+  assert "`b`: seed 1 diverged" in results
+  assert "`c`: seed 0 not run" in results
+  # Seed 1 of b and seed 0 of c are gone, so this comparison has no pair at all.
+  assert "| `c` vs `b` | – | – | 0 | not run |" in report
+  rows = list(csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text())))
+  assert [(row["status"], row["mlm_loss"]) for row in rows if (row["arm"], row["seed"]) == ("b", "1")] == [
+    ("diverged", "")
+  ]
+
+
+@pytest.mark.parametrize(("num_arms", "num_seeds", "tasks"), [(1, 1, ()), (1, 3, ("topics",)), (8, 8, ("topics",))])
+def test_other_sizes_of_sweep(tmp_path: Path, num_arms: int, num_seeds: int, tasks: tuple[str, ...]) -> None:
+  arms = [f"an_arm_with_a_longer_name_{i}" for i in range(num_arms)]
+  write_sweep(tmp_path, arms, range(num_seeds), effects=[0.01] * 8, directions=[-1] * 8, tasks=tasks)
+  write_report(tmp_path)
+  report = (tmp_path / "report.md").read_text()
+  assert ("compares no arms" in report) == (num_arms == 1)
+  assert ("reports a transfer task" in report) == (not tasks)
+  assert (tmp_path / "plots/transfer.png").exists() == bool(tasks)
+  assert ("NSP accuracy" in report) == (num_arms > 0)
+
+
+def test_without_nsp_nothing_is_said_of_it(tmp_path: Path) -> None:
+  write_sweep(tmp_path, arms=("a", "b"), seeds=(0, 1), tasks=())
+  for arm in "ab":
+    for seed in (0, 1):
+      write_run(tmp_path, arm, seed, 5.8)
+  write_report(tmp_path)
+  assert "NSP" not in (tmp_path / "report.md").read_text()
+
+
+def test_neither_jax_nor_matplotlib_is_needed_to_import_the_package() -> None:
+  code = "import sys, bert_jax.analysis.report; print(sorted({'jax', 'matplotlib'} & set(sys.modules)))"
+  done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+  assert done.stdout == "[]\n"
