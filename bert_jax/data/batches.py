@@ -1,0 +1,349 @@
+"""(corpus, seed, step) → batch: which examples, in which order, with which masks.
+
+A batch is a function: equal on any machine and any number of processes, reached in constant time. Everything is
+read, laid out and masked a batch at a time. B batch, T tokens, K prediction slots.
+"""
+
+import collections
+import dataclasses
+import functools
+import itertools
+import pathlib
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+from absl import logging
+
+from bert_jax.config import DataConfig, MaskingConfig, num_prediction_slots
+from bert_jax.data import draws, formats, masking
+from bert_jax.data.formats import Examples
+from bert_jax.settings import fingerprint
+
+if TYPE_CHECKING:
+  from bert_jax.data.store import Corpus
+
+Batch = dict[str, np.ndarray]
+"""token_ids int32 [B, T], segment_ids int32 [B, T], attention_mask bool [B, T], mlm_positions int32 [B, K],
+mlm_labels int32 [B, K], mlm_weights float32 [B, K], nsp_labels int32 [B] (0 next, 1 random, -1 no pair)."""
+
+EVAL_SEED = 15  # of the frozen held-out examples and masks; never a run's seed
+EVAL_MASKING = MaskingConfig(policy="static", duplicates=1, unit="token", rate=0.15, rounding="nearest")
+_SEGMENTATION_BITS = 40  # an example's id is its segmentation above this many bits of its number
+
+
+class TrainBatches:
+  """Training batches of any step, without end.
+
+  Epoch e visits the examples of segmentation e mod `data.segmentations` in an order drawn from (seed, e); step s
+  holds the visits s × batch_size to (s + 1) × batch_size - 1, so a batch may straddle epochs. With dynamic masking
+  an example's mask is drawn anew in each epoch; with static masking it is drawn from e mod `duplicates`, so that
+  the masked text repeats after lcm(segmentations, duplicates) epochs.
+
+  A segmentation is built when a step first needs it and kept: in `cache_folder` as memory-mapped files that equal
+  settings use again, or else in memory.
+  """
+
+  def __init__(
+    self,
+    corpus: "Corpus",
+    data: DataConfig,
+    seed: int,
+    batch_size: int,
+    cache_folder: str | pathlib.Path | None = None,
+  ):
+    """Builds no examples yet.
+
+    Args:
+      corpus: the tokenised corpus.
+      data: split, format, lengths and masks.
+      seed: of cuttings, order and masks.
+      batch_size: B, over all processes.
+      cache_folder: where to keep the examples; None: in memory.
+
+    Raises:
+      ValueError: no documents to train on, or too few for pairs.
+    """
+    self.corpus, self.data, self.seed, self.batch_size = corpus, data, seed, batch_size
+    self.num_slots = num_prediction_slots(data)
+    self._cache_folder = None if cache_folder is None else pathlib.Path(cache_folder)
+    self._documents = corpus.documents("train", data.eval_fraction, data.train_fraction)
+    self._examples: dict[int, Examples] = {}
+    self._order = functools.lru_cache(maxsize=2)(self._draw_order)  # two, since a batch may straddle epochs
+    formats.check(self._documents, data, "training")
+
+  def __call__(self, step: int, process_index: int = 0, process_count: int = 1) -> Batch:
+    """The batch of a step, or a process's slice of it: the process_index-th of process_count equal parts.
+
+    Raises:
+      ValueError: process_count does not divide the batch size.
+    """
+    if self.batch_size % process_count:
+      raise ValueError(
+        f"train.batch_size={self.batch_size} must be divisible by the {process_count} processes; "
+        f"try {self.batch_size // process_count * process_count or process_count}"
+      )
+    rows = self.batch_size // process_count
+    visit = step * self.batch_size + process_index * rows
+    parts = []
+    while rows:
+      epoch, begin, count = self._locate(visit)
+      taken = min(rows, count - begin)
+      parts.append((epoch, self._order(epoch)[begin : begin + taken]))
+      visit, rows = visit + taken, rows - taken
+    return self._make(parts)
+
+  def examples(self, segmentation: int) -> Examples:
+    """The examples of one cutting of the training documents, built, read from the cache or kept from before."""
+    if segmentation not in self._examples:
+      self._examples[segmentation] = self._cached(segmentation)
+      assert len(self._examples[segmentation]) < 1 << _SEGMENTATION_BITS
+    return self._examples[segmentation]
+
+  def num_examples(self, epoch: int) -> int:
+    """Examples that an epoch visits."""
+    return len(self.examples(epoch % self.data.segmentations))
+
+  def epoch_of(self, step: int) -> int:
+    """The epoch in which a step's batch begins."""
+    return self._locate(step * self.batch_size)[0]
+
+  def _locate(self, visit: int) -> tuple[int, int, int]:
+    """Epoch of a visit, its place in that epoch, and the epoch's number of examples."""
+    passed, cycle = 0, 0
+    for epoch in range(self.data.segmentations):
+      count = self.num_examples(epoch)
+      if visit < passed + count:
+        return epoch, visit - passed, count
+      passed += count
+    cycle, visit = divmod(visit, passed)  # all segmentations are known now, and so is the length of a round
+    for epoch in range(self.data.segmentations):
+      count = self.num_examples(epoch)
+      if visit < count:
+        return cycle * self.data.segmentations + epoch, visit, count
+      visit -= count
+    raise AssertionError("a visit lies in one of the epochs of its round")
+
+  def _draw_order(self, epoch: int) -> np.ndarray:
+    return draws.permutation(self.num_examples(epoch), draws.bits(self.seed, draws.EXAMPLE_ORDER, epoch))
+
+  def _cached(self, segmentation: int) -> Examples:
+    def build() -> Examples:
+      return formats.build(self.corpus, self._documents, self.data, self.seed, segmentation)
+
+    if self._cache_folder is None:
+      return build()
+    data = self.data
+    settings = fingerprint(
+      {
+        "version": formats.FORMATS_VERSION,
+        "corpus": self.corpus.hash,
+        "split": ["train", data.eval_fraction, data.train_fraction],
+        "format": [data.format, data.max_seq_len, data.short_seq_prob, data.random_next_prob],
+        "seed": self.seed,
+      }
+    )
+    folder = self._cache_folder / f"examples-{settings}-{segmentation}"
+    if not folder.is_dir():
+      build().save(folder)
+      logging.info("examples of segmentation %d are in %s", segmentation, folder)
+    return Examples.load(folder)
+
+  def _make(self, parts: list[tuple[int, np.ndarray]]) -> Batch:
+    data = self.data
+    selected, ids, passes, labels = [], [], [], []
+    for epoch, indices in parts:
+      segmentation = epoch % data.segmentations
+      examples = self.examples(segmentation)
+      selected.append(examples.select(indices))
+      labels.append(examples.nsp_labels[indices])
+      ids.append(indices + (segmentation << _SEGMENTATION_BITS))
+      passes.append(np.full(len(indices), masking.mask_pass(epoch, data.masking)))
+    pieces = [np.concatenate(arrays) for arrays in zip(*selected, strict=True)]
+    return _masked_batch(
+      self.corpus,
+      Pieces(*pieces),
+      np.concatenate(labels),
+      np.concatenate(ids),
+      np.concatenate(passes),
+      self.seed,
+      data.max_seq_len,
+      data.masking,
+      self.num_slots,
+    )
+
+
+class EvalBatches:
+  """Held-out examples with frozen masks, each exactly once: the same whatever a run's seed and masking are.
+
+  Iterating gives batches of `batch_size` rows; rows that fill up the last one are padding with attention_mask
+  False, mlm_weights 0 and nsp_labels -1. Masks are those of `EVAL_MASKING`: 15 % of the tokens, 80/10/10.
+
+  Attributes:
+    num_examples: examples in all.
+    num_slots: K.
+    random_share: measured share of random pairs among all the held-out pairs, None where there are none.
+  """
+
+  def __init__(self, corpus: "Corpus", data: DataConfig, batch_size: int, max_examples: int, common: bool):
+    """Cuts the held-out documents.
+
+    Args:
+      corpus: the tokenised corpus.
+      data: eval_fraction, max_seq_len and, where `common` is false, the format.
+      batch_size: B.
+      max_examples: examples to use at most, chosen at random, once and for all.
+      common: doc_sentences for every arm, or the arm's own format.
+
+    Raises:
+      ValueError: no held-out documents, or too few for pairs.
+    """
+    if common:
+      data = dataclasses.replace(data, format="doc_sentences")
+    self.corpus, self.batch_size = corpus, batch_size
+    self.data = dataclasses.replace(data, masking=EVAL_MASKING)
+    self.num_slots = num_prediction_slots(self.data)
+    documents = corpus.documents("eval", data.eval_fraction, data.train_fraction)
+    formats.check(documents, data, "held-out")
+    self._examples = formats.build(corpus, documents, data, EVAL_SEED, 0)
+    self.random_share = self._examples.random_share
+    self.num_examples = min(max_examples, len(self._examples))
+    order = draws.permutation(len(self._examples), draws.bits(EVAL_SEED, draws.EXAMPLE_ORDER, 0))
+    self._indices = order[: self.num_examples]
+
+  def __len__(self) -> int:
+    """Batches."""
+    return -(-self.num_examples // self.batch_size)
+
+  def __iter__(self) -> Iterator[Batch]:
+    for begin in range(0, self.num_examples, self.batch_size):
+      indices = self._indices[begin : begin + self.batch_size]
+      batch = _masked_batch(
+        self.corpus,
+        Pieces(*self._examples.select(indices)),
+        self._examples.nsp_labels[indices],
+        indices,
+        np.zeros(len(indices), np.int64),
+        EVAL_SEED,
+        self.data.max_seq_len,
+        self.data.masking,
+        self.num_slots,
+      )
+      yield _pad_rows(batch, self.batch_size, self.corpus.tokenizer.pad_id)
+
+
+def prefetch(
+  make_batch: Callable[[int], Batch], start_step: int, stop_step: int, depth: int
+) -> Generator[Batch, None, None]:
+  """Batches of the steps from `start_step` up to `stop_step`, made ahead by one thread.
+
+  The thread starts with the first batch that is asked for, and ends with the last one or when the iterator is
+  closed. What `make_batch` raises is raised here, at its step.
+
+  Args:
+    make_batch: step → batch.
+    start_step: first step.
+    stop_step: the step after the last.
+    depth: batches made ahead, at most.
+  """
+  assert depth >= 1, depth
+  steps = iter(range(start_step, stop_step))
+  pool = ThreadPoolExecutor(1, "prefetch")
+  try:
+    waiting: collections.deque[Future[Batch]] = collections.deque()
+    for step in itertools.islice(steps, depth):
+      waiting.append(pool.submit(make_batch, step))
+    while waiting:
+      batch = waiting.popleft().result()
+      for step in itertools.islice(steps, 1):
+        waiting.append(pool.submit(make_batch, step))
+      yield batch
+  finally:
+    pool.shutdown(wait=True, cancel_futures=True)
+
+
+# ---- layout ------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Pieces:
+  """What a batch is made of: pieces of each row, and start, length and segment of all pieces, row by row."""
+
+  counts: np.ndarray
+  starts: np.ndarray
+  lengths: np.ndarray
+  segments: np.ndarray
+
+
+def _masked_batch(
+  corpus: "Corpus",
+  pieces: Pieces,
+  nsp_labels: np.ndarray,
+  example_ids: np.ndarray,
+  passes: np.ndarray,
+  seed: int,
+  num_tokens: int,
+  mask: MaskingConfig,
+  num_slots: int,
+) -> Batch:
+  tokenizer, shape = corpus.tokenizer, (len(pieces.counts), num_tokens)
+
+  # Where each piece goes in the flattened [B × T]: after its row's [CLS] and the pieces before it.
+  widths = pieces.lengths.astype(np.int64) + 1
+  ends = np.cumsum(widths)
+  row_ends = ends[np.cumsum(pieces.counts) - 1]
+  row_begins = np.concatenate([[0], row_ends[:-1]])
+  row_shift = np.arange(shape[0]) * num_tokens + 1 - row_begins
+  targets = ends - widths + np.repeat(row_shift, pieces.counts)
+  flat = _ranges(targets, pieces.lengths)
+  separators = targets + pieces.lengths
+
+  ids, word_starts = corpus.gather(pieces.starts, pieces.lengths)
+  token_ids = np.full(shape, tokenizer.pad_id, np.int32)
+  token_ids.ravel()[flat] = ids
+  token_ids.ravel()[separators] = tokenizer.sep_id
+  token_ids[:, 0] = tokenizer.cls_id
+
+  lengths = 1 + row_ends - row_begins
+  attention_mask = np.arange(num_tokens) < lengths[:, None]
+  segment_ids = np.zeros(shape, np.int32)
+  if pieces.segments.any():
+    segment_ids.ravel()[_ranges(targets, widths)] = np.repeat(pieces.segments, widths)
+
+  # Marks are never predicted, nor are their ids should the text hold them.
+  ordinary = np.ones(tokenizer.vocab_size, bool)
+  ordinary[[tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id]] = False
+  maskable = np.zeros(shape, bool)
+  maskable.ravel()[flat] = ordinary[ids]
+  starts = None
+  if mask.unit == "whole_word":
+    starts = np.zeros(shape, bool)
+    starts.ravel()[flat] = word_starts
+
+  masked_ids, positions, labels, weights = masking.apply(
+    token_ids, maskable, starts, lengths, example_ids, passes, seed, mask, num_slots, tokenizer
+  )
+  return {
+    "token_ids": masked_ids,
+    "segment_ids": segment_ids,
+    "attention_mask": attention_mask,
+    "mlm_positions": positions,
+    "mlm_labels": labels,
+    "mlm_weights": weights,
+    "nsp_labels": nsp_labels.astype(np.int32),
+  }
+
+
+def _ranges(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+  """Every range begins[i] … begins[i] + lengths[i] - 1, one after the other."""
+  return np.repeat(begins - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
+
+
+def _pad_rows(batch: Batch, num_rows: int, pad_id: int) -> Batch:
+  padded = {}
+  for name, array in batch.items():
+    fill = {"token_ids": pad_id, "nsp_labels": formats.NO_PAIR}
+    padded[name] = np.full((num_rows, *array.shape[1:]), fill.get(name, 0), array.dtype)
+    padded[name][: len(array)] = array
+  return padded
