@@ -1,0 +1,238 @@
+"""The training loop. Its order is law: evaluate, save, next batch, step, log the step before.
+
+Evaluation comes before saving, so that a checkpoint knows its loss; saving before the next batch, so that a resumed run
+repeats nothing; and a step's metrics are read when the next step is under way, so that the device never waits.
+"""
+
+import contextlib
+import dataclasses
+import signal
+import threading
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from absl import logging
+from etils import epath
+from jax.sharding import Mesh
+
+from bert_jax import settings
+from bert_jax.config import Config
+from bert_jax.data.batches import Batch, TrainBatches, prefetch
+from bert_jax.data.store import Corpus
+from bert_jax.provenance import git_commit, versions
+from bert_jax.training import sharding
+from bert_jax.training.checkpoints import Checkpoints
+from bert_jax.training.evaluation import Evaluator
+from bert_jax.training.metrics import MetricsWriter, Progress, read_metrics
+from bert_jax.training.optimizers import hyperparameters
+from bert_jax.training.step import TrainState, init_state, train_step_of
+
+EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: "try again", which is what a scheduler should do
+
+
+class Preempted(Exception):
+  """SIGTERM or Ctrl-C: the run has saved what it had, and the same command goes on from there."""
+
+
+class Diverged(Exception):
+  """The gradient was not finite for `train.max_nonfinite_steps` steps in a row."""
+
+
+@dataclasses.dataclass
+class Seen:
+  """What has gone into the state, counted on the host: real tokens, predictions, and seconds by purpose."""
+
+  tokens: int = 0
+  predicted_tokens: int = 0
+  compile_seconds: float = 0.0
+  train_seconds: float = 0.0
+  data_wait_seconds: float = 0.0
+  eval_seconds: float = 0.0
+
+  def add(self, batch: Batch) -> None:
+    self.tokens += int(batch["attention_mask"].sum())
+    self.predicted_tokens += int(batch["mlm_weights"].sum())
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+  """A finished training run: its last state, last evaluation, best evaluation loss, and what it saw."""
+
+  state: TrainState
+  evaluation: dict[str, float | None]
+  best_mlm_loss: float
+  seen: Seen
+
+
+def train(config: Config, corpus: Corpus, folder: epath.Path, mesh: Mesh, label: str) -> Outcome:
+  """Trains from the newest checkpoint in FOLDER/checkpoints, or from the start, to `train.steps`.
+
+  Args:
+    config: resolved and validated.
+    corpus: what to train on.
+    folder: of this run.
+    mesh: the devices.
+    label: of the progress bar.
+
+  Raises:
+    ValueError: a batch that the devices do not divide; a checkpoint of another config.
+    CheckpointError: a checkpoint could not be written or read.
+    Preempted: a signal came, and all is saved.
+    Diverged: too many non-finite updates in a row; the checkpoints before stay.
+  """
+  runtime, steps = config.runtime, config.train.steps
+  sharding.check_batch_size("train.batch_size", config.train.batch_size, mesh, runtime.accumulation_steps)
+  evaluator = Evaluator(config, corpus, mesh)
+  batches = TrainBatches(
+    corpus, config.data, config.train.seed, config.train.batch_size, cache_folder=str(corpus.folder / "examples")
+  )
+  train_step = train_step_of(config, mesh)
+  hyper = hyperparameters(config.optim, steps, config.train.sentence_objective)
+  seed = jnp.uint32(config.train.seed)
+
+  with contextlib.ExitStack() as stack:
+    signals = stack.enter_context(_Signals())
+    checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints", runtime.keep_latest))
+    restored = checkpoints.restore_latest(config, mesh)
+    if restored is None:
+      state, seen = init_state(config, mesh), Seen()
+    else:
+      state, seen = restored.state, Seen(**restored.about["seen"])
+      logging.info("%s: going on from step %d of %d", label, restored.step, steps)
+    first = step = int(state.step)
+    writer = stack.enter_context(MetricsWriter(folder, step))
+    evaluations = {line.pop("step"): line for line in read_metrics(folder) if line.pop("kind") == "eval"}
+    progress = stack.enter_context(Progress(label, step, steps))
+    log = _StepLog(config, writer, progress, seen)
+    feed = prefetch(batches, step, steps, runtime.prefetch_batches)
+    stack.callback(feed.close)
+    saved_step, saved_time = step, time.monotonic()
+
+    while True:
+      paused = time.monotonic()
+      # 1. Evaluate.
+      if step not in evaluations and step > 0 and (step == steps or step % config.evaluation.every_steps == 0):
+        log.flush()
+        if evaluation := evaluator(state.params, should_stop=lambda: signals.received):
+          evaluations[step] = {"tokens": seen.tokens, "predicted_tokens": seen.predicted_tokens} | evaluation
+          writer.write("eval", step, evaluations[step])
+
+      # 2. Save.
+      losses = {at: line["mlm_loss"] for at, line in evaluations.items()}
+      best = step in losses and losses[step] == min(losses.values())
+      every = runtime.save_every_steps > 0 and step % runtime.save_every_steps == 0
+      minutes = (time.monotonic() - saved_time) / 60
+      timely = 0 < runtime.save_every_minutes <= minutes
+      if saved_step != step and (best or every or timely or step == steps or signals.received):
+        log.flush()
+        checkpoints.save(state, _about(config, corpus, seen), corpus.tokenizer, losses.get(step))
+        saved_step, saved_time = step, time.monotonic()
+      if step == steps and step in evaluations:
+        checkpoints.wait()
+        seen.eval_seconds += time.monotonic() - paused
+        return Outcome(state, evaluations[step], min(losses.values()), seen)
+      if signals.received:
+        checkpoints.wait()
+        raise Preempted(f"{label}: saved at step {step} of {steps}; the same command goes on from there")
+      began = time.monotonic()
+      seen.eval_seconds += began - paused
+
+      # 3. Next batch.
+      batch = next(feed)
+      seen.data_wait_seconds += time.monotonic() - began
+
+      # 4. Step.
+      state, metrics = train_step(state, sharding.put_batch(batch, mesh), hyper, seed)
+      if step == first:
+        jax.block_until_ready(metrics)
+        seen.compile_seconds += time.monotonic() - began
+        began = time.monotonic()
+      step += 1
+      seen.add(batch)
+
+      # 5. Log the step before.
+      log.push(step, metrics)
+      seen.train_seconds += time.monotonic() - began
+
+
+def _about(config: Config, corpus: Corpus, seen: Seen) -> dict[str, Any]:
+  """What a checkpoint says of the run that wrote it."""
+  return {
+    "config": settings.to_dict(config),
+    "seen": dataclasses.asdict(seen),
+    "corpus_hash": corpus.hash,
+    "tokenizer_hash": corpus.tokenizer.hash,
+    "versions": versions(),
+    "git_commit": git_commit(),
+    "devices": [str(device.device_kind) for device in jax.devices()],
+  }
+
+
+class _StepLog:
+  """Reads each step's metrics when the next step is under way, and reports them."""
+
+  def __init__(self, config: Config, writer: MetricsWriter, progress: Progress, seen: Seen):
+    self._config, self._writer, self._progress, self._seen = config, writer, progress, seen
+    self._pending: tuple[int, dict[str, int], dict[str, jax.Array]] | None = None
+    self._said = dataclasses.replace(seen)
+
+  def push(self, step: int, metrics: dict[str, jax.Array]) -> None:
+    """Takes a step just sent, and reports the one before."""
+    self.flush()
+    counts = {"tokens": self._seen.tokens, "predicted_tokens": self._seen.predicted_tokens}
+    self._pending = (step, counts, metrics)
+
+  def flush(self) -> None:
+    """Reports the step taken last, waiting for it.
+
+    Raises:
+      Diverged: too many non-finite updates in a row.
+    """
+    if self._pending is None:
+      return
+    step, counts, metrics = self._pending
+    self._pending = None
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    in_a_row, limit = int(values.pop("nonfinite_steps")), self._config.train.max_nonfinite_steps
+    if in_a_row:
+      logging.warning("step %d: the gradient is not finite; the update is skipped (%d in a row)", step, in_a_row)
+    if in_a_row >= limit:
+      raise Diverged(
+        f"the gradient was not finite for {in_a_row} steps in a row (train.max_nonfinite_steps={limit}), up to step"
+        f" {step}; lower optim.peak_lr={self._config.optim.peak_lr} or lengthen optim.warmup_steps"
+      )
+    if step % self._config.runtime.log_every_steps == 0:
+      seconds = max(1e-9, self._seen.train_seconds - self._said.train_seconds)
+      waited = self._seen.data_wait_seconds - self._said.data_wait_seconds
+      values["tokens_per_second"] = (counts["tokens"] - self._said.tokens) / seconds
+      values["data_wait_share"] = min(1.0, waited / seconds)
+      self._said = dataclasses.replace(self._seen, tokens=counts["tokens"])
+      self._writer.write("train", step, {**counts, **values})
+      self._progress.update(step, values)
+    self._progress.advance(step)
+
+
+class _Signals:
+  """Turns SIGTERM and the first Ctrl-C into a flag that the loop looks at. A second Ctrl-C stops at once."""
+
+  def __init__(self) -> None:
+    self.received = False
+    self._before: dict[int, Any] = {}
+
+  def __enter__(self) -> "_Signals":
+    if threading.current_thread() is threading.main_thread():
+      for number in (signal.SIGTERM, signal.SIGINT):
+        self._before[number] = signal.signal(number, self._receive)
+    return self
+
+  def __exit__(self, *_: Any) -> None:
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
+
+  def _receive(self, number: int, _: Any) -> None:
+    if self.received and number == signal.SIGINT:
+      raise KeyboardInterrupt
+    self.received = True
+    logging.warning("%s: saving, then stopping", signal.Signals(number).name)

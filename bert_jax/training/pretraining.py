@@ -1,0 +1,153 @@
+"""One pretraining run, from a config to a folder that holds everything about it.
+
+FOLDER/config.json     the resolved config
+FOLDER/metrics.jsonl   training and evaluation, a line each
+FOLDER/checkpoints/    see `checkpoints.py`
+FOLDER/pretrained.json what came out, once it is finished
+FOLDER/times.json      how long it took
+"""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+
+from bert_jax import settings
+from bert_jax.config import Config, validate
+from bert_jax.data import store
+from bert_jax.data.batches import Batch, TrainBatches
+from bert_jax.data.store import Corpus
+from bert_jax.training.checkpoints import checksums
+from bert_jax.training.evaluation import Evaluator, unigram_entropy
+from bert_jax.training.loop import Diverged, Seen, train
+from bert_jax.training.metrics import read_metrics, write_json
+from bert_jax.training.step import init_params
+
+FINGERPRINT_EXAMPLES = 256  # training examples, from the first on, that `data_order` covers
+
+
+def prepare_corpus(config: Config, workdir: epath.PathLike) -> Corpus:
+  """The tokenised corpus of a config, made where it is not there yet, in `data.store` or WORKDIR/data."""
+  folder = epath.Path(config.data.store) if config.data.store else epath.Path(workdir) / "data"
+  return store.prepare(config.data, folder, config.runtime.num_workers)
+
+
+def resolve(config: Config, corpus: Corpus) -> Config:
+  """`config` with what only the corpus knows: the vocabulary's size.
+
+  Raises:
+    ValueError: `model.vocab_size` is set to another size than the tokenizer's.
+  """
+  size = corpus.tokenizer.vocab_size
+  if config.model.vocab_size not in (None, size):
+    raise ValueError(
+      f"model.vocab_size={config.model.vocab_size}, but the tokenizer of {corpus.folder} has {size} tokens;"
+      " leave model.vocab_size out, or set data.tokenizer.path to the tokenizer you mean"
+    )
+  return validate(dataclasses.replace(config, model=dataclasses.replace(config.model, vocab_size=size)))
+
+
+def pretrain(
+  config: Config, corpus: Corpus, folder: epath.PathLike, mesh: Mesh, label: str = "train"
+) -> dict[str, Any]:
+  """Runs, or goes on with, one pretraining run; does nothing where FOLDER/pretrained.json says that it is finished.
+
+  Args:
+    config: as `resolve` gives it.
+    corpus: what to train on.
+    folder: of this run.
+    mesh: the devices.
+    label: of the progress bar.
+
+  Returns:
+    What FOLDER/pretrained.json holds: `status` finished or diverged, the last evaluation, tokens seen, and
+    fingerprints that tell what two runs share.
+  """
+  folder = epath.Path(folder)
+  done = folder / "pretrained.json"
+  if done.exists():
+    result = json.loads(done.read_text())
+    if result["config_hash"] == _hash(config):
+      return result
+    raise ValueError(f"{folder} holds a finished run of another config; choose another --workdir, or remove it")
+  folder.mkdir(parents=True, exist_ok=True)
+  write_json(folder / "config.json", settings.to_dict(config))
+  try:
+    outcome = train(config, corpus, folder, mesh, label)
+    result = {"status": "finished", "best_mlm_loss": outcome.best_mlm_loss, "steps": config.train.steps}
+    result |= outcome.evaluation | _counts(outcome.seen)
+    write_json(folder / "times.json", _times(outcome.seen))
+  except Diverged as reason:
+    lines = read_metrics(folder)
+    steps = max((line["step"] for line in lines), default=0)
+    result = {"status": "diverged", "reason": str(reason), "steps": steps}
+  result |= facts(config, corpus, mesh) | {"config_hash": _hash(config)}
+  write_json(done, result)
+  return result
+
+
+def _counts(seen: Seen) -> dict[str, int]:
+  return {"tokens": seen.tokens, "predicted_tokens": seen.predicted_tokens}
+
+
+def _times(seen: Seen) -> dict[str, float]:
+  busy = max(seen.train_seconds, 1e-9)
+  return {
+    "train_seconds": seen.train_seconds,
+    "eval_seconds": seen.eval_seconds,
+    "compile_seconds": seen.compile_seconds,
+    "tokens_per_second": seen.tokens / busy,
+    "data_wait_share": min(1.0, seen.data_wait_seconds / busy),
+  }
+
+
+def _hash(config: Config) -> str:
+  """Of the settings that may change a result."""
+  return settings.fingerprint({name: values for name, values in settings.to_dict(config).items() if name != "runtime"})
+
+
+def facts(config: Config, corpus: Corpus, mesh: Mesh) -> dict[str, Any]:
+  """What does not depend on training: size, epochs, the unigram line, and fingerprints of what runs may share."""
+  evaluator = Evaluator(config, corpus, mesh)
+  params = init_params(config.model, config.train.seed)
+  batches = TrainBatches(
+    corpus, config.data, config.train.seed, config.train.batch_size, cache_folder=str(corpus.folder / "examples")
+  )
+  return {
+    "parameters": sum(x.size for x in jax.tree.leaves(params)),
+    "unigram_entropy": unigram_entropy(corpus, config, evaluator.common),
+    "epochs": config.train.steps * config.train.batch_size / batches.num_examples(0),
+    "fingerprints": {
+      "initialisation": settings.fingerprint(checksums(params)),
+      "data_order": _data_order(batches),
+      "evaluation": _digest([batch[name] for batch in evaluator.common for name in sorted(batch)]),
+    },
+  }
+
+
+def _data_order(batches: TrainBatches) -> str:
+  """A hash of the first training examples, in order, before masking."""
+  texts = []
+  for step in range(-(-FINGERPRINT_EXAMPLES // batches.batch_size)):
+    texts.append(_unmasked(batches(step)))
+  return _digest([np.concatenate(texts)[:FINGERPRINT_EXAMPLES]])
+
+
+def _unmasked(batch: Batch) -> np.ndarray:
+  """The tokens of a batch before masking."""
+  token_ids = batch["token_ids"].copy()
+  rows, slots = np.nonzero(batch["mlm_weights"])
+  token_ids[rows, batch["mlm_positions"][rows, slots]] = batch["mlm_labels"][rows, slots]
+  return token_ids
+
+
+def _digest(arrays: list[np.ndarray]) -> str:
+  hasher = hashlib.sha256()
+  for array in arrays:
+    hasher.update(np.ascontiguousarray(array).tobytes())
+  return hasher.hexdigest()[:16]
