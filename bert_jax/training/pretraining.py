@@ -31,10 +31,18 @@ from bert_jax.training.step import init_params
 FINGERPRINT_EXAMPLES = 256  # training examples, from the first on, that `data_order` covers
 
 
+def corpus_folder(config: Config, workdir: epath.PathLike) -> epath.Path:
+  """Where the tokenised corpus of a config lies: `data.store`, or a folder of WORKDIR/data for text and tokenizer."""
+  if config.data.store:
+    return epath.Path(config.data.store)
+  text = {name: getattr(config.data, name) for name in ("source", "text_documents", "jsonl_field")}
+  name = settings.fingerprint(text | {"tokenizer": settings.to_dict(config.data.tokenizer)})
+  return epath.Path(workdir) / "data" / name
+
+
 def prepare_corpus(config: Config, workdir: epath.PathLike) -> Corpus:
-  """The tokenised corpus of a config, made where it is not there yet, in `data.store` or WORKDIR/data."""
-  folder = epath.Path(config.data.store) if config.data.store else epath.Path(workdir) / "data"
-  return store.prepare(config.data, folder, config.runtime.num_workers)
+  """The tokenised corpus of a config, made where it is not there yet."""
+  return store.prepare(config.data, corpus_folder(config, workdir), config.runtime.num_workers)
 
 
 def resolve(config: Config, corpus: Corpus) -> Config:

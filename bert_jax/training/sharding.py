@@ -1,5 +1,6 @@
 """The device mesh, and where arrays live on it."""
 
+import os
 from typing import Any
 
 import jax
@@ -25,6 +26,18 @@ def select_platform(platform: str | None) -> None:
     ) from error
   if found != platform and platform != "gpu":
     raise ValueError(f"--platform={platform}: JAX chose {found}")
+
+
+def use_compilation_cache() -> None:
+  """Keeps compiled programs from one process to the next: a second start of a run compiles nothing.
+
+  The folder is JAX's own setting, JAX_COMPILATION_CACHE_DIR, and where that is not set the user's cache folder.
+  """
+  if not jax.config.values["jax_compilation_cache_dir"]:
+    caches = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    jax.config.update("jax_compilation_cache_dir", os.path.join(caches, "bert_jax", "compiled"))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def make_mesh(num_devices: int | None = None) -> Mesh:
