@@ -3,13 +3,9 @@
 import abc
 import dataclasses
 import glob
-import gzip
 import hashlib
 import importlib.util
-import io
 import json
-import lzma
-import zlib
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -17,6 +13,7 @@ from absl import logging
 from etils import epath
 
 from bert_jax.config import DataConfig
+from bert_jax.data import compressed
 
 # A file up to this size is fingerprinted whole, a larger one by as many samples of a 16th of it.
 _WHOLE_BYTES = 1 << 20
@@ -107,12 +104,12 @@ class FileSource(Source):
       before, empty = self.position, True
       with file.open("rb") as raw:
         try:
-          with _decompressed(file, raw) as stream:
+          with compressed.plain(file, raw) as stream:
             for document in self._documents(file, stream):
               self.position = before + raw.tell()
               empty = False
               yield document
-        except (EOFError, OSError, lzma.LZMAError, zlib.error, _zstd_error()) as error:
+        except (EOFError, OSError, *compressed.errors()) as error:
           raise ValueError(f"{file} is damaged, or not compressed as its name says: {error}") from error
       if empty:
         logging.warning("%s holds no text and was skipped", file)
@@ -207,7 +204,7 @@ def _match(pattern: str, suffixes: tuple[str, ...]) -> list[epath.Path]:
   if path.is_file():
     return [path]
   if path.is_dir():
-    return sorted(file for file in path.glob("**/*") if file.name.endswith(endings) and file.is_file())
+    return sorted(file for file in _walk(path) if file.name.endswith(endings))
   if "://" not in pattern:
     return sorted(epath.Path(name) for name in glob.glob(str(path), recursive=True) if epath.Path(name).is_file())
   parts = path.parts
@@ -215,6 +212,14 @@ def _match(pattern: str, suffixes: tuple[str, ...]) -> list[epath.Path]:
   if fixed is None:
     return []
   return sorted(file for file in epath.Path(*parts[:fixed]).glob("/".join(parts[fixed:])) if file.is_file())
+
+
+def _walk(folder: epath.Path) -> Iterator[epath.Path]:
+  for path in folder.iterdir():  # epath's own glob knows no **
+    if path.is_dir():
+      yield from _walk(path)
+    else:
+      yield path
 
 
 def _common_folder(files: list[epath.Path]) -> epath.Path:
@@ -237,32 +242,6 @@ def _sample(file: epath.Path) -> str:
   return digest.hexdigest()
 
 
-def _decompressed(file: epath.Path, raw: IO[bytes]) -> IO[bytes]:
-  if file.suffix == ".gz":
-    return gzip.open(raw)  # pyright: ignore[reportReturnType]
-  if file.suffix == ".xz":
-    return lzma.open(raw)  # pyright: ignore[reportReturnType]
-  if file.suffix == ".zst":
-    return io.BufferedReader(_zstandard(file).ZstdDecompressor().stream_reader(raw, read_across_frames=True))
-  return raw
-
-
-def _zstandard(file: epath.Path) -> Any:
-  try:
-    import zstandard
-  except ImportError as error:
-    raise ValueError(f"{file} needs zstandard to be read: pip install zstandard") from error
-  return zstandard
-
-
-def _zstd_error() -> type[Exception]:
-  try:
-    import zstandard
-  except ImportError:
-    return EOFError
-  return zstandard.ZstdError
-
-
 # ---- TFDS ------------------------------------------------------------------------------------------------
 
 
@@ -275,21 +254,23 @@ class TfdsSource(Source):
     self._split = split or "train"
     try:
       import tensorflow_datasets as tfds  # slow to import
+      import tensorflow_datasets.text  # its data sets are not known before
     except ImportError as error:
       raise ValueError(
         f"data.source={description} needs TFDS: pip install 'tensorflow-datasets>=4.9.9' array-record"
       ) from error
     prepare = (
-      f'python -c "import tensorflow_datasets as tfds; '
+      f'python -c "import tensorflow_datasets as tfds, tensorflow_datasets.text; '
       f"tfds.builder('{self._name}', file_format='array_record').download_and_prepare()\""
     )
     try:
       builder = tfds.builder(self._name, file_format="array_record")
-    except Exception as error:  # whatever a data set's own code raises, TensorFlow's absence included
+    except Exception:  # it is there in another format, or not at all
       try:
         builder = tfds.builder(self._name)
-      except Exception:
-        raise ValueError(f"data.source={description}: TFDS cannot open {self._name}: {error}") from error
+      except Exception as error:  # whatever a data set's own code raises
+        first_line = str(error).partition("\n")[0]
+        raise ValueError(f"data.source={description}: TFDS cannot open {self._name}: {first_line}") from error
     if not builder.info.splits:
       raise ValueError(
         f"data.source={description} is not prepared as array_record in {builder.data_dir}; prepare it with\n"

