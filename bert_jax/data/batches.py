@@ -7,6 +7,7 @@ read, laid out and masked a batch at a time. B batch, T tokens, K prediction slo
 import collections
 import dataclasses
 import functools
+import hashlib
 import itertools
 import pathlib
 from collections.abc import Callable, Generator, Iterator
@@ -22,7 +23,7 @@ from bert_jax.data.formats import Examples
 from bert_jax.settings import fingerprint
 
 if TYPE_CHECKING:
-  from bert_jax.data.store import Corpus
+  from bert_jax.data.corpus import Corpus
 
 Batch = dict[str, np.ndarray]
 """token_ids int32 [B, T], segment_ids int32 [B, T], attention_mask bool [B, T], mlm_positions int32 [B, K],
@@ -139,7 +140,7 @@ class TrainBatches:
       {
         "version": formats.FORMATS_VERSION,
         "corpus": self.corpus.hash,
-        "split": ["train", data.eval_fraction, data.train_fraction],
+        "documents": hashlib.sha256(self._documents.astype(np.int64).tobytes()).hexdigest(),
         "format": [data.format, data.max_seq_len, data.short_seq_prob, data.random_next_prob],
         "seed": self.seed,
       }
@@ -289,40 +290,39 @@ def _masked_batch(
 ) -> Batch:
   tokenizer, shape = corpus.tokenizer, (len(pieces.counts), num_tokens)
 
-  # Where each piece goes in the flattened [B × T]: after its row's [CLS] and the pieces before it.
+  # A row is [CLS], then its pieces, each with its [SEP]: text fills what is left of the real places, in order.
   widths = pieces.lengths.astype(np.int64) + 1
   ends = np.cumsum(widths)
   row_ends = ends[np.cumsum(pieces.counts) - 1]
   row_begins = np.concatenate([[0], row_ends[:-1]])
-  row_shift = np.arange(shape[0]) * num_tokens + 1 - row_begins
-  targets = ends - widths + np.repeat(row_shift, pieces.counts)
-  flat = _ranges(targets, pieces.lengths)
-  separators = targets + pieces.lengths
+  lengths = 1 + row_ends - row_begins
+  attention_mask = np.arange(num_tokens) < lengths[:, None]
+  separators = ends + np.repeat(np.arange(shape[0]) * num_tokens - row_begins, pieces.counts)
+  is_text = attention_mask.copy()
+  is_text[:, 0] = False
+  is_text.ravel()[separators] = False
 
-  ids, word_starts = corpus.gather(pieces.starts, pieces.lengths)
+  ids, text_word_starts = corpus.gather(pieces.starts, pieces.lengths)
   token_ids = np.full(shape, tokenizer.pad_id, np.int32)
-  token_ids.ravel()[flat] = ids
+  token_ids[is_text] = ids
   token_ids.ravel()[separators] = tokenizer.sep_id
   token_ids[:, 0] = tokenizer.cls_id
 
-  lengths = 1 + row_ends - row_begins
-  attention_mask = np.arange(num_tokens) < lengths[:, None]
   segment_ids = np.zeros(shape, np.int32)
   if pieces.segments.any():
-    segment_ids.ravel()[_ranges(targets, widths)] = np.repeat(pieces.segments, widths)
+    segment_ids[:, 1:][attention_mask[:, 1:]] = np.repeat(pieces.segments, widths)
 
   # Marks are never predicted, nor are their ids should the text hold them.
-  ordinary = np.ones(tokenizer.vocab_size, bool)
-  ordinary[[tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id]] = False
-  maskable = np.zeros(shape, bool)
-  maskable.ravel()[flat] = ordinary[ids]
-  starts = None
+  maskable = is_text
+  for mark in (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id):
+    maskable = maskable & (token_ids != mark)
+  word_starts = None
   if mask.unit == "whole_word":
-    starts = np.zeros(shape, bool)
-    starts.ravel()[flat] = word_starts
+    word_starts = np.zeros(shape, bool)
+    word_starts[is_text] = text_word_starts
 
   masked_ids, positions, labels, weights = masking.apply(
-    token_ids, maskable, starts, lengths, example_ids, passes, seed, mask, num_slots, tokenizer
+    token_ids, maskable, word_starts, lengths, example_ids, passes, seed, mask, num_slots, tokenizer
   )
   return {
     "token_ids": masked_ids,
@@ -333,11 +333,6 @@ def _masked_batch(
     "mlm_weights": weights,
     "nsp_labels": nsp_labels.astype(np.int32),
   }
-
-
-def _ranges(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-  """Every range begins[i] … begins[i] + lengths[i] - 1, one after the other."""
-  return np.repeat(begins - (np.cumsum(lengths) - lengths), lengths) + np.arange(lengths.sum())
 
 
 def _pad_rows(batch: Batch, num_rows: int, pad_id: int) -> Batch:

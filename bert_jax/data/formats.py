@@ -21,7 +21,7 @@ from bert_jax.config import DataConfig
 from bert_jax.data import draws
 
 if TYPE_CHECKING:
-  from bert_jax.data.store import Corpus
+  from bert_jax.data.corpus import Corpus
 
 FORMATS_VERSION = 1  # raised when equal settings would build other examples, so that no cache of before is taken
 NEXT, RANDOM, NO_PAIR = 0, 1, -1
@@ -93,10 +93,17 @@ class Examples:
 
   @classmethod
   def load(cls, folder: pathlib.Path) -> "Examples":
-    """What `save` wrote, memory-mapped."""
+    """What `save` wrote, memory-mapped.
+
+    Raises:
+      ValueError: the files are damaged.
+    """
     names = [field.name for field in dataclasses.fields(cls)]
-    # A plain view of each map: np.memmap makes every small slice an order slower.
-    return cls(**{name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names})
+    try:
+      # A plain view of each map: np.memmap makes every small slice an order slower.
+      return cls(**{name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names})
+    except (OSError, ValueError, EOFError) as error:
+      raise ValueError(f"{folder} is damaged ({error}); remove it, and its examples are built again") from error
 
 
 def check(documents: np.ndarray, data: DataConfig, which: str) -> None:

@@ -14,8 +14,9 @@ from bert_jax.data import draws
 if TYPE_CHECKING:
   from bert_jax.data.tokenizers import Tokenizer
 
-_POSITION = np.uint64(0xFFFF)  # lower bits of a sorting key that hold the position; the others are random
-_LAST = np.uint64(2**64 - 1)  # the sorting key of what must not be drawn
+# Sorting keys: random bits above, then the size where words are sorted, and the position in the lowest 16 bits.
+_POSITION, _SIZE_AND_POSITION = np.uint64(0xFFFF), np.uint64(0xFFFFFFFF)
+_LAST = np.uint64(2**64 - 1)  # the key of what must not be drawn
 
 
 def mask_pass(epoch: int, masking: MaskingConfig) -> int:
@@ -63,7 +64,7 @@ def apply(
     label are 0.
   """
   num_tokens = token_ids.shape[1]
-  assert num_tokens <= int(_POSITION), num_tokens
+  assert num_tokens < int(_POSITION), num_tokens
   ids, passes = example_ids[:, None], passes[:, None]
 
   wanted = masking.rate * lengths
@@ -74,18 +75,17 @@ def apply(
   budget = np.minimum(np.maximum(wanted.astype(np.int64), 1), np.minimum(num_slots, maskable.sum(axis=1)))
 
   order = draws.bits(seed, draws.MASK_ORDER, ids, passes, np.arange(num_tokens)[None])
-  order = order & ~_POSITION | np.arange(num_tokens, dtype=np.uint64)
   if masking.unit == "token":
     chosen = _choose_tokens(order, maskable, budget, num_slots)
   else:
     assert word_starts is not None
-    chosen = _choose_words(order, maskable, word_starts, budget)
+    chosen = _choose_words(order, maskable, word_starts, budget, num_slots)
 
-  rows, columns = np.nonzero(chosen)
-  counts = chosen.sum(axis=1)
+  rows, columns = chosen // num_tokens, chosen % num_tokens
+  counts = np.bincount(rows, minlength=len(lengths))
   slots = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-  positions = np.zeros((len(token_ids), num_slots), np.int32)
-  weights = np.zeros((len(token_ids), num_slots), np.float32)
+  positions = np.zeros((len(lengths), num_slots), np.int32)
+  weights = np.zeros((len(lengths), num_slots), np.float32)
   labels = np.zeros_like(positions)
   positions[rows, slots] = columns
   labels[rows, slots] = originals = token_ids[rows, columns]
@@ -104,43 +104,72 @@ def apply(
 
 
 def _choose_tokens(order: np.ndarray, maskable: np.ndarray, budget: np.ndarray, num_slots: int) -> np.ndarray:
-  """bool [B, T]: the `budget` maskable tokens that come first in the random order."""
-  keys = np.where(maskable, order, _LAST)
-  if num_slots < keys.shape[1]:
-    keys = np.partition(keys, num_slots - 1, axis=1)[:, :num_slots]
-  keys.sort(axis=1)
-  rows, ranks = np.nonzero(np.arange(keys.shape[1]) < budget[:, None])
-  chosen = np.zeros_like(maskable)
-  chosen[rows, (keys[rows, ranks] & _POSITION).astype(np.int64)] = True
-  return chosen
+  """Places, in the flattened [B × T], of the `budget` maskable tokens that come first in a random order, ascending.
+
+  A sorting key holds random bits above and the position below, so what is sorted is the answer itself.
+  """
+  num_tokens = maskable.shape[1]
+  keys = np.where(maskable, order & ~_POSITION | np.arange(num_tokens, dtype=np.uint64), _LAST)
+  keys = _smallest(keys, num_slots)
+  rows, ranks = np.nonzero(np.arange(num_slots) < budget[:, None])
+  return np.sort(rows * num_tokens + (keys[rows, ranks] & _POSITION).astype(np.int64))
 
 
-def _choose_words(order: np.ndarray, maskable: np.ndarray, word_starts: np.ndarray, budget: np.ndarray) -> np.ndarray:
-  """bool [B, T]: BERT's greedy choice of whole words, for all rows at once, one rank of the order after the other."""
-  starts = maskable.copy()
-  starts[:, 1:] &= word_starts[:, 1:] | ~maskable[:, :-1]
-  # Words are numbered over the whole batch; a maskable token belongs to the last word that started.
-  word_of = np.cumsum(starts.ravel()) - 1
-  lengths = np.bincount(word_of[maskable.ravel()], minlength=int(starts.sum()))
+def _choose_words(
+  order: np.ndarray, maskable: np.ndarray, word_starts: np.ndarray, budget: np.ndarray, num_slots: int
+) -> np.ndarray:
+  """The same for whole words, by BERT's greedy choice. A key holds random bits, the word's size, its position."""
+  num_tokens = maskable.shape[1]
+  edges = ~maskable  # a word reaches from its start to the next edge
+  edges[:, 1:] |= word_starts[:, 1:] | edges[:, :-1]
+  edges[:, 0] = True
+  begins = np.flatnonzero(edges)
+  sizes = np.diff(begins, append=edges.size)
+  are_words = maskable.ravel()[begins]
+  begins, sizes = begins[are_words], sizes[are_words]
 
-  keys = np.where(starts, order, _LAST)
-  keys.sort(axis=1)
-  words_in_row = starts.sum(axis=1)
-  rows, ranks = np.nonzero(np.arange(keys.shape[1]) < words_in_row[:, None])
-  words = np.zeros((keys.shape[1], len(keys)), np.int64)  # [rank, row]: a step of the loop reads one line
-  words[ranks, rows] = word_of.reshape(maskable.shape)[rows, (keys[rows, ranks] & _POSITION).astype(np.int64)]
-  sizes = np.full(words.shape, keys.shape[1] + 1)  # no word: never fits
-  sizes[ranks, rows] = lengths[words[ranks, rows]]
+  keys = np.full(maskable.shape, _LAST)  # no word: of a size that never fits
+  low = (sizes << 16 | begins % num_tokens).astype(np.uint64)
+  keys.ravel()[begins] = order.ravel()[begins] & ~_SIZE_AND_POSITION | low
+  # As many words as there are slots nearly always fill the budget; where they do not, all the words have a try.
+  first = _smallest(keys, num_slots)
+  taken, left = _take_fitting(first, budget)
+  begins, sizes = _decode(first[taken], np.nonzero(taken)[0] * num_tokens)
+  if num_slots < num_tokens and (left > 0).any():
+    again = np.flatnonzero(left > 0)
+    all_words = np.sort(keys[again], axis=1)
+    retaken, _ = _take_fitting(all_words, budget[again])
+    kept = left[begins // num_tokens] == 0
+    more = _decode(all_words[retaken], again[np.nonzero(retaken)[0]] * num_tokens)
+    begins, sizes = np.concatenate([begins[kept], more[0]]), np.concatenate([sizes[kept], more[1]])
+  in_order = np.argsort(begins)
+  begins, sizes = begins[in_order], sizes[in_order]
+  return np.repeat(begins - (np.cumsum(sizes) - sizes), sizes) + np.arange(sizes.sum())
 
-  taken = np.zeros(len(lengths) + 1, bool)
+
+def _smallest(keys: np.ndarray, count: int) -> np.ndarray:
+  """[B, count]: the smallest keys of each row, ascending."""
+  if count < keys.shape[1]:
+    keys = np.partition(keys, count - 1, axis=1)[:, :count]
+  return np.sort(keys, axis=1)
+
+
+def _take_fitting(keys: np.ndarray, budget: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Goes along the words of all rows at once, takes each that does not overshoot: bool as `keys`, budget left."""
+  sizes = (keys >> np.uint64(16) & _POSITION).astype(np.int64).T.copy()  # [rank, row]: a line a step
+  taken = np.zeros(sizes.shape, bool)
   left = budget.copy()
-  for rank in range(int(words_in_row.max(initial=0))):
-    fits = sizes[rank] <= left
-    taken[words[rank, fits]] = True
-    left -= sizes[rank] * fits
+  for rank in range(len(sizes)):
+    np.less_equal(sizes[rank], left, out=taken[rank])
+    left -= sizes[rank] * taken[rank]
     if not left.any():
       break
-  return taken[word_of].reshape(maskable.shape) & maskable
+  return taken.T, left
+
+
+def _decode(keys: np.ndarray, row_begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Where words begin in the flattened batch, and their sizes."""
+  return row_begins + (keys & _POSITION).astype(np.int64), (keys >> np.uint64(16) & _POSITION).astype(np.int64)
 
 
 def _ordinary_ids(random_bits: np.ndarray, tokenizer: "Tokenizer") -> np.ndarray:

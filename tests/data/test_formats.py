@@ -359,3 +359,12 @@ def test_a_failed_save_leaves_nothing(make_corpus, tmp_path, monkeypatch):
   with pytest.raises(OSError, match="No space"):
     examples.save(tmp_path / "one")
   assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_examples_are_named(make_corpus, tmp_path):
+  corpus = make_corpus()
+  build(corpus, everything(corpus), DataConfig(), 0, 0).save(tmp_path / "one")
+  file = tmp_path / "one" / "piece_starts.npy"
+  file.write_bytes(file.read_bytes()[:-9])
+  with pytest.raises(ValueError, match=r"one is damaged .*remove it"):
+    Examples.load(tmp_path / "one")
