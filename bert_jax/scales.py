@@ -1,6 +1,6 @@
 """How far the published recipes are scaled down, and why; shared by the experiments.
 
-Each scale is a set of assignments over a recipe. `paper` takes the recipe as it is.
+Each scale is a set of assignments over a recipe, with a note for the report: what it can and cannot show.
 """
 
 from bert_jax.settings import Assignments
@@ -30,6 +30,8 @@ SMOKE: Assignments = {
   "runtime.save_every_steps": 8,
 }
 
+SMOKE_NOTE = "Nothing. It shows that every part runs: the models see a few thousand tokens and learn no language."
+
 DEMO: Assignments = {
   # BERT-tiny's layers and width (Turc et al. 2019, table 1), over a small vocabulary and short sequences.
   "model.num_layers": 2,
@@ -51,9 +53,21 @@ DEMO: Assignments = {
   "transfer.tasks": "wiki_topics,bbc_classes",
 }
 
+DEMO_NOTE = (
+  "The models have two layers and see a few million tokens of 1.6 million words, so they are at the beginning of what"
+  " BERT learns: words from their neighbours, hardly sentences. Differences of optimisation show at this size; those"
+  " that the papers found after 100,000 times the work may be absent or point the other way. Two seeds allow a verdict"
+  " only on differences that are large against their spread."
+)
+
 NIGHT: Assignments = dict(DEMO) | {
   "train.steps": 10_000,
 }
+
+NIGHT_NOTE = (
+  "Small models on the demo's text, with at least 20 million tokens an arm and three seeds: optimisation, masks and"
+  " repetition of text can show; what needs long training, big models or much text cannot."
+)
 
 PAPER: Assignments = {
   "data.source": "tfds:wiki40b/en",
@@ -61,3 +75,6 @@ PAPER: Assignments = {
   "runtime.compute_dtype": "bfloat16",
   "runtime.scan_layers": True,
 }
+PAPER_NOTE = (
+  "The published setting, on Wikipedia alone: BookCorpus is not public. RoBERTa reports medians of five seeds."
+)

@@ -68,13 +68,13 @@ EXPERIMENT = Experiment(
     ),
   ),
   sizes={
-    "smoke": Size(scales.SMOKE, seeds=(0, 1), note="Nothing: it shows that every part runs."),
-    "demo": Size(scales.DEMO, seeds=(0, 1), note="TBD"),
-    "night": Size(scales.NIGHT, seeds=(0, 1, 2), note="TBD"),
+    "smoke": Size(scales.SMOKE, seeds=(0, 1), note=scales.SMOKE_NOTE),
+    "demo": Size(scales.DEMO, seeds=(0, 1), note=scales.DEMO_NOTE),
+    "night": Size(scales.NIGHT, seeds=(0, 1, 2), note=scales.NIGHT_NOTE),
     "paper": Size(
       scales.PAPER,
       seeds=(0, 1, 2),
-      note="The published setting of RoBERTa's ablations, on Wikipedia alone: BookCorpus is not public.",
+      note=scales.PAPER_NOTE,
       arms={
         # RoBERTa, table 3: 256 sequences, 1M steps, 1e-4 → 2K sequences, 125K steps, 7e-4.
         "big_batch": {"train.batch_size": 2048, "train.steps": 125_000, "optim.peak_lr": 7e-4},

@@ -1,0 +1,26 @@
+"""Pretrains once, by any recipe, on any text.
+
+    python experiments/pretrain.py --recipe=bert_base --scale=smoke --data.source='text:FOLDER/*.txt' --workdir=W
+    python experiments/pretrain.py --recipe=roberta_base --scale=demo
+    python experiments/pretrain.py --recipe=bert_base --scale=paper --platform=tpu --data.source=tfds:wiki40b/en
+
+Afterwards `bert_jax.load("W").fill_mask("Paris is the [MASK] of France.")` asks the result.
+"""
+
+from bert_jax import scales
+from bert_jax.experiment import Arm, Experiment, Size, main
+
+EXPERIMENT = Experiment(
+  name="pretrain",
+  question="One pretraining run",
+  arms=(Arm(name="pretrain", change="the recipe as it is, at this scale", assignments={}),),
+  sizes={
+    "smoke": Size(scales.SMOKE, seeds=(0,), note=scales.SMOKE_NOTE),
+    "demo": Size(scales.DEMO, seeds=(0,), note=scales.DEMO_NOTE),
+    "night": Size(scales.NIGHT, seeds=(0,), note=scales.NIGHT_NOTE),
+    "paper": Size({}, seeds=(0,), note="The recipe as published."),
+  },
+)
+
+if __name__ == "__main__":
+  main(EXPERIMENT)
