@@ -1,0 +1,177 @@
+"""Labelled texts to encoded examples for classification.
+
+The labels are those that documents of a source carry. Texts to test on are the documents that pretraining holds out, so
+no model has seen them; the few labelled ones to train on are drawn from the others.
+
+N texts, T tokens.
+"""
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from bert_jax.config import DataConfig, TransferConfig
+from bert_jax.data import draws
+from bert_jax.data.corpus import is_held_out
+from bert_jax.data.sources import Document, open_source
+from bert_jax.data.tokenise import hash_text, tokenise
+from bert_jax.data.tokenizers import Tokenizer
+
+LENGTH_MULTIPLE = 32  # tokens: tasks with texts of about the same length share a compiled program
+_LABELLED, _TESTED = 32, 33  # streams of `draws.bits`, apart from those of pretraining
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledTexts:
+  """Texts with a label each, and as a model reads them: `[CLS] text [SEP]`, cut at the end, then padding.
+
+  Attributes:
+    texts: N, whole.
+    token_ids, segment_ids: int32 [N, T].
+    attention_mask: bool [N, T], False on padding.
+    labels: int32 [N], indices into the task's classes.
+  """
+
+  texts: tuple[str, ...]
+  token_ids: np.ndarray
+  segment_ids: np.ndarray
+  attention_mask: np.ndarray
+  labels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """Single-label classification, with few labelled texts to train on.
+
+  Attributes:
+    name: as in `transfer.tasks`.
+    classes: their names, sorted.
+    train: the same number of texts of each class, all different.
+    test: held-out texts, all different; the same ones for every seed.
+  """
+
+  name: str
+  classes: tuple[str, ...]
+  train: LabelledTexts
+  test: LabelledTexts
+
+  @property
+  def fingerprint(self) -> str:
+    """A hash of the task's texts, tokens and labels: equal tasks, equal text."""
+    hasher = hashlib.sha256("\0".join((self.name, *self.classes, *self.train.texts, *self.test.texts)).encode())
+    for part in (self.train, self.test):
+      for array in (part.token_ids, part.attention_mask, part.labels):
+        hasher.update(repr(array.shape).encode() + array.tobytes())
+    return hasher.hexdigest()[:16]
+
+
+def load_task(name: str, data: DataConfig, transfer: TransferConfig, tokenizer: Tokenizer, seed: int) -> Task:
+  """A task whose labels the source's documents carry.
+
+  Args:
+    name: such as wiki_topics.
+    data: the source, and the share of documents that is held out; `train_fraction` is of no effect.
+    transfer: labels of a class, length, and the size of the test set.
+    tokenizer: of the model.
+    seed: which texts are labelled. The test set does not depend on it.
+
+  Raises:
+    ValueError: the source has no such task, a class has too few texts, or no text is held out.
+  """
+  documents = _documents_of(name, data)
+  labels = [str(document.label).partition("/")[2] for document in documents]
+  classes = tuple(sorted(set(labels)))
+  hashes = np.array([hash_text(document.text) for document in documents], np.uint64)
+  held_out = is_held_out(hashes, data.eval_fraction)
+  order = np.argsort(draws.bits(0, _TESTED, hashes), kind="stable")
+  test = order[held_out[order]][: transfer.max_test_texts]
+  if not len(test):
+    raise ValueError(
+      f"transfer.tasks={name}: data.eval_fraction={data.eval_fraction} holds out none of its {len(documents)} texts to"
+      " test on; raise it, or leave the task out"
+    )
+  train = _few_of_each_class(labels, hashes, ~held_out, classes, transfer.labels_per_class, seed, name)
+
+  rows = [*train, *test]
+  token_ids, attention_mask = encode([documents[i].text for i in rows], tokenizer, transfer.max_seq_len)
+
+  def part(rows_of: slice, indices: Sequence[int]) -> LabelledTexts:
+    return LabelledTexts(
+      texts=tuple(documents[i].text for i in indices),
+      token_ids=token_ids[rows_of],
+      segment_ids=np.zeros_like(token_ids[rows_of]),
+      attention_mask=attention_mask[rows_of],
+      labels=np.array([classes.index(labels[i]) for i in indices], np.int32),
+    )
+
+  return Task(name, classes, part(slice(len(train)), train), part(slice(len(train), None), test.tolist()))
+
+
+def _documents_of(name: str, data: DataConfig) -> list[Document]:
+  """The source's documents with a label of the task, a text that comes again left out."""
+  documents, tasks, seen = [], set(), set()
+  for document in open_source(data):
+    if document.label is None:
+      continue
+    task = document.label.partition("/")[0]
+    tasks.add(task)
+    if task == name and document.text not in seen:
+      seen.add(document.text)
+      documents.append(document)
+  if not tasks:
+    raise ValueError(
+      f"transfer.tasks={name} needs labelled texts, and data.source={data.source} has none; set data.source=demo, or"
+      " leave transfer.tasks empty"
+    )
+  if not documents:
+    raise ValueError(f"transfer.tasks={name}: data.source={data.source} has the tasks {', '.join(sorted(tasks))}")
+  return documents
+
+
+def _few_of_each_class(
+  labels: list[str],
+  hashes: np.ndarray,
+  allowed: np.ndarray,
+  classes: tuple[str, ...],
+  labels_per_class: int,
+  seed: int,
+  name: str,
+) -> list[int]:
+  """Indices of as many allowed texts of each class; fewer are a subset of more."""
+  available = Counter(label for label, may in zip(labels, allowed, strict=True) if may)
+  rarest = min(classes, key=lambda label: (available[label], label))
+  if available[rarest] < labels_per_class:
+    raise ValueError(
+      f"transfer.labels_per_class={labels_per_class} is more than the {available[rarest]} texts of the class {rarest!r}"
+      f" of {name} that are not held out; try {available[rarest]}"
+    )
+  order = np.argsort(draws.bits(seed, _LABELLED, hashes), kind="stable")
+  chosen: list[int] = []
+  for label in classes:
+    chosen += [int(i) for i in order if allowed[i] and labels[i] == label][:labels_per_class]
+  return chosen
+
+
+def encode(texts: Sequence[str], tokenizer: Tokenizer, max_seq_len: int) -> tuple[np.ndarray, np.ndarray]:
+  """Texts as `[CLS] text [SEP]`, cut into sentences and tokens as the corpus is.
+
+  Returns:
+    token_ids int32 [N, T] and attention_mask bool [N, T], where T is the least multiple of 32 that holds all texts,
+    but at most `max_seq_len`.
+  """
+  tokenised = tokenise(texts, tokenizer)
+  owners = np.repeat(np.flatnonzero(tokenised.kept), tokenised.document_lengths)
+  lengths = np.bincount(owners, tokenised.sentence_lengths, len(texts)).astype(np.int64)
+  starts = np.cumsum(lengths) - lengths
+  wanted = int(lengths.max(initial=0)) + 2
+  width = min(max_seq_len, -(-wanted // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
+  lengths = np.minimum(lengths, width - 2)
+  token_ids = np.full((len(texts), width), tokenizer.pad_id, np.int32)
+  token_ids[:, 0] = tokenizer.cls_id
+  for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
+    token_ids[row, 1 : 1 + length] = tokenised.token_ids[start : start + length]
+    token_ids[row, 1 + length] = tokenizer.sep_id
+  return token_ids, np.arange(width) < (lengths + 2)[:, None]
