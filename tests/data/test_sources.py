@@ -221,7 +221,7 @@ def test_demo_says_what_to_install(monkeypatch):
 # ---- TFDS ------------------------------------------------------------------------------------------------
 
 TFDS_PROGRAM = """
-import sys
+import contextlib, sys
 import numpy as np
 import tensorflow_datasets as tfds
 from bert_jax.config import DataConfig
@@ -246,7 +246,8 @@ def attempt(name, **settings):
     print("ValueError:", str(error).replace("\\n", " "))
 
 attempt("tfds:tiny_text")
-TinyText(file_format="array_record").download_and_prepare()
+with contextlib.redirect_stdout(sys.stderr):
+  TinyText(file_format="array_record").download_and_prepare()
 attempt("tfds:tiny_text")
 attempt("tfds:tiny_text:test")
 attempt("tfds:tiny_text:dev")

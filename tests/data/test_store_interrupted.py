@@ -1,0 +1,214 @@
+"""What an interruption of `prepare` leaves, and that the next call ends as if there had been none."""
+
+import concurrent.futures
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from bert_jax.data import store, tokenise
+from tests.data import small_stores
+from tests.data.small_stores import (
+  SHARD,
+  TOKENIZER,
+  UNIT,
+  assert_holds,
+  files,
+  flip_a_bit,
+  some_texts,
+  use_small_units,
+  write_documents,
+)
+
+
+@pytest.fixture(autouse=True)
+def _small_units(monkeypatch):
+  use_small_units(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def prepared():
+  return small_stores.prepared()
+
+
+INTERRUPTED = """
+import os, pathlib, signal, shutil, sys
+from bert_jax.config import DataConfig, TokenizerConfig
+from bert_jax.data import store
+store.UNIT_CHARACTERS, store.SHARD_CHARACTERS = 700, 2500
+text, work = sys.argv[1], pathlib.Path(sys.argv[2])
+data = DataConfig(source=f"jsonl:{text}", tokenizer=TokenizerConfig(vocab_size=300))
+replace, save = os.replace, store.np.save
+
+def files(folder):
+  return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+def die_at(count):
+  # Every write that the store makes ends in one of these; death comes just before or just after one.
+  left = [count]
+  def before_and_after(call):
+    def wrapped(*arguments):
+      for half in (lambda: None, lambda: call(*arguments)):
+        half()
+        left[0] -= 1
+        if left[0] < 0:
+          os.kill(os.getpid(), signal.SIGKILL)
+    return wrapped
+  os.replace, store.np.save = before_and_after(replace), before_and_after(save)
+
+store.prepare(data, work / "whole", num_workers=1)
+whole, count, states = files(work / "whole"), 0, set()
+while True:
+  folder = work / "cut"
+  child = os.fork()
+  if child == 0:
+    die_at(count)
+    store.prepare(data, folder, num_workers=1)
+    os._exit(0)
+  killed = os.WIFSIGNALED(os.waitpid(child, 0)[1])
+  states.add(len(list(folder.glob("shards/?????"))))
+  store.prepare(data, folder, num_workers=1)
+  assert files(folder) == whole, (count, files(folder).keys() ^ whole.keys())
+  shutil.rmtree(folder)
+  if not killed:
+    break
+  count += 1
+print(count, len(states))
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_write_it_ends_as_if_undisturbed(tmp_path):
+  write_documents(tmp_path / "text", some_texts(14))
+  run = subprocess.run(
+    [sys.executable, "-c", INTERRUPTED, tmp_path / "text", tmp_path],
+    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TOKENIZERS_PARALLELISM": "false"},
+    capture_output=True,
+    text=True,
+  )
+  assert run.returncode == 0, run.stderr
+  writes, states = map(int, run.stdout.split())
+  assert writes > 40
+  assert states > 2
+
+
+@pytest.mark.slow
+def test_killed_with_its_workers_at_work(prepared, tmp_path):
+  corpus, texts, data = prepared
+  program = textwrap.dedent(f"""
+    from bert_jax.config import DataConfig, TokenizerConfig
+    from bert_jax.data import store
+    store.UNIT_CHARACTERS, store.SHARD_CHARACTERS = {UNIT}, {SHARD}
+    data = DataConfig(source={data.source!r}, tokenizer=TokenizerConfig(vocab_size=300))
+    store.prepare(data, {str(tmp_path / "store")!r}, num_workers=2)
+  """)
+  seen = set()
+  for _ in range(2):
+    process = subprocess.Popen(
+      [sys.executable, "-c", program],
+      env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+      start_new_session=True,
+    )
+    while process.poll() is None and {f.name for f in (tmp_path / "store" / "shards").glob("?????")} <= seen:
+      pass
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    seen |= {f.name for f in (tmp_path / "store" / "shards").glob("?????")}
+  assert seen
+  again = store.prepare(data, tmp_path / "store", num_workers=2)
+  assert files(tmp_path / "store") == files(pathlib.Path(corpus.folder))
+  assert_holds(again, texts)
+
+
+def test_finished_shards_are_not_made_again(prepared, tmp_path, monkeypatch):
+  corpus, _, data = prepared
+  shutil.copytree(corpus.folder, tmp_path / "store")
+  (tmp_path / "store" / "metadata.json").unlink()
+  shutil.rmtree(tmp_path / "store" / "shards" / "00003")
+  shutil.rmtree(tmp_path / "store" / "shards" / "00004")
+  times = {f: f.stat().st_mtime_ns for f in (tmp_path / "store").glob("shards/0000[012]/*")}
+  made = []
+  tokenise_all = tokenise.tokenise_all
+  monkeypatch.setattr(
+    tokenise, "tokenise_all", lambda units, *rest: tokenise_all((made.append(u) or u for u in units), *rest)
+  )
+  store.prepare(data, tmp_path / "store", num_workers=1)
+  assert files(tmp_path / "store") == files(pathlib.Path(corpus.folder))
+  assert {f: f.stat().st_mtime_ns for f in times} == times
+  done = sum(shard["num_source_documents"] for shard in corpus.metadata["shards"][:3])
+  assert sum(map(len, made)) == 60 - done
+
+
+def test_a_damaged_shard_of_an_unfinished_store_is_made_again(prepared, tmp_path):
+  corpus, _, data = prepared
+  shutil.copytree(corpus.folder, tmp_path / "store")
+  (tmp_path / "store" / "metadata.json").unlink()
+  flip_a_bit(tmp_path / "store" / "shards" / "00001" / "token_ids.npy")
+  store.prepare(data, tmp_path / "store", num_workers=1)
+  assert files(tmp_path / "store") == files(pathlib.Path(corpus.folder))
+
+
+@pytest.mark.parametrize("failing", range(0, 14, 3))
+def test_an_error_leaves_no_half_work(prepared, tmp_path, monkeypatch, failing):
+  corpus, _, data = prepared
+  save, calls = np.save, []
+
+  def full_disk(*arguments):
+    calls.append(arguments)
+    if len(calls) > failing:
+      raise OSError(28, "No space left on device")
+    save(*arguments)
+
+  monkeypatch.setattr(np, "save", full_disk)
+  with pytest.raises(OSError, match="No space left"):
+    store.prepare(data, tmp_path / "store", num_workers=1)
+  assert not [name for name in files(tmp_path / "store") if ".tmp" in name]
+  assert len(list((tmp_path / "store" / "shards").iterdir())) == failing // 6
+  monkeypatch.undo()
+  use_small_units(monkeypatch)
+  store.prepare(data, tmp_path / "store", num_workers=1)
+  assert files(tmp_path / "store") == files(pathlib.Path(corpus.folder))
+
+
+def test_a_dead_worker_is_reported(prepared, tmp_path, monkeypatch):
+  corpus, _, data = prepared
+  call = tokenise._Worker.__call__
+
+  def die_at_thirty(worker, texts):
+    if any("Number 30." in text for text in texts):
+      worker._process.kill()
+      worker._process.wait()
+    return call(worker, texts)
+
+  monkeypatch.setattr(tokenise._Worker, "__call__", die_at_thirty)
+  with pytest.raises(RuntimeError, match=r"ended with status -9.*runtime.num_workers"):
+    store.prepare(data, tmp_path / "store", num_workers=2)
+  monkeypatch.setattr(tokenise._Worker, "__call__", call)
+  store.prepare(data, tmp_path / "store", num_workers=2)
+  assert files(tmp_path / "store") == files(pathlib.Path(corpus.folder))
+
+
+def test_an_error_in_a_worker_comes_through(tmp_path):
+  units = [[store.Document("text", "a")]]
+  TOKENIZER.save(tmp_path / "t")
+  worker = tokenise._Worker(str(tmp_path / "t"))
+  try:
+    with pytest.raises(AttributeError):
+      worker([None])  # pyright: ignore[reportArgumentType]
+    assert len(worker(["text"]).kept) == len(units[0])
+  finally:
+    worker.stop()
+
+
+def test_two_at_once_make_one_store(prepared, tmp_path):
+  corpus, _, data = prepared
+  with concurrent.futures.ThreadPoolExecutor(2) as threads:
+    made = list(threads.map(lambda _: store.prepare(data, tmp_path / "store", num_workers=1).hash, range(2)))
+  assert made == [corpus.hash] * 2
+  assert files(tmp_path / "store") == files(pathlib.Path(corpus.folder))
