@@ -7,11 +7,13 @@
 Steps shrink as the batch grows, and the learning rate grows with its square root, which keeps Adam's noise in step.
 """
 
+from typing import Literal
+
 from bert_jax import scales
 from bert_jax.experiment import Arm, Experiment, Size, main
 
 
-def times(factor: int, expects: str, direction: int) -> Arm:
+def times(factor: int, expects: str, direction: Literal[0, 1]) -> Arm:
   """An arm with `factor` times the batch of the first and as many steps fewer."""
   return Arm(
     name=f"batch_x{factor}",
