@@ -211,6 +211,25 @@ def test_static_masks_repeat_and_dynamic_ones_do_not(make_corpus, policy, duplic
         assert same < 0.2
 
 
+def test_order_is_drawn_from_the_seed_and_masks_from_the_segmentation(make_corpus, monkeypatch):
+  """Shown with examples that depend on neither."""
+  corpus, build = make_corpus(), batches.formats.build
+  monkeypatch.setattr(
+    batches.formats, "build", lambda corpus, documents, data, *_: build(corpus, documents, data, 0, 0)
+  )
+  one, other = (TrainBatches(corpus, settings("full_sentences", duplicates=1), seed, 10) for seed in (0, 1))
+  steps = range(one.num_examples(0) // 10)
+  texts = [[text for step in steps for text in row_texts(make(step))] for make in (one, other)]
+  assert np.mean([a == b for a, b in zip(*texts, strict=True)]) < 0.2
+  epochs: list[dict] = [{}, {}]
+  for step in range(2 * len(steps)):
+    batch = one(step)
+    epochs[one.epoch_of(step)].update(zip(row_texts(batch), map(tuple, batch["token_ids"].tolist()), strict=True))
+  both = epochs[0].keys() & epochs[1].keys()
+  assert len(both) > 20
+  assert np.mean([epochs[0][text] == epochs[1][text] for text in both]) < 0.2
+
+
 def test_arms_share_order_and_first_masks(make_corpus):
   """Static and dynamic masking differ in nothing until a static mask comes round."""
   corpus = make_corpus()
@@ -250,9 +269,6 @@ def test_smaller_fractions_train_on_fewer_documents(make_corpus):
   assert 0 < half.num_examples(0) < whole.num_examples(0)
 
 
-# ---- cache -------------------------------------------------------------------------------------------------
-
-
 def test_cached_examples_give_equal_batches_and_are_built_once(make_corpus, tmp_path, monkeypatch):
   corpus = make_corpus()
   plain = TrainBatches(corpus, settings(), 0, 16)
@@ -275,20 +291,17 @@ def test_cached_examples_give_equal_batches_and_are_built_once(make_corpus, tmp_
     {"random_next_prob": 0.4},
     {"eval_fraction": 0.3},
     {"train_fraction": 0.7},
-    {"corpus": 1},
+    {"hash": "of another tokenizer"},
   ],
   ids=lambda change: next(iter(change)),
 )
 def test_other_settings_do_not_take_the_cache(make_corpus, tmp_path, change: dict):
   TrainBatches(make_corpus(), settings(), 0, 16, tmp_path)(0)
   seed = change.pop("seed", 0)
-  corpus = make_corpus(seed=change.pop("corpus", 0))
+  corpus = dataclasses.replace(make_corpus(), hash=change.pop("hash", make_corpus().hash))
   data = dataclasses.replace(settings(), **change)
   assert_equal(TrainBatches(corpus, data, seed, 16, tmp_path)(0), TrainBatches(corpus, data, seed, 16)(0))
   assert len(list(tmp_path.iterdir())) == 2
-
-
-# ---- refusals ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("format", FORMATS[:2])

@@ -21,6 +21,7 @@ def test_integers_and_arrays_agree_and_broadcast():
   for row, column in itertools.product(range(3), range(5)):
     assert table[row, column] == draws.bits(-4, row, column)[0]
   assert len(np.unique(table)) == 15
+  assert draws.bits(np.int64(-4), np.int32(2)) == draws.bits(-4, 2)  # numpy's scalars are integers too
 
 
 @pytest.mark.parametrize("parts", [(np.arange(1 << 16),), (5, np.arange(1 << 16)), (np.arange(1 << 16), 5)])
