@@ -118,6 +118,9 @@ def test_damage_is_named(prepared, tmp_path):
     file.write_bytes(bad)
     with pytest.raises(ValueError, match=r"00001/token_ids.npy (is missing or damaged|has)"):
       store.open_corpus(tmp_path / "store")
+  np.save(file, np.load(tmp_path / "store" / "shards" / "00002" / "token_ids.npy")[:-1])
+  with pytest.raises(ValueError, match=r"00001/token_ids.npy has \d+ entries, and the store \d+"):
+    store.open_corpus(tmp_path / "store")
   file.unlink()
   with pytest.raises(ValueError, match=r"00001/token_ids.npy is missing or damaged"):
     store.open_corpus(tmp_path / "store")

@@ -87,11 +87,12 @@ def test_large_vocabularies_take_more_bytes(tmp_path, size, dtype):
   assert corpus.gather(np.array([0]), np.array([5]))[0].tolist() == [size - 1, 5, size - 2, 6, 1]
 
 
-def test_one_big_document(tmp_path, monkeypatch):
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_one_big_document(tmp_path, monkeypatch, num_workers):
   monkeypatch.setattr(tokenise, "_BATCH_CHARACTERS", 5000)
   texts = ["Small one.", " ".join(make_text(3, 9000)), "Small two.", "y" * 40_000]
   data = write_documents(tmp_path / "text", texts)
-  assert_holds(store.prepare(data, tmp_path / "store", num_workers=2), texts)
+  assert_holds(store.prepare(data, tmp_path / "store", num_workers), texts)
 
 
 def test_labels_are_kept_by_document(tmp_path, monkeypatch):

@@ -154,6 +154,15 @@ def test_a_damaged_shard_of_an_unfinished_store_is_made_again(prepared, tmp_path
   assert files(tmp_path / "store") == files(pathlib.Path(corpus.folder))
 
 
+def test_half_a_tokenizer_is_not_mixed_with_another(prepared, tmp_path):
+  corpus, _, data = prepared
+  (tmp_path / "store" / "tokenizer.tmp").mkdir(parents=True)
+  (tmp_path / "store" / "tokenizer.tmp" / "spiece.model").write_bytes(b"the first half of a model")
+  shutil.copy(corpus.folder / "plan.json", tmp_path / "store")
+  store.prepare(data, tmp_path / "store", num_workers=1)
+  assert files(tmp_path / "store") == files(pathlib.Path(corpus.folder))
+
+
 @pytest.mark.parametrize("failing", range(0, 14, 3))
 def test_an_error_leaves_no_half_work(prepared, tmp_path, monkeypatch, failing):
   corpus, _, data = prepared
