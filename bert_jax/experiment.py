@@ -5,12 +5,14 @@ read, so that a wrong flag costs a second.
 """
 
 import dataclasses
+import logging as stdlib_logging
 import os
 import sys
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from absl import app, flags, logging
+from tqdm import tqdm
 
 from bert_jax import flags as setting_flags
 from bert_jax import recipes, settings
@@ -119,7 +121,7 @@ def _main(experiment: Experiment) -> int:
     from bert_jax import sweep  # heavy, and of no use before the command line is known to be right
 
     return sweep.run(plan)
-  except ValueError as error:
+  except (ValueError, OSError) as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
 
@@ -169,10 +171,28 @@ def _plan(experiment: Experiment) -> Plan:
   return Plan(experiment, FLAGS.scale, base, arms, configs, seeds, workdir, FLAGS.platform)
 
 
+class _Lines(stdlib_logging.Handler):
+  """Log records as lines for a person: a message, above the progress bar where there is one."""
+
+  def emit(self, record: stdlib_logging.LogRecord) -> None:
+    kind = "" if record.levelno < stdlib_logging.WARNING else f"{record.levelname.lower()}: "
+    tqdm.write(kind + record.getMessage(), file=sys.stderr)
+
+
 def _log_own_lines_only() -> None:
-  """Shows this package's information lines, and only the warnings of the libraries below it."""
+  """Shows this package's lines, and only the warnings of the libraries below it.
+
+  Orbax logs what it does at every save, and raises what goes wrong as well, so none of its lines are shown.
+  """
   own = os.path.dirname(os.path.abspath(__file__))
+
+  def shown(record: stdlib_logging.LogRecord) -> bool:
+    path = os.path.abspath(record.pathname)
+    return path.startswith(own) or (record.levelno >= stdlib_logging.WARNING and f"{os.sep}orbax{os.sep}" not in path)
+
   logging.set_verbosity(logging.INFO)
-  logging.get_absl_handler().addFilter(
-    lambda record: record.levelno >= 30 or os.path.abspath(record.pathname).startswith(own)
-  )
+  lines = _Lines()
+  lines.addFilter(shown)
+  root = stdlib_logging.getLogger()
+  root.removeHandler(logging.get_absl_handler())
+  root.addHandler(lines)

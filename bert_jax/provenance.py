@@ -1,5 +1,6 @@
 """Where a result comes from: versions, commit, hardware in words; standard library only."""
 
+import functools
 import os
 import platform
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 PACKAGES = ("bert_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers", "sentencepiece")
 
 
+@functools.cache
 def versions() -> dict[str, str]:
   """Python's version and that of each package that may change a result."""
   found = {"python": platform.python_version()}
@@ -20,6 +22,7 @@ def versions() -> dict[str, str]:
   return found
 
 
+@functools.cache
 def git_commit() -> str | None:
   """The commit of the source tree, with `+` where it has changes; None where this is no checkout."""
   folder = Path(__file__).resolve().parent

@@ -5,7 +5,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
 from bert_jax.config import Config, lookup
@@ -142,3 +142,30 @@ def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
   """Dotted path → the two values, for every setting in which two configs differ."""
   paths = (leaf.path for leaf in leaves())
   return {path: (lookup(one, path), lookup(other, path)) for path in paths if lookup(one, path) != lookup(other, path)}
+
+
+def require_same(what: str, there: Config, here: Config, groups: Collection[str]) -> None:
+  """Refuses to go on with something that was made with other settings.
+
+  Args:
+    what: that thing, for the message.
+    there: its config.
+    here: the config of now.
+    groups: of `Config`; settings of other groups may differ.
+
+  Raises:
+    ValueError: with both values of each setting that differs.
+  """
+  different = {
+    path: values
+    for path, values in differences(there, here).items()
+    if path.split(".")[0] in groups
+    and path != "data.store"  # a place, not content
+    and not (path == "model.vocab_size" and None in values)  # not known before the tokenizer is
+  }
+  if different:
+    listed = ", ".join(f"{path} is {old!r} there and {new!r} here" for path, (old, new) in different.items())
+    raise ValueError(
+      f"{what} was made with other settings: {listed}. Give the same settings to go on, or another --workdir to start"
+      " anew"
+    )

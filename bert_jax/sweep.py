@@ -8,9 +8,11 @@ WORKDIR/report.md, .html, results.csv, results.json, times.csv
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -28,25 +30,40 @@ from bert_jax.experiment import Arm, Plan
 from bert_jax.training import loop, sharding
 from bert_jax.training.checkpoints import Checkpoints
 from bert_jax.training.metrics import write_json
-from bert_jax.training.pretraining import corpus_folder, prepare_corpus, pretrain, resolve
+from bert_jax.training.pretraining import corpus_folder, prepare_corpus, pretrain, refuse_other_settings, resolve
 from bert_jax.transfer.finetuning import measure_transfer
 
 
 def run(plan: Plan) -> int:
-  """Runs what is not finished yet, seed by seed, and writes the report after each run."""
+  """Runs what is not finished yet, seed by seed, and writes the report after each run.
+
+  Returns:
+    The exit status: 0, or `loop.EXIT_PREEMPTED` after a signal.
+
+  Raises:
+    ValueError: of the user's settings, or of the machine: a full disk, a damaged checkpoint.
+  """
   workdir = epath.Path(plan.workdir)
-  with _only_one(workdir):
-    jobs = [(arm, seed) for seed in plan.seeds for arm in plan.arms]
-    to_do = [job for job in jobs if not (_folder(workdir, *job) / "result.json").exists()]
-    _refuse_other_settings(workdir, plan)
-    if not to_do:
-      report = write_report(workdir)
-      print(f"Nothing to do: all {len(jobs)} runs in {workdir} are finished. The report is {report}")
+  try:
+    with _only_one(workdir), _stop_at_signals():
+      jobs = [(arm, seed) for seed in plan.seeds for arm in plan.arms]
+      to_do = [job for job in jobs if not (_folder(workdir, *job) / "result.json").exists()]
+      _refuse_other_settings(workdir, plan)
+      if to_do:
+        _run_all(workdir, plan, jobs, to_do)
+      report = _report(workdir, plan)
+      print(f"The report is {report}" if to_do else _nothing_to_do(workdir, len(jobs), report))
       return 0
-    return _run_all(workdir, plan, jobs, to_do)
+  except loop.Preempted as stopped:
+    print(stopped, file=sys.stderr)
+    return loop.EXIT_PREEMPTED
 
 
-def _run_all(workdir: epath.Path, plan: Plan, jobs: list[tuple[Arm, int]], to_do: list[tuple[Arm, int]]) -> int:
+def _nothing_to_do(workdir: epath.Path, number: int, report: os.PathLike[str]) -> str:
+  return f"Nothing to do: all {number} runs in {workdir} are finished. The report is {report}"
+
+
+def _run_all(workdir: epath.Path, plan: Plan, jobs: list[tuple[Arm, int]], to_do: list[tuple[Arm, int]]) -> None:
   sharding.select_platform(plan.platform)
   sharding.use_compilation_cache()
   mesh = sharding.make_mesh(plan.base.runtime.num_devices)
@@ -55,8 +72,9 @@ def _run_all(workdir: epath.Path, plan: Plan, jobs: list[tuple[Arm, int]], to_do
     sharding.check_batch_size("evaluation.batch_size", config.evaluation.batch_size, mesh)
   _write_sweep(workdir, plan, [device.device_kind for device in mesh.devices.flat])
   corpora: dict[epath.Path, Corpus] = {}
-  report = None
-  for arm, seed in to_do:
+  for number, (arm, seed) in enumerate(to_do):
+    if number:
+      _report(workdir, plan)
     label = f"[{jobs.index((arm, seed)) + 1}/{len(jobs)}] {arm.name}, seed {seed}"
     config = plan.configs[arm.name]
     if (folder := corpus_folder(config, workdir)) not in corpora:
@@ -64,15 +82,26 @@ def _run_all(workdir: epath.Path, plan: Plan, jobs: list[tuple[Arm, int]], to_do
     corpus = corpora[folder]
     config = resolve(settings.assign(config, {"train.seed": seed}), corpus)
     logging.info("%s", label)
-    try:
-      _run_one(workdir, config, corpus, arm, seed, mesh, label)
-    except loop.Preempted as stopped:
-      print(stopped, file=sys.stderr)
-      return loop.EXIT_PREEMPTED
-    _write_gates(workdir, plan)
-    report = write_report(workdir)
-  print(f"The report is {report}")
-  return 0
+    _run_one(workdir, config, corpus, arm, seed, mesh, label)
+
+
+def _report(workdir: epath.Path, plan: Plan) -> os.PathLike[str]:
+  """Writes the report; it says which gates hold, so it is there even where one does not.
+
+  Raises:
+    ValueError: two runs that ought to share something do not; a comparison of them would not be fair.
+  """
+  gates = _gates(workdir, plan)
+  write_json(workdir / "gates.json", gates)
+  report = write_report(workdir)
+  for gate in gates:
+    if not gate["holds"]:
+      raise ValueError(
+        f"the arms {' and '.join(gate['arms'])} should share their {gate['gate']} at seed {gate['seed']}, and do not:"
+        f" {gate['detail']}. Their comparison would not be fair; remove the folder of the run that was tampered with,"
+        " and run the same command again"
+      )
+  return report
 
 
 def _run_one(workdir: epath.Path, config: Config, corpus: Corpus, arm: Arm, seed: int, mesh: Mesh, label: str) -> None:
@@ -85,7 +114,7 @@ def _run_one(workdir: epath.Path, config: Config, corpus: Corpus, arm: Arm, seed
     began = time.monotonic()
     with Checkpoints(folder / "checkpoints", config.runtime.keep_latest) as checkpoints:
       params = checkpoints.restore(config.train.steps, mesh).state.params
-    transfer = measure_transfer(params, config, corpus, seed, mesh, cache=workdir / "baselines.json")
+    transfer = measure_transfer(params, config, corpus.tokenizer, seed, mesh, cache=workdir / "baselines.json")
     times = json.loads((folder / "times.json").read_text())
     write_json(folder / "times.json", times | {"transfer_seconds": time.monotonic() - began})
   write_json(folder / "result.json", result | {"arm": arm.name, "seed": seed, "transfer": transfer})
@@ -112,7 +141,7 @@ def _only_one(workdir: epath.Path) -> Iterator[None]:
   with open(workdir / ".lock", "a+") as lock:
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
       lock.seek(0)
       raise ValueError(
         f"--workdir={workdir} is in use by another live run ({lock.read().strip() or 'just started'}); wait for it,"
@@ -124,6 +153,22 @@ def _only_one(workdir: epath.Path) -> Iterator[None]:
     yield
 
 
+@contextlib.contextmanager
+def _stop_at_signals() -> Iterator[None]:
+  """Turns SIGTERM and Ctrl-C into `loop.Preempted` wherever the training loop does not catch them itself."""
+
+  def stop(number: int, _: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C stops at once
+    raise loop.Preempted(f"{signal.Signals(number).name}: stopped; the same command goes on from there")
+
+  before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+  try:
+    yield
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
+
 # ---- what the runs of a workdir have in common -----------------------------------------------------------------------
 
 
@@ -133,25 +178,16 @@ def _refuse_other_settings(workdir: epath.Path, plan: Plan) -> None:
   Raises:
     ValueError: with each setting's two values.
   """
+  path = workdir / "sweep.json"
+  if path.exists():
+    there = json.loads(path.read_text())
+    if there["experiment"] != plan.experiment.name:
+      raise ValueError(f"--workdir={workdir} is of the experiment {there['experiment']}; choose another --workdir")
+    groups = {field.name for field in dataclasses.fields(Config)} - {"runtime"}
+    settings.require_same(str(workdir), settings.from_dict(there["config"]), plan.base, groups)
   for arm in plan.arms:
     for seed in plan.seeds:
-      path = _folder(workdir, arm, seed) / "config.json"
-      if not path.exists():
-        continue
-      there = settings.from_dict(json.loads(path.read_text()))
-      here = settings.assign(plan.configs[arm.name], {"train.seed": seed})
-      different = {
-        name: values
-        for name, values in settings.differences(there, here).items()
-        if not name.startswith("runtime.")
-        and name != "data.store"
-        and not (name == "model.vocab_size" and None in values)
-      }
-      if different:
-        listed = ", ".join(f"{name} is {old!r} there and {new!r} here" for name, (old, new) in different.items())
-        raise ValueError(
-          f"{path.parent} is a run of other settings: {listed}. Give the same settings to go on, or another --workdir"
-        )
+      refuse_other_settings(_folder(workdir, arm, seed), settings.assign(plan.configs[arm.name], {"train.seed": seed}))
 
 
 def _write_sweep(workdir: epath.Path, plan: Plan, device_kinds: list[str]) -> None:
@@ -199,35 +235,31 @@ def _hardware(device_kinds: list[str]) -> str:
 
 
 # What each gate is about: the fingerprint of it is equal wherever none of these settings differ.
+_TEXT = ("data.source", "data.text_documents", "data.jsonl_field", "data.tokenizer", "data.eval_fraction",
+         "data.max_seq_len")  # fmt: skip
 GATES = {
   "initialisation": ("model", "train.seed"),
-  "data_order": ("data.source", "data.eval_fraction", "data.train_fraction", "data.format", "data.max_seq_len",
-                 "data.short_seq_prob", "data.random_next_prob", "data.segmentations", "data.tokenizer", "train.seed"),
-  "evaluation": ("data.source", "data.eval_fraction", "data.max_seq_len", "data.tokenizer", "evaluation.max_examples"),
+  "data_order": (*_TEXT, "data.train_fraction", "data.format", "data.short_seq_prob", "data.random_next_prob",
+                 "data.segmentations", "train.seed"),
+  "evaluation": (*_TEXT, "evaluation.max_examples"),
 }  # fmt: skip
 
 
-def _write_gates(workdir: epath.Path, plan: Plan) -> None:
-  """WORKDIR/gates.json: that arms share initial weights, data order and evaluation wherever their settings allow.
-
-  Raises:
-    RuntimeError: two runs that ought to share something do not; a comparison of them would not be fair.
-  """
+def _gates(workdir: epath.Path, plan: Plan) -> list[dict[str, Any]]:
+  """For each arm and its parent: do they share initial weights, data order and evaluation where they can?"""
   gates = []
   for arm in plan.arms:
     for seed in plan.seeds:
-      paths = [_folder(workdir, a, seed) / "result.json" for a in plan.arms if a.name in (arm.name, arm.parent)]
-      if arm.parent is None or len(paths) < 2 or not all(path.exists() for path in paths):
+      pair = [a for a in plan.arms if a.name in (arm.name, arm.parent)]
+      folders = [_folder(workdir, a, seed) for a in pair]
+      if len(pair) < 2 or not all((folder / "result.json").exists() for folder in folders):
         continue
-      mine, parents = plan.configs[arm.name], plan.configs[arm.parent]
-      one, other = (json.loads(path.read_text())["fingerprints"] for path in paths)
-      for gate, paths_of_gate in GATES.items():
-        if any(lookup(mine, path) != lookup(parents, path) for path in paths_of_gate):
+      parent, mine = (settings.from_dict(json.loads((folder / "config.json").read_text())) for folder in folders)
+      theirs, ours = (json.loads((folder / "result.json").read_text())["fingerprints"] for folder in folders)
+      for gate, paths in GATES.items():
+        if any(lookup(parent, path) != lookup(mine, path) for path in paths):
           continue
-        holds = one[gate] == other[gate]
-        detail = f"fingerprint {one[gate]}" if holds else f"{one[gate]} against {other[gate]}"
-        gates.append({"gate": gate, "arms": [arm.parent, arm.name], "seed": seed, "holds": holds, "detail": detail})
-  write_json(workdir / "gates.json", gates)
-  broken = [gate for gate in gates if not gate["holds"]]
-  if broken:
-    raise RuntimeError(f"arms that should share their {broken[0]['gate']} do not: {broken[0]}")
+        holds = theirs[gate] == ours[gate]
+        detail = f"fingerprint {ours[gate]}" if holds else f"{theirs[gate]} against {ours[gate]}"
+        gates.append({"gate": gate, "arms": [a.name for a in pair], "seed": seed, "holds": holds, "detail": detail})
+  return gates

@@ -1,17 +1,19 @@
 """Checkpoints that are whole: state, resolved config, tokenizer, provenance and checksums; the one user of Orbax.
 
     FOLDER/STEP/state       parameters, optimizer and step, sharded arrays
-    FOLDER/STEP/about       what the run was, and two sums over the bits of each array
+    FOLDER/STEP/about       what the run was, its evaluation losses so far, and checksums of all three
     FOLDER/STEP/tokenizer   the tokenizer's files
+    FOLDER/STEP.damaged     a checkpoint that did not read back as it was written
 
 Orbax writes a checkpoint under another name and renames it when it is complete, so a killed save leaves the ones
-before it as they were. It keeps no checksums: a flipped bit would come back silently. The sums find it.
+before it as they were. It keeps no checksums: a flipped bit would come back silently. Ours find it.
 """
 
 import base64
 import dataclasses
 import math
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,25 +52,37 @@ class Checkpoint:
   about: dict[str, Any]
 
 
+class _LatestAndBest:
+  """Which checkpoints stay: the newest few, and the one whose evaluation loss was lowest. For Orbax to ask.
+
+  Orbax's own way to keep the best would delete the newest where that is not among the best, and its losses are lost
+  with a run that stops between an evaluation and the save after it.
+  """
+
+  def __init__(self, latest: int):
+    self._latest = latest
+    self.losses: Mapping[int, float] = {}
+
+  def best(self, steps: Iterable[int]) -> int | None:
+    evaluated = [step for step in steps if step in self.losses]
+    return min(evaluated, key=lambda step: self.losses[step], default=None)
+
+  def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+    steps = sorted(checkpoint.step for checkpoint in checkpoints)
+    keep = {*steps[-self._latest :], self.best(steps)}
+    return [checkpoint.step in keep for checkpoint in checkpoints]
+
+
 class Checkpoints:
   """The checkpoints of one run: the latest few and the best."""
 
   def __init__(self, folder: epath.PathLike, keep_latest: int = 2):
     self.folder = epath.Path(folder)
-    policies = ocp.checkpoint_managers.preservation_policy
+    self._policy = _LatestAndBest(keep_latest)
+    self._saving = False
     self._manager = ocp.CheckpointManager(
       self.folder,
-      options=ocp.CheckpointManagerOptions(
-        # `max_to_keep` with a `best_fn` would delete the newest checkpoint where it is not among the best.
-        preservation_policy=policies.AnyPreservationPolicy(
-          [
-            policies.LatestN(keep_latest),
-            policies.BestN(
-              n=1, get_metric_fn=lambda m: m["mlm_loss"], reverse=True, keep_checkpoints_without_metrics=False
-            ),
-          ]
-        ),
-      ),
+      options=ocp.CheckpointManagerOptions(preservation_policy=self._policy),
       item_names=("state", "about", "tokenizer"),
       item_handlers={
         "state": ocp.StandardCheckpointHandler(),
@@ -80,26 +94,33 @@ class Checkpoints:
   def __enter__(self) -> "Checkpoints":
     return self
 
-  def __exit__(self, *_: Any) -> None:
-    self._manager.close()
+  def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+    try:
+      self._manager.close()
+    except Exception as error:
+      if kind is None:
+        raise self._write_error(error) from error
+      logging.error("%s", self._write_error(error))  # and what stopped the run is raised
 
   def steps(self) -> list[int]:
     """Steps of the complete checkpoints, ascending."""
     return sorted(self._manager.all_steps())
 
   def best_step(self) -> int | None:
-    """The step whose evaluation loss was lowest; None where none was evaluated."""
-    losses = {}
-    for step in self.steps():
-      metrics = self._manager.metrics(step)
-      if metrics:
-        losses[step] = metrics["mlm_loss"]
-    return min(losses, key=losses.__getitem__) if losses else None
+    """The step whose evaluation loss was lowest, of those that are here; None where none was evaluated."""
+    for step in reversed(self.steps()):
+      if self._policy.losses:
+        break
+      try:
+        self._policy.losses = _losses(self.about(step))
+      except CheckpointError as error:
+        logging.warning("%s", error)
+    return self._policy.best(self.steps())
 
   # ---- writing ----
 
   def save(
-    self, state: TrainState, about: dict[str, Any], tokenizer: tokenizers.Tokenizer, mlm_loss: float | None
+    self, state: TrainState, about: dict[str, Any], tokenizer: tokenizers.Tokenizer, losses: Mapping[int, float]
   ) -> None:
     """Starts saving; the arrays are copied before this returns, and written while training goes on.
 
@@ -107,28 +128,41 @@ class Checkpoints:
       state: what to save.
       about: JSON values; `config` among them, as `settings.to_dict` gives it.
       tokenizer: saved beside the state, so that the checkpoint needs nothing else.
-      mlm_loss: evaluation loss of this very step, where it was evaluated and is finite: what "best" goes by.
+      losses: evaluation loss by step, this one's and those of all the steps before: what "best" goes by.
 
     Raises:
       CheckpointError: this save, or the one before it, could not be written.
     """
-    step = int(state.step)
-    about = about | {"checksums": checksums(state)}
-    metrics = {"mlm_loss": mlm_loss} if mlm_loss is not None and math.isfinite(mlm_loss) else None
+    self.wait()
+    packed = _pack(tokenizer)
+    about = about | {
+      "mlm_losses": {str(step): loss for step, loss in losses.items() if math.isfinite(loss)},
+      "checksums": checksums(state),
+      "tokenizer_digest": settings.fingerprint(packed),
+    }
+    self._policy.losses = _losses(about)
     try:
-      self._manager.wait_until_finished()
       self._manager.save(
-        step,
+        int(state.step),
         args=ocp.args.Composite(
           state=ocp.args.StandardSave(state),
-          about=ocp.args.JsonSave(about),
-          tokenizer=ocp.args.JsonSave(_pack(tokenizer)),
+          about=ocp.args.JsonSave(about | {"digest": settings.fingerprint(about)}),
+          tokenizer=ocp.args.JsonSave(packed),
         ),
-        metrics=metrics,
         force=True,
       )
     except Exception as error:
-      raise self._write_error(step, error) from error
+      raise self._write_error(error) from error
+    self._saving = True
+
+  def check(self) -> None:
+    """Does nothing while a save goes well, and costs nothing; to be called at every step.
+
+    Raises:
+      CheckpointError: the save under way has failed.
+    """
+    if self._saving and not self._manager.is_saving_in_progress():
+      self.wait()
 
   def wait(self) -> None:
     """Returns when the save under way is on disk.
@@ -139,60 +173,93 @@ class Checkpoints:
     try:
       self._manager.wait_until_finished()
     except Exception as error:
-      raise self._write_error(None, error) from error
+      raise self._write_error(error) from error
+    self._saving = False
 
-  def _write_error(self, step: int | None, error: Exception) -> CheckpointError:
+  def _write_error(self, error: Exception) -> CheckpointError:
+    self._saving = False
+    self._manager.reload()  # what is there, not what would be there had the save gone well
     done = self.steps()
     kept = f"the last good one is step {done[-1]}" if done else "there is no earlier one"
-    name = "the checkpoint under way" if step is None else f"step {step}"
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return CheckpointError(
-      f"could not save {name} in {self.folder}: {reason}; {kept}. Make room there and run the same command again"
+      f"could not save a checkpoint in {self.folder}: {_first_line(error)}; {kept}. Make room there and run the same"
+      " command again"
     )
 
   # ---- reading ----
 
-  def restore_latest(self, config: Config, mesh: Mesh) -> Checkpoint | None:
+  def restore_latest(self, config: Config, corpus_hash: str, mesh: Mesh) -> Checkpoint | None:
     """The newest checkpoint that is whole, for a run of `config` to go on from; None where there is none yet.
 
-    One that is damaged is named in the log, and the one before it taken.
+    One that is damaged is named in the log, and the one before it taken. What a killed save left is removed.
 
     Raises:
       CheckpointError: there are checkpoints and all are damaged.
-      ValueError: the checkpoint is of another config.
+      ValueError: the checkpoint is of another config or corpus.
     """
-    failures = []
+    for left_over in self.folder.glob("*.orbax-checkpoint-tmp*"):
+      left_over.rmtree()
+    failures: dict[int, str] = {}
     for step in reversed(self.steps()):
       try:
         about = self.about(step)
-        _require_same_run(self.folder / str(step), settings.from_dict(about["config"]), config)
+        path = self.folder / str(step)
+        settings.require_same(str(path), settings.from_dict(about["config"]), config, RESULT_GROUPS)
+        if about["corpus_hash"] != corpus_hash:
+          raise ValueError(
+            f"{path} was trained on another text: the corpus hash is {about['corpus_hash']} there and {corpus_hash}"
+            " here. Give the same data.source, or another --workdir to start anew"
+          )
         restored = self.restore(step, mesh)
       except CheckpointError as error:
         logging.error("%s", error)
-        failures.append(str(error))
+        failures[step] = str(error)
         continue
       if failures:
-        logging.warning("Going on from step %d, the newest checkpoint that is whole.", step)
-        for damaged in [s for s in self.steps() if s > step]:
-          self._manager.delete(damaged)
+        logging.warning("going on from step %d, the newest checkpoint that is whole", step)
+      for damaged in failures:
+        self._set_aside(damaged)
+      self._policy.losses = _losses(restored.about)
       return restored
     if failures:
       raise CheckpointError(
-        f"every checkpoint in {self.folder} is damaged: {'; '.join(failures)}. Remove that folder to start anew"
+        f"every checkpoint in {self.folder} is damaged: {'; '.join(failures.values())}. Remove that folder to start"
+        " anew"
       )
     return None
+
+  def _set_aside(self, step: int) -> None:
+    aside = self.folder / f"{step}.damaged"
+    if aside.exists():
+      aside.rmtree()
+    (self.folder / str(step)).rename(aside)
+    self._manager.reload()
 
   def about(self, step: int) -> dict[str, Any]:
     """What the checkpoint of a step says of itself.
 
     Raises:
-      CheckpointError: it cannot be read.
+      CheckpointError: there is no such checkpoint, or it cannot be read as it was written.
     """
-    return self._read(step, about=ocp.args.JsonRestore())["about"]
+    about = self._read(step, about=ocp.args.JsonRestore())["about"]
+    digest = about.pop("digest", None)
+    if digest != settings.fingerprint(about):
+      raise CheckpointError(self._damage(step, "its description is not the one that was saved"))
+    return about
 
   def tokenizer(self, step: int) -> tokenizers.Tokenizer:
-    """The tokenizer that the checkpoint carries."""
-    return _unpack(self._read(step, tokenizer=ocp.args.JsonRestore())["tokenizer"])
+    """The tokenizer that the checkpoint carries.
+
+    Raises:
+      CheckpointError: as `about`.
+    """
+    return _unpack(self._packed_tokenizer(step, self.about(step)))
+
+  def _packed_tokenizer(self, step: int, about: dict[str, Any]) -> dict[str, str]:
+    packed = self._read(step, tokenizer=ocp.args.JsonRestore())["tokenizer"]
+    if about["tokenizer_digest"] != settings.fingerprint(packed):
+      raise CheckpointError(self._damage(step, "its tokenizer is not the one that was saved"))
+    return packed
 
   def restore(self, step: int, mesh: Mesh) -> Checkpoint:
     """The checkpoint of a step, on the devices of `mesh`, whatever devices saved it.
@@ -201,6 +268,7 @@ class Checkpoints:
       CheckpointError: it cannot be read, or its bits are not those that were saved.
     """
     about = self.about(step)
+    self._packed_tokenizer(step, about)
     config = settings.from_dict(about["config"])
     shapes = jax.eval_shape(lambda: init_state(config, mesh))
     whole = sharding.replicated(mesh)
@@ -218,8 +286,7 @@ class Checkpoints:
     try:
       return self._manager.restore(step, args=ocp.args.Composite(**items))
     except Exception as error:
-      reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-      raise CheckpointError(self._damage(step, reason)) from error
+      raise CheckpointError(self._damage(step, _first_line(error))) from error
 
   def _damage(self, step: int, reason: str) -> str:
     before = [s for s in self.steps() if s < step]
@@ -227,19 +294,14 @@ class Checkpoints:
     return f"the checkpoint {self.folder / str(step)} is damaged ({reason}); {way_out}"
 
 
-def _require_same_run(path: epath.Path, saved: Config, wanted: Config) -> None:
-  """Refuses to go on from a checkpoint of another config, naming both values."""
-  different = {
-    name: values
-    for name, values in settings.differences(saved, wanted).items()
-    if name.split(".")[0] in RESULT_GROUPS and name != "data.store"
-  }
-  if different:
-    listed = ", ".join(f"{name} is {old!r} there and {new!r} here" for name, (old, new) in different.items())
-    raise ValueError(
-      f"{path} is a checkpoint of another config: {listed}. Give the same settings to go on, or another --workdir to"
-      " start anew"
-    )
+def _losses(about: dict[str, Any]) -> dict[int, float]:
+  return {int(step): loss for step, loss in about["mlm_losses"].items()}
+
+
+def _first_line(error: Exception) -> str:
+  """Of an error's message, which with Orbax may be a page."""
+  lines = str(error).strip().splitlines()
+  return lines[0][:300] if lines else type(error).__name__
 
 
 def checksums(tree: Any) -> dict[str, list[int]]:

@@ -36,7 +36,9 @@ class Evaluator:
     self._measures_nsp = config.train.sentence_objective == "nsp"
 
   def __call__(self, params: Any, should_stop: Callable[[], bool] = lambda: False) -> dict[str, float | None] | None:
-    """mlm_loss (nats), mlm_perplexity, mlm_accuracy, own_mlm_loss, and nsp_accuracy or None.
+    """mlm_loss (nats), mlm_perplexity, mlm_accuracy, own_mlm_loss and nsp_accuracy.
+
+    None stands for what is not finite, and for the accuracy where there is no NSP.
 
     Args:
       params: of the model.
@@ -47,13 +49,14 @@ class Evaluator:
     if common is None or own is None:
       return None
     loss = common["mlm_loss"]
-    return {
+    measures = {
       "mlm_loss": loss,
       "mlm_perplexity": math.exp(loss) if loss < 700 else math.inf,
       "mlm_accuracy": common["mlm_accuracy"],
       "own_mlm_loss": own["mlm_loss"],
-      "nsp_accuracy": own["nsp_accuracy"] if self._measures_nsp else None,
+      "nsp_accuracy": own["nsp_accuracy"] if self._measures_nsp else math.nan,
     }
+    return {name: value if math.isfinite(value) else None for name, value in measures.items()}
 
   def _mean(self, params: Any, batches: Iterable[Batch], should_stop: Callable[[], bool]) -> dict[str, float] | None:
     totals: dict[str, np.ndarray] = {}

@@ -37,7 +37,11 @@ class Preempted(Exception):
 
 
 class Diverged(Exception):
-  """The gradient was not finite for `train.max_nonfinite_steps` steps in a row."""
+  """The gradient was not finite for `train.max_nonfinite_steps` steps in a row, or the last evaluation was not."""
+
+  def __init__(self, step: int, reason: str):
+    super().__init__(reason)
+    self.step = step
 
 
 @dataclasses.dataclass
@@ -66,12 +70,22 @@ class Outcome:
   seen: Seen
 
 
-def train(config: Config, corpus: Corpus, folder: epath.Path, mesh: Mesh, label: str) -> Outcome:
+def train(
+  config: Config,
+  corpus: Corpus,
+  batches: TrainBatches,
+  evaluator: Evaluator,
+  folder: epath.Path,
+  mesh: Mesh,
+  label: str,
+) -> Outcome:
   """Trains from the newest checkpoint in FOLDER/checkpoints, or from the start, to `train.steps`.
 
   Args:
     config: resolved and validated.
-    corpus: what to train on.
+    corpus: what `batches` and `evaluator` read.
+    batches: to train on.
+    evaluator: to measure with.
     folder: of this run.
     mesh: the devices.
     label: of the progress bar.
@@ -84,10 +98,6 @@ def train(config: Config, corpus: Corpus, folder: epath.Path, mesh: Mesh, label:
   """
   runtime, steps = config.runtime, config.train.steps
   sharding.check_batch_size("train.batch_size", config.train.batch_size, mesh, runtime.accumulation_steps)
-  evaluator = Evaluator(config, corpus, mesh)
-  batches = TrainBatches(
-    corpus, config.data, config.train.seed, config.train.batch_size, cache_folder=str(corpus.folder / "examples")
-  )
   train_step = train_step_of(config, mesh)
   hyper = hyperparameters(config.optim, steps, config.train.sentence_objective)
   seed = jnp.uint32(config.train.seed)
@@ -95,15 +105,19 @@ def train(config: Config, corpus: Corpus, folder: epath.Path, mesh: Mesh, label:
   with contextlib.ExitStack() as stack:
     signals = stack.enter_context(_Signals())
     checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints", runtime.keep_latest))
-    restored = checkpoints.restore_latest(config, mesh)
+    restored = checkpoints.restore_latest(config, corpus.hash, mesh)
+    losses: dict[int, float] = {}  # of evaluations, by step
     if restored is None:
       state, seen = init_state(config, mesh), Seen()
     else:
       state, seen = restored.state, Seen(**restored.about["seen"])
+      losses = {int(at): loss for at, loss in restored.about["mlm_losses"].items()}
       logging.info("%s: going on from step %d of %d", label, restored.step, steps)
     first = step = int(state.step)
     writer = stack.enter_context(MetricsWriter(folder, step))
+    # An evaluation that is written was of the step that a checkpoint here is of, or of one before it: it stands.
     evaluations = {line.pop("step"): line for line in read_metrics(folder) if line.pop("kind") == "eval"}
+    losses |= {at: line["mlm_loss"] for at, line in evaluations.items() if line["mlm_loss"] is not None}
     progress = stack.enter_context(Progress(label, step, steps))
     log = _StepLog(config, writer, progress, seen)
     feed = prefetch(batches, step, steps, runtime.prefetch_batches)
@@ -115,22 +129,26 @@ def train(config: Config, corpus: Corpus, folder: epath.Path, mesh: Mesh, label:
       # 1. Evaluate.
       if step not in evaluations and step > 0 and (step == steps or step % config.evaluation.every_steps == 0):
         log.flush()
-        if evaluation := evaluator(state.params, should_stop=lambda: signals.received):
+        if evaluation := evaluator(state.params, should_stop=lambda: signals.received is not None):
           evaluations[step] = {"tokens": seen.tokens, "predicted_tokens": seen.predicted_tokens} | evaluation
           writer.write("eval", step, evaluations[step])
+          if evaluation["mlm_loss"] is not None:
+            losses[step] = evaluation["mlm_loss"]
 
       # 2. Save.
-      losses = {at: line["mlm_loss"] for at, line in evaluations.items()}
+      checkpoints.check()
       best = step in losses and losses[step] == min(losses.values())
       every = runtime.save_every_steps > 0 and step % runtime.save_every_steps == 0
       minutes = (time.monotonic() - saved_time) / 60
       timely = 0 < runtime.save_every_minutes <= minutes
       if saved_step != step and (best or every or timely or step == steps or signals.received):
         log.flush()
-        checkpoints.save(state, _about(config, corpus, seen), corpus.tokenizer, losses.get(step))
+        checkpoints.save(state, _about(config, corpus, seen), corpus.tokenizer, losses)
         saved_step, saved_time = step, time.monotonic()
       if step == steps and step in evaluations:
         checkpoints.wait()
+        if step not in losses:
+          raise Diverged(step, f"the evaluation loss of the last step, {step}, is not finite")
         seen.eval_seconds += time.monotonic() - paused
         return Outcome(state, evaluations[step], min(losses.values()), seen)
       if signals.received:
@@ -200,8 +218,9 @@ class _StepLog:
       logging.warning("step %d: the gradient is not finite; the update is skipped (%d in a row)", step, in_a_row)
     if in_a_row >= limit:
       raise Diverged(
+        step,
         f"the gradient was not finite for {in_a_row} steps in a row (train.max_nonfinite_steps={limit}), up to step"
-        f" {step}; lower optim.peak_lr={self._config.optim.peak_lr} or lengthen optim.warmup_steps"
+        f" {step}; lower optim.peak_lr={self._config.optim.peak_lr} or lengthen optim.warmup_steps",
       )
     if step % self._config.runtime.log_every_steps == 0:
       seconds = max(1e-9, self._seen.train_seconds - self._said.train_seconds)
@@ -218,7 +237,7 @@ class _Signals:
   """Turns SIGTERM and the first Ctrl-C into a flag that the loop looks at. A second Ctrl-C stops at once."""
 
   def __init__(self) -> None:
-    self.received = False
+    self.received: int | None = None
     self._before: dict[int, Any] = {}
 
   def __enter__(self) -> "_Signals":
@@ -227,12 +246,13 @@ class _Signals:
         self._before[number] = signal.signal(number, self._receive)
     return self
 
-  def __exit__(self, *_: Any) -> None:
+  def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
     for number, handler in self._before.items():
       signal.signal(number, handler)
+    if self.received and kind is None:  # too late for the loop to see it, so whoever comes next gets it
+      signal.raise_signal(self.received)
 
   def _receive(self, number: int, _: Any) -> None:
-    if self.received and number == signal.SIGINT:
-      raise KeyboardInterrupt
-    self.received = True
+    self.received = number
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # even where Python is waiting for a compiler
     logging.warning("%s: saving, then stopping", signal.Signals(number).name)

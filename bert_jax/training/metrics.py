@@ -1,6 +1,8 @@
 """What a run reports while it runs: JSON lines, TensorBoard where it is installed, and a person's terminal."""
 
+import contextlib
 import json
+import math
 import os
 import sys
 import time
@@ -15,27 +17,44 @@ class MetricsWriter:
   """Appends to FOLDER/metrics.jsonl, one JSON object a line; this file is the truth, other writers are copies."""
 
   def __init__(self, folder: epath.Path, step: int):
-    """Opens the file to go on from `step`: lines of later steps are of a run that was cut off, and are dropped."""
+    """Opens the file to go on from `step`: lines of later steps are of a run that was cut off, and are dropped.
+
+    Raises:
+      ValueError: it cannot be written.
+    """
     self.path = folder / "metrics.jsonl"
     kept = [line for line in read_metrics(folder) if line["step"] <= step] if step else []
-    _write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
-    self._file = self.path.open("a")
+    text = "".join(json.dumps(line) + "\n" for line in kept)
+    try:
+      if not self.path.exists() or self.path.read_text() != text:
+        _write_atomically(self.path, text)
+      self._file = self.path.open("a")
+    except OSError as error:
+      raise _write_error(self.path, error) from error
     self._board = _tensorboard(folder / "tensorboard", step)
 
   def __enter__(self) -> "MetricsWriter":
     return self
 
   def __exit__(self, *_: Any) -> None:
-    self._file.close()
+    with contextlib.suppress(OSError):  # every line was flushed, or its failure raised, when it was written
+      self._file.close()
     if self._board is not None:
       self._board.close()
 
   def write(self, kind: str, step: int, values: dict[str, float | int | None]) -> None:
-    """One line: `kind` is train or eval."""
-    self._file.write(json.dumps({"kind": kind, "step": step} | values) + "\n")
-    self._file.flush()
+    """One line: `kind` is train or eval. What is not finite is written as null.
+
+    Raises:
+      ValueError: it cannot be written.
+    """
+    try:
+      self._file.write(json.dumps({"kind": kind, "step": step} | _storable(values), allow_nan=False) + "\n")
+      self._file.flush()
+    except OSError as error:
+      raise _write_error(self.path, error) from error
     if self._board is not None:
-      for name, value in values.items():
+      for name, value in _storable(values).items():
         if value is not None:
           self._board.add_scalar(f"{kind}/{name}", value, step)
 
@@ -44,12 +63,21 @@ def read_metrics(folder: epath.PathLike) -> list[dict[str, Any]]:
   """The lines of FOLDER/metrics.jsonl; none where there is no file. A last line cut short by a kill is left out."""
   path = epath.Path(folder) / "metrics.jsonl"
   lines = []
-  for text in path.read_text().splitlines() if path.exists() else []:
+  for text in path.read_bytes().decode(errors="replace").splitlines() if path.exists() else []:
     try:
       lines.append(json.loads(text))
     except json.JSONDecodeError:
       break
   return lines
+
+
+def _storable(value: Any) -> Any:
+  """`value` with null for what JSON has no number for: NaN and the infinities."""
+  if isinstance(value, dict):
+    return {name: _storable(part) for name, part in value.items()}
+  if isinstance(value, list | tuple):
+    return [_storable(part) for part in value]
+  return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _write_atomically(path: epath.Path, text: str) -> None:
@@ -60,8 +88,19 @@ def _write_atomically(path: epath.Path, text: str) -> None:
 
 
 def write_json(path: epath.Path, value: Any) -> None:
-  """Writes JSON that is there whole or not at all."""
-  _write_atomically(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+  """Writes JSON that is there whole or not at all; what is not finite is written as null.
+
+  Raises:
+    ValueError: it cannot be written.
+  """
+  try:
+    _write_atomically(path, json.dumps(_storable(value), indent=1, sort_keys=True, allow_nan=False) + "\n")
+  except OSError as error:
+    raise _write_error(path, error) from error
+
+
+def _write_error(path: epath.Path, error: OSError) -> ValueError:
+  return ValueError(f"could not write {path}: {error.strerror}. Make room there and run the same command again")
 
 
 def _tensorboard(folder: epath.Path, step: int) -> Any:
@@ -72,7 +111,7 @@ def _tensorboard(folder: epath.Path, step: int) -> Any:
     return None
   if "://" in os.fspath(folder):
     return None
-  return tensorboardX.SummaryWriter(os.fspath(folder), purge_step=step + 1 if step else None)
+  return tensorboardX.SummaryWriter(os.fspath(folder), purge_step=step + 1)
 
 
 class Progress:

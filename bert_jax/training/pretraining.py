@@ -8,24 +8,26 @@ FOLDER/times.json      how long it took
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from etils import epath
 from jax.sharding import Mesh
 
 from bert_jax import settings
-from bert_jax.config import Config, validate
+from bert_jax.config import Config, ModelConfig, validate
 from bert_jax.data import store
 from bert_jax.data.batches import Batch, TrainBatches
 from bert_jax.data.store import Corpus
 from bert_jax.training.checkpoints import checksums
 from bert_jax.training.evaluation import Evaluator, unigram_entropy
 from bert_jax.training.loop import Diverged, Seen, train
-from bert_jax.training.metrics import read_metrics, write_json
+from bert_jax.training.metrics import write_json
 from bert_jax.training.step import init_params
 
 FINGERPRINT_EXAMPLES = 256  # training examples, from the first on, that `data_order` covers
@@ -77,26 +79,39 @@ def pretrain(
     fingerprints that tell what two runs share.
   """
   folder = epath.Path(folder)
+  refuse_other_settings(folder, config)
   done = folder / "pretrained.json"
   if done.exists():
-    result = json.loads(done.read_text())
-    if result["config_hash"] == _hash(config):
-      return result
-    raise ValueError(f"{folder} holds a finished run of another config; choose another --workdir, or remove it")
-  folder.mkdir(parents=True, exist_ok=True)
+    return json.loads(done.read_text())
   write_json(folder / "config.json", settings.to_dict(config))
+  evaluator = Evaluator(config, corpus, mesh)
+  batches = TrainBatches(
+    corpus, config.data, config.train.seed, config.train.batch_size, cache_folder=str(corpus.folder / "examples")
+  )
+  result = facts(config, corpus, batches, evaluator)
   try:
-    outcome = train(config, corpus, folder, mesh, label)
-    result = {"status": "finished", "best_mlm_loss": outcome.best_mlm_loss, "steps": config.train.steps}
+    outcome = train(config, corpus, batches, evaluator, folder, mesh, label)
+    result |= {"status": "finished", "best_mlm_loss": outcome.best_mlm_loss, "steps": config.train.steps}
     result |= outcome.evaluation | _counts(outcome.seen)
     write_json(folder / "times.json", _times(outcome.seen))
-  except Diverged as reason:
-    lines = read_metrics(folder)
-    steps = max((line["step"] for line in lines), default=0)
-    result = {"status": "diverged", "reason": str(reason), "steps": steps}
-  result |= facts(config, corpus, mesh) | {"config_hash": _hash(config)}
+  except Diverged as diverged:
+    logging.error("%s: %s", label, diverged)
+    result |= {"status": "diverged", "reason": str(diverged), "steps": diverged.step}
   write_json(done, result)
   return result
+
+
+def refuse_other_settings(folder: epath.Path, config: Config) -> None:
+  """Refuses the folder of a run that had other settings, those of `runtime` aside.
+
+  Raises:
+    ValueError: with each setting's two values.
+  """
+  path = folder / "config.json"
+  if path.exists():
+    there = settings.from_dict(json.loads(path.read_text()))
+    groups = {field.name for field in dataclasses.fields(Config)} - {"runtime"}
+    settings.require_same(str(folder), there, config, groups)
 
 
 def _counts(seen: Seen) -> dict[str, int]:
@@ -114,28 +129,32 @@ def _times(seen: Seen) -> dict[str, float]:
   }
 
 
-def _hash(config: Config) -> str:
-  """Of the settings that may change a result."""
-  return settings.fingerprint({name: values for name, values in settings.to_dict(config).items() if name != "runtime"})
-
-
-def facts(config: Config, corpus: Corpus, mesh: Mesh) -> dict[str, Any]:
+def facts(config: Config, corpus: Corpus, batches: TrainBatches, evaluator: Evaluator) -> dict[str, Any]:
   """What does not depend on training: size, epochs, the unigram line, and fingerprints of what runs may share."""
-  evaluator = Evaluator(config, corpus, mesh)
-  params = init_params(config.model, config.train.seed)
-  batches = TrainBatches(
-    corpus, config.data, config.train.seed, config.train.batch_size, cache_folder=str(corpus.folder / "examples")
-  )
+  parameters, initialisation = _initialisation(config.model, config.train.seed)
   return {
-    "parameters": sum(x.size for x in jax.tree.leaves(params)),
+    "parameters": parameters,
     "unigram_entropy": unigram_entropy(corpus, config, evaluator.common),
     "epochs": config.train.steps * config.train.batch_size / batches.num_examples(0),
     "fingerprints": {
-      "initialisation": settings.fingerprint(checksums(params)),
+      "initialisation": initialisation,
       "data_order": _data_order(batches),
-      "evaluation": _digest([batch[name] for batch in evaluator.common for name in sorted(batch)]),
+      "evaluation": _evaluation(evaluator.common),
     },
   }
+
+
+@functools.cache
+def _initialisation(model: ModelConfig, seed: int) -> tuple[int, str]:
+  """Number of initial parameters, and a hash of them."""
+  params = init_params(model, seed)
+  return sum(x.size for x in jax.tree.leaves(params)), settings.fingerprint(checksums(params))
+
+
+def _evaluation(batches: list[Batch]) -> str:
+  """A hash of evaluation examples and their masks, whatever the size of the batches."""
+  real = np.concatenate([batch["attention_mask"].any(axis=1) for batch in batches])
+  return _digest([np.concatenate([batch[name] for batch in batches])[real] for name in sorted(batches[0])])
 
 
 def _data_order(batches: TrainBatches) -> str:
