@@ -14,6 +14,7 @@ from flax import linen as nn
 from bert_jax.config import ModelConfig
 from bert_jax.models.attention import attention
 from bert_jax.models.dropout import DropoutKey, dropout
+from bert_jax.models.products import dense_product
 
 VOCABULARY_MULTIPLE = 128  # lanes of a TPU register: a vocabulary of another size wastes part of every tile
 
@@ -52,7 +53,7 @@ class BertModule(nn.Module):
     return truncated
 
   def dense(self, features: int, name: str) -> nn.Dense:
-    return nn.Dense(features, dtype=self.dtype, kernel_init=self.kernel_init(), name=name)
+    return nn.Dense(features, dtype=self.dtype, kernel_init=self.kernel_init(), dot_general=dense_product, name=name)
 
   def layer_norm(self, name: str = "layer_norm") -> nn.LayerNorm:
     return nn.LayerNorm(epsilon=self.config.layer_norm_eps, dtype=jnp.float32, use_fast_variance=False, name=name)
@@ -80,7 +81,7 @@ class Embeddings(BertModule):
     length = token_ids.shape[1]
     if length > c.max_positions:
       raise ValueError(f"a sequence of {length} tokens is longer than model.max_positions={c.max_positions}")
-    x = words[token_ids] + positions[c.position_offset : c.position_offset + length]
+    x = words[token_ids] + positions[None, c.position_offset : c.position_offset + length]
     # A product with one-hot vectors: a lookup in so small a table would have a slow scatter for its gradient.
     x += jax.nn.one_hot(segment_ids, c.type_vocab_size) @ segments
     return dropout(self.layer_norm()(x), c.hidden_dropout, key), words
@@ -173,7 +174,7 @@ class MlmHead(BertModule):
     padding = -vocab_size % VOCABULARY_MULTIPLE
     table = jnp.pad(words, ((0, padding), (0, 0))).astype(self.dtype)
     logits = jnp.einsum("...d,vd->...v", x.astype(self.dtype), table, preferred_element_type=jnp.float32)
-    return logits[..., :vocab_size] + bias
+    return logits[..., :vocab_size] + bias.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 class BertForPretraining(BertModule):

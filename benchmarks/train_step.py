@@ -1,0 +1,251 @@
+"""Speed of one BERT pretraining step, here and in Hugging Face PyTorch, as a ratio measured in one run.
+
+Both sides do the same work on the same batch: masked tokens and next sentences, dropout 0.1, clipping at 1.0,
+AdamW, float32, as many predictions. Before the clock starts, the two losses of the same weights without dropout
+must agree. The peer is run as its users run it: labels of [B, T] with -100 where nothing is predicted, which sends
+all positions through the vocabulary.
+
+Needs the extra `parity`:
+
+  python benchmarks/train_step.py --size=tiny --batch_size=32
+  python benchmarks/train_step.py --size=base --batch_size=8 --compiled
+"""
+
+import dataclasses
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from bert_jax.config import Config, OptimConfig, TrainConfig
+from bert_jax.recipes import BERT_SIZES, bert_model
+from bert_jax.training import sharding
+from bert_jax.training.optimizers import hyperparameters
+from bert_jax.training.step import eval_step_of, init_params, init_state, train_step_of
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+import torch
+import transformers
+
+SIZE = flags.DEFINE_enum("size", "tiny", list(BERT_SIZES), "model of bert_jax.recipes")
+LAYERS = flags.DEFINE_integer("num_layers", None, "layers, where not those of the size")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "sequences a step")
+SEQ_LEN = flags.DEFINE_integer("seq_len", 128, "tokens a sequence")
+PREDICTIONS = flags.DEFINE_integer("predictions", 20, "predicted tokens a sequence")
+VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 30522, "rows of the word table")
+DROPOUT = flags.DEFINE_float("dropout", 0.1, "rate, everywhere BERT has it")
+DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "of our matrix products; the peer has float32")
+REPEATS = flags.DEFINE_integer("repeats", 7, "rounds; each times every side once, in turn")
+SECONDS = flags.DEFINE_float("seconds", 2.0, "length of one timing, at least")
+EAGER = flags.DEFINE_bool("eager", True, "time the peer as it is")
+COMPILED = flags.DEFINE_bool("compiled", False, "time the peer under torch.compile too (minutes to compile)")
+
+LOSS_TOLERANCE = 1e-5  # relative: two float32 programs that add in different orders
+
+
+def main(_: list[str]) -> None:
+  warnings.filterwarnings("ignore", module="torch")
+  model = dataclasses.replace(
+    bert_model(SIZE.value),
+    vocab_size=VOCAB_SIZE.value,
+    max_positions=max(512, SEQ_LEN.value),
+    hidden_dropout=DROPOUT.value,
+    attention_dropout=DROPOUT.value,
+  )
+  if LAYERS.value is not None:
+    model = dataclasses.replace(model, num_layers=LAYERS.value)
+  config = Config(
+    model=model,
+    optim=OptimConfig(warmup_steps=10),
+    train=TrainConfig(steps=1_000_000, batch_size=BATCH_SIZE.value),
+  )
+  config = dataclasses.replace(config, runtime=dataclasses.replace(config.runtime, compute_dtype=DTYPE.value))
+  batch = random_batch(np.random.default_rng(0), VOCAB_SIZE.value, BATCH_SIZE.value, SEQ_LEN.value, PREDICTIONS.value)
+  mesh = sharding.make_mesh()
+  peer = peer_of(config, init_params(config.model, config.train.seed))
+
+  ours, theirs = loss_of(config, mesh, batch), peer_loss(peer, batch)
+  print(f"loss without dropout, same weights: ours {ours:.6f}, peer {theirs:.6f}")
+  if DTYPE.value == "float32" and abs(ours - theirs) > LOSS_TOLERANCE * theirs:
+    raise SystemExit("the losses differ: the two sides do not compute the same thing")
+
+  sides: dict[str, Callable[[], None]] = {"ours": step_of(config, mesh, batch)}
+  if EAGER.value:
+    sides["eager"] = peer_step_of(peer, config.optim, batch)
+  if COMPILED.value:
+    compiled: Any = torch.compile(peer_of(config, init_params(config.model, config.train.seed)))
+    sides["compiled"] = peer_step_of(compiled, config.optim, batch)
+  tokens = BATCH_SIZE.value * SEQ_LEN.value
+  rates = {name: [tokens / seconds for seconds in times] for name, times in alternate(sides).items()}
+
+  print(
+    f"{SIZE.value}: {model.num_layers} layers, {model.hidden_size} wide, V {VOCAB_SIZE.value}, batch {BATCH_SIZE.value}"
+    f" x {SEQ_LEN.value}, {PREDICTIONS.value} predictions, dropout {DROPOUT.value}\n"
+    f"{os.cpu_count()} cores; jax {jax.__version__} on {jax.default_backend()}, torch {torch.__version__},"
+    f" transformers {transformers.__version__}"
+  )
+  for name, values in rates.items():
+    line = f"{name:>9}: {statistics.median(values):9,.0f} token/s"
+    if name != "ours":
+      ratios = sorted(a / b for a, b in zip(rates["ours"], values, strict=True))
+      line += f"; ours / {name} = {statistics.median(ratios):.2f} (from {ratios[0]:.2f} to {ratios[-1]:.2f})"
+    print(line)
+
+
+def random_batch(draw: np.random.Generator, vocab_size: int, rows: int, length: int, predictions: int) -> dict:
+  """A full batch (no padding) of random tokens, pairs and predictions."""
+  positions = np.sort(draw.permuted(np.tile(np.arange(1, length), (rows, 1)), axis=1)[:, :predictions])
+  return {
+    "token_ids": draw.integers(0, vocab_size, (rows, length), dtype=np.int32),
+    "segment_ids": np.tile((np.arange(length) >= length // 2).astype(np.int32), (rows, 1)),
+    "attention_mask": np.ones((rows, length), bool),
+    "mlm_positions": positions.astype(np.int32),
+    "mlm_labels": draw.integers(0, vocab_size, (rows, predictions), dtype=np.int32),
+    "mlm_weights": np.ones((rows, predictions), np.float32),
+    "nsp_labels": draw.integers(0, 2, rows, dtype=np.int32),
+  }
+
+
+def alternate(sides: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
+  """Seconds a step of each side, one figure a round. Sides take turns, so that a busy machine slows all of them."""
+  times: dict[str, list[float]] = {name: [] for name in sides}
+  for step in sides.values():
+    for _ in range(3):  # compilation, then whatever the first steps still set up
+      step()
+  for _ in range(REPEATS.value):
+    for name, step in sides.items():
+      count, start = 0, time.perf_counter()
+      while (elapsed := time.perf_counter() - start) < SECONDS.value:
+        step()
+        count += 1
+      times[name].append(elapsed / count)
+  return times
+
+
+# ---- this project -------------------------------------------------------------------------------------------------
+
+
+def step_of(config: Config, mesh: jax.sharding.Mesh, batch: dict[str, np.ndarray]) -> Callable[[], None]:
+  """A function that runs one training step from host batch to finished update."""
+  state = init_state(config, mesh)
+  hyper = hyperparameters(config.optim, config.train.steps, config.train.sentence_objective)
+  step, seed = train_step_of(config, mesh), np.uint32(config.train.seed)
+
+  def run() -> None:
+    nonlocal state
+    state, metrics = step(state, sharding.put_batch(batch, mesh), hyper, seed)
+    jax.block_until_ready(metrics)
+
+  return run
+
+
+def loss_of(config: Config, mesh: jax.sharding.Mesh, batch: dict[str, np.ndarray]) -> float:
+  params = init_params(config.model, config.train.seed)
+  sums = eval_step_of(config, mesh)(params, sharding.put_batch(batch, mesh))
+  return sum(float(total / count) for total, count in (sums["mlm_loss"], sums["nsp_loss"]))
+
+
+# ---- the peer -----------------------------------------------------------------------------------------------------
+
+
+def peer_of(config: Config, params: Any) -> transformers.BertForPreTraining:
+  """Hugging Face's BERT with our parameters."""
+  c = config.model
+  assert c.vocab_size is not None
+  model = transformers.BertForPreTraining(
+    transformers.BertConfig(
+      vocab_size=c.vocab_size,
+      num_hidden_layers=c.num_layers,
+      hidden_size=c.hidden_size,
+      num_attention_heads=c.num_heads,
+      intermediate_size=c.intermediate_size,
+      max_position_embeddings=c.max_positions,
+      hidden_dropout_prob=c.hidden_dropout,
+      attention_probs_dropout_prob=c.attention_dropout,
+    )
+  )
+  with torch.no_grad():
+    names = dict(model.named_parameters())
+    for name, value in peer_parameters(jax.device_get(params)):
+      names.pop(name).copy_(torch.from_numpy(np.array(value)))
+  assert not names, f"parameters left as they were: {list(names)}"
+  return model
+
+
+def peer_parameters(params: Any) -> Iterator[tuple[str, np.ndarray]]:
+  """Our parameter tree under Hugging Face's names and in its shapes; the tied decoder is not repeated."""
+
+  def dense(name: str, part: Any) -> Iterator[tuple[str, np.ndarray]]:
+    yield f"{name}.weight", part["kernel"].T
+    yield f"{name}.bias", part["bias"]
+
+  def norm(name: str, part: Any) -> Iterator[tuple[str, np.ndarray]]:
+    yield f"{name}.weight", part["scale"]
+    yield f"{name}.bias", part["bias"]
+
+  embeddings, layers = params["encoder"]["embeddings"], params["encoder"]["layers"]
+  yield "bert.embeddings.word_embeddings.weight", embeddings["words"]
+  yield "bert.embeddings.position_embeddings.weight", embeddings["positions"]
+  yield "bert.embeddings.token_type_embeddings.weight", embeddings["segments"]
+  yield from norm("bert.embeddings.LayerNorm", embeddings["layer_norm"])
+  for number in range(len(layers["query"]["bias"])):
+    layer, prefix = jax.tree.map(lambda x, n=number: x[n], layers), f"bert.encoder.layer.{number}"
+    for name in ("query", "key", "value"):
+      yield from dense(f"{prefix}.attention.self.{name}", layer[name])
+    yield from dense(f"{prefix}.attention.output.dense", layer["attention_output"])
+    yield from norm(f"{prefix}.attention.output.LayerNorm", layer["attention_norm"])
+    yield from dense(f"{prefix}.intermediate.dense", layer["intermediate"])
+    yield from dense(f"{prefix}.output.dense", layer["output"])
+    yield from norm(f"{prefix}.output.LayerNorm", layer["output_norm"])
+  yield from dense("bert.pooler.dense", params["pooler"]["dense"])
+  yield from dense("cls.predictions.transform.dense", params["mlm_head"]["dense"])
+  yield from norm("cls.predictions.transform.LayerNorm", params["mlm_head"]["layer_norm"])
+  yield "cls.predictions.bias", params["mlm_head"]["bias"]
+  yield from dense("cls.seq_relationship", params["nsp_head"])
+
+
+def peer_inputs(batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+  labels = np.full(batch["token_ids"].shape, -100)
+  np.put_along_axis(labels, batch["mlm_positions"], batch["mlm_labels"], axis=1)
+  arrays = {
+    "input_ids": batch["token_ids"],
+    "token_type_ids": batch["segment_ids"],
+    "attention_mask": batch["attention_mask"],
+    "labels": labels,
+    "next_sentence_label": batch["nsp_labels"],
+  }
+  return {name: torch.from_numpy(rows.astype(np.int64)) for name, rows in arrays.items()}
+
+
+def peer_step_of(model: Any, optim: OptimConfig, batch: dict[str, np.ndarray]) -> Callable[[], None]:
+  """A function that runs one training step, the way of Hugging Face's Trainer."""
+  model.train()
+  plain = [p for name, p in model.named_parameters() if "bias" in name or "LayerNorm" in name]
+  decayed = [p for name, p in model.named_parameters() if not ("bias" in name or "LayerNorm" in name)]
+  groups = [{"params": decayed, "weight_decay": optim.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+  optimizer = torch.optim.AdamW(groups, lr=optim.peak_lr, betas=(optim.beta1, optim.beta2), eps=optim.eps)
+  inputs = peer_inputs(batch)
+
+  def run() -> None:
+    model(**inputs).loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), optim.clip_norm)
+    optimizer.step()
+    optimizer.zero_grad()
+
+  return run
+
+
+def peer_loss(model: transformers.BertForPreTraining, batch: dict[str, np.ndarray]) -> float:
+  model.eval()
+  with torch.no_grad():
+    return float(model(**peer_inputs(batch)).loss)
+
+
+if __name__ == "__main__":
+  app.run(main)

@@ -1,0 +1,31 @@
+"""What all tests run under: four fake CPU devices, no silent broadcasting, compiled programs kept between runs."""
+
+import importlib.util
+import os
+
+import jax
+import pytest
+
+PARITY_NEEDS = ("torch", "transformers")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+  os.environ.setdefault("HF_HUB_OFFLINE", "1")
+  jax.config.update("jax_platforms", "cpu")
+  jax.config.update("jax_num_cpu_devices", 4)
+  jax.config.update("jax_numpy_rank_promotion", "raise")
+  if not jax.config.values["jax_compilation_cache_dir"] and config.cache is not None:
+    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("compiled")))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """Leaves out what is marked `parity` where the extra of that name is not installed; -ra prints the reason."""
+  missing = [name for name in PARITY_NEEDS if importlib.util.find_spec(name) is None]
+  if not missing:
+    return
+  skip = pytest.mark.skip(reason=f"needs {' and '.join(missing)}: pip install -e '.[parity]' brings them")
+  for item in items:
+    if item.get_closest_marker("parity"):
+      item.add_marker(skip)

@@ -1,0 +1,81 @@
+"""Attention: its two implementations agree, and a row that may look nowhere stays finite."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bert_jax.models.attention import attention
+from bert_jax.models.dropout import DropoutKey
+
+
+def inputs(dtype: jnp.dtype = jnp.float32) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+  """query [3, 5, 2, 7], key and value [3, 11, 2, 7], and a mask whose last row is False throughout."""
+  draw = np.random.default_rng(0)
+  query = jnp.asarray(draw.normal(size=(3, 5, 2, 7)), dtype)
+  key, value = (jnp.asarray(draw.normal(size=(3, 11, 2, 7)), dtype) for _ in range(2))
+  return query, key, value, jnp.arange(11)[None, None, None] < jnp.array([11, 4, 0])[:, None, None, None]
+
+
+def oracle(query: np.ndarray, key: np.ndarray, value: np.ndarray, mask: np.ndarray) -> np.ndarray:
+  """Vaswani et al. 2017, equation 1, a row at a time."""
+  out = np.zeros_like(query)
+  for b, t, h in np.ndindex(query.shape[:3]):
+    seen = np.flatnonzero(mask[b, 0, 0])
+    scores = np.exp(key[b, seen, h] @ query[b, t, h] / query.shape[-1] ** 0.5)
+    out[b, t, h] = scores / scores.sum() @ value[b, seen, h]
+  return out
+
+
+def test_explicit_attention_is_the_formula():
+  query, key, value, mask = inputs()
+  out = attention(query, key, value, mask)
+  expected = oracle(*(np.asarray(x[:2], np.float64) for x in (query, key, value)), np.asarray(mask))
+  np.testing.assert_allclose(out[:2], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_fused_attention_is_the_explicit_one():
+  query, key, value, mask = inputs()
+  value_and_back = [
+    jax.vjp(lambda *x, i=i: attention(*x, mask, implementation=i)[:2], query, key, value) for i in ("explicit", "fused")
+  ]
+  (explicit, back), (fused, fused_back) = value_and_back
+  np.testing.assert_allclose(explicit, fused, rtol=1e-5, atol=1e-6)
+  for a, b in zip(back(explicit), fused_back(explicit), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("implementation", ["explicit", "fused"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_fully_masked_row_is_finite_forward_and_backward(implementation, dtype):
+  query, key, value, mask = inputs(dtype)
+  out, back = jax.vjp(lambda *x: attention(*x, mask, implementation=implementation), query, key, value)
+  assert out.dtype == dtype
+  for array in (out, *back(jnp.ones_like(out))):
+    assert np.isfinite(array.astype(jnp.float32)).all()
+
+
+def test_what_is_masked_has_no_influence():
+  query, key, value, mask = inputs()
+  other_key, other_value = (x.at[1, 4:].set(9.0) for x in (key, value))
+  np.testing.assert_array_equal(
+    attention(query, key, value, mask)[1], attention(query, other_key, other_value, mask)[1]
+  )
+
+
+def test_dropout_acts_on_the_probabilities():
+  query, key, _, mask = inputs()
+  # With one-hot values the output is the probabilities: each is dropped, or scaled by 1 / (1 - rate).
+  value = jnp.broadcast_to(jnp.eye(11)[None, :, None], (3, 11, 2, 11))
+  key_of = DropoutKey(jnp.uint32(5), jnp.arange(3, dtype=jnp.uint32))
+  plain = attention(query, key, value, mask)[0]
+  dropped = attention(query, key, value, mask, dropout_rate=0.4, dropout_key=key_of)[0]
+  ratio = np.asarray(dropped / plain).round(2)
+  assert set(np.unique(ratio)) == {0.0, np.float32(1.67)}
+
+
+def test_fused_attention_with_dropout_is_refused():
+  query, key, value, mask = inputs()
+  key_of = DropoutKey(jnp.uint32(5), jnp.arange(3, dtype=jnp.uint32))
+  with pytest.raises(ValueError, match=r"runtime\.attention=explicit"):
+    attention(query, key, value, mask, dropout_rate=0.1, dropout_key=key_of, implementation="fused")
