@@ -142,6 +142,7 @@ def test_an_empty_file_is_skipped_and_named(tmp_path, absl_log):
   (tmp_path / "b.txt").write_text("text")
   assert [d.text for d in read(f"text:{tmp_path}")] == ["text"]
   assert f"{tmp_path}/a.txt holds no text" in absl_log.text
+  assert "b.txt" not in absl_log.text
 
 
 @pytest.mark.parametrize(
