@@ -22,7 +22,7 @@ def times(factor: int, expects: str, direction: Literal[0, 1]) -> Arm:
     assignments={
       "train.batch_size": lambda c: factor * c.train.batch_size,
       "train.steps": lambda c: max(4, c.train.steps // factor),
-      "optim.warmup_steps": lambda c: c.optim.warmup_steps // factor,
+      "optim.warmup_steps": lambda c: min(c.optim.warmup_steps, c.train.steps // factor // 4),
       "optim.peak_lr": lambda c: c.optim.peak_lr * factor**0.5,
       "evaluation.every_steps": lambda c: max(1, c.evaluation.every_steps // factor),
     },

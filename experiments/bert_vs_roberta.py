@@ -17,8 +17,8 @@ EXPERIMENT = Experiment(
   arms=(
     Arm(
       name="bert",
-      change="BERT's recipe: segment pairs with NSP, static masks, a quarter of the text",
-      assignments={"data.train_fraction": 0.25},
+      change="BERT's recipe: segment pairs with NSP, static masks, half of the text",
+      assignments={"data.train_fraction": 0.5},
     ),
     Arm(
       name="dynamic_masks",
@@ -47,11 +47,10 @@ EXPERIMENT = Experiment(
     Arm(
       name="big_batch",
       parent="full_sentences",
-      change="four times the batch at the same number of sequences, learning rate doubled",
+      change="four times the batch at the same number of sequences, twice the learning rate, the same warm-up",
       assignments={
         "train.batch_size": lambda c: 4 * c.train.batch_size,
         "train.steps": lambda c: c.train.steps // 4,
-        "optim.warmup_steps": lambda c: c.optim.warmup_steps // 4,
         "optim.peak_lr": lambda c: 2 * c.optim.peak_lr,
         "evaluation.every_steps": lambda c: max(1, c.evaluation.every_steps // 4),
       },
