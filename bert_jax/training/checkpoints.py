@@ -77,7 +77,7 @@ class Checkpoints:
   """The checkpoints of one run: the latest few and the best."""
 
   def __init__(self, folder: epath.PathLike, keep_latest: int = 2):
-    self.folder = epath.Path(folder)
+    self.folder = epath.Path(folder).resolve()  # Orbax takes absolute paths only
     self._policy = _LatestAndBest(keep_latest)
     self._saving = False
     self._manager = ocp.CheckpointManager(
