@@ -250,7 +250,7 @@ def validate(config: Config) -> Config:
     "runtime.save_every_steps",
     "runtime.save_every_minutes",
   ):
-    require(lookup(config, path) >= 0, path, "must not be negative")
+    require(0 <= lookup(config, path) < float("inf"), path, "must not be negative, and must be finite")
   for path in (
     "model.layer_norm_eps",
     "model.initializer_range",
@@ -258,7 +258,7 @@ def validate(config: Config) -> Config:
     "optim.eps",
     "transfer.peak_lr",
   ):
-    require(lookup(config, path) > 0, path, "must be above 0")
+    require(0 < lookup(config, path) < float("inf"), path, "must be above 0 and finite")
   for path in (
     "model.hidden_dropout",
     "model.attention_dropout",
@@ -283,8 +283,12 @@ def validate(config: Config) -> Config:
     "runtime.num_devices",
     "runtime.num_workers",
   ):
-    require((lookup(config, path) or 1) >= 1, path, "must be at least 1, or none")
+    require(lookup(config, path) is None or lookup(config, path) >= 1, path, "must be at least 1, or none")
 
+  require(0 <= train.seed < 2**32, "train.seed", "must be at least 0 and below 2^32")
+  require(
+    config.transfer.max_seq_len >= 3, "transfer.max_seq_len", "must be at least 3, to hold one token and its marks"
+  )
   below = model.hidden_size // model.num_heads * model.num_heads
   require(
     model.hidden_size % model.num_heads == 0,
@@ -315,10 +319,13 @@ def validate(config: Config) -> Config:
     f"must be below train.steps={train.steps}",
     f"try {train.steps // 10}",
   )
+  count = config.runtime.accumulation_steps
+  fewer = train.batch_size // count * count
   require(
-    train.batch_size % config.runtime.accumulation_steps == 0,
+    train.batch_size % count == 0,
     "train.batch_size",
-    f"must be divisible by runtime.accumulation_steps={config.runtime.accumulation_steps}",
+    f"must be divisible by runtime.accumulation_steps={count}",
+    f"try {f'{fewer} or ' if fewer else ''}{fewer + count}",
   )
   pairs = data.format in ("segment_pair", "sentence_pair")
   require(

@@ -8,7 +8,7 @@ import dataclasses
 import logging as stdlib_logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from absl import app, flags, logging
@@ -103,20 +103,23 @@ class Experiment:
 
 def main(experiment: Experiment) -> None:
   """Reads the command line and runs an experiment; the body of every experiment file."""
-  flags.DEFINE_enum("scale", "demo", [scale for scale in SCALES if scale in experiment.sizes], "how big; see README.md")
+  scales = [scale for scale in SCALES if scale in experiment.sizes]
+  flags.DEFINE_enum("scale", "demo" if "demo" in scales else scales[0], scales, "how big; see README.md")
   flags.DEFINE_string("recipe", experiment.recipe, f"what all arms start from: {', '.join(recipes.RECIPES)}")
   flags.DEFINE_list("arms", None, f"of {', '.join(arm.name for arm in experiment.arms)}; all where not given")
   flags.DEFINE_list("seeds", None, "such as 0,1,2; as the scale says where not given")
   flags.DEFINE_string("workdir", None, f"folder for everything; runs/{experiment.name}-SCALE where not given")
   flags.DEFINE_enum("platform", None, ["cpu", "gpu", "tpu"], "what must be there; what JAX finds where not given")
   setting_flags.define_settings()
-  app.run(lambda _: sys.exit(_main(experiment)))
+  app.run(lambda arguments: sys.exit(_main(experiment, arguments[1:])))
 
 
-def _main(experiment: Experiment) -> int:
+def _main(experiment: Experiment, arguments: Sequence[str]) -> int:
   """The exit status: 0 done, 1 an error of the user's or the machine's, 75 stopped by a signal and saved."""
   _log_own_lines_only()
   try:
+    if arguments:
+      raise ValueError(f"{' '.join(arguments)!r} is no flag; flags look like --scale=smoke, and --help lists them")
     plan = _plan(experiment)
     from bert_jax import sweep  # heavy, and of no use before the command line is known to be right
 
@@ -160,6 +163,8 @@ def _plan(experiment: Experiment) -> Plan:
     seeds = tuple(int(seed) for seed in FLAGS.seeds) if FLAGS.seeds else size.seeds
   except ValueError as error:
     raise ValueError(f"--seeds={','.join(FLAGS.seeds)} must be numbers, such as 0,1,2") from error
+  if len(set(seeds)) < len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
+    raise ValueError(f"--seeds={','.join(FLAGS.seeds)} must be numbers from 0 to 2^32 - 1, each once")
   configs = {name: config for name, config in experiment.configs(base, given, FLAGS.scale).items() if name in names}
   for name, config in configs.items():
     try:
@@ -182,13 +187,16 @@ class _Lines(stdlib_logging.Handler):
 def _log_own_lines_only() -> None:
   """Shows this package's lines, and only the warnings of the libraries below it.
 
-  Orbax logs what it does at every save, and raises what goes wrong as well, so none of its lines are shown.
+  Orbax logs what it does at every save, and asyncio repeats what goes wrong in it. What goes wrong is raised as well,
+  so none of their lines are shown.
   """
   own = os.path.dirname(os.path.abspath(__file__))
+  silent = (f"{os.sep}orbax{os.sep}", f"{os.sep}asyncio{os.sep}")
 
   def shown(record: stdlib_logging.LogRecord) -> bool:
     path = os.path.abspath(record.pathname)
-    return path.startswith(own) or (record.levelno >= stdlib_logging.WARNING and f"{os.sep}orbax{os.sep}" not in path)
+    warns = record.levelno >= stdlib_logging.WARNING
+    return path.startswith(own) or (warns and not any(folder in path for folder in silent))
 
   logging.set_verbosity(logging.INFO)
   lines = _Lines()

@@ -21,7 +21,7 @@ class _SettingParser(flags.ArgumentParser):
   def parse(self, argument: Any) -> Any:
     leaf = self.leaf
     options = typing.get_args(leaf.type) if isinstance(leaf.type, types.UnionType) else (leaf.type,)
-    for option in options:
+    for option in sorted(options, key=lambda kind: kind is not type(None)):  # any text could be a `str`
       try:
         return settings.check_type(leaf, _read(str(argument), option))
       except ValueError:

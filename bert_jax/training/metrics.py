@@ -39,8 +39,9 @@ class MetricsWriter:
   def __exit__(self, *_: Any) -> None:
     with contextlib.suppress(OSError):  # every line was flushed, or its failure raised, when it was written
       self._file.close()
-    if self._board is not None:
-      self._board.close()
+    with contextlib.suppress(OSError):  # a copy only
+      if self._board is not None:
+        self._board.close()
 
   def write(self, kind: str, step: int, values: dict[str, float | int | None]) -> None:
     """One line: `kind` is train or eval. What is not finite is written as null.
@@ -111,7 +112,8 @@ def _tensorboard(folder: epath.Path, step: int) -> Any:
     return None
   if "://" in os.fspath(folder):
     return None
-  return tensorboardX.SummaryWriter(os.fspath(folder), purge_step=step + 1)
+  suffix = f".{step}"  # or a run that goes on within a second writes over the file before
+  return tensorboardX.SummaryWriter(os.fspath(folder), purge_step=step + 1, filename_suffix=suffix)
 
 
 class Progress:

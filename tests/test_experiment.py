@@ -1,0 +1,143 @@
+"""The command line: what it makes of an experiment, and what it answers to a mistake, in about a second."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from bert_jax import experiment, settings
+from bert_jax.config import Config, lookup
+from bert_jax.experiment import Arm, Experiment, Size
+from tests import tiny
+
+# Importing JAX fails in it, so that whatever it answers was known without.
+WITHOUT_JAX = "import runpy, sys; sys.modules['jax'] = None; runpy.run_module('tests.tiny', run_name='__main__')"
+# Prints each arm's config in place of running it.
+PRINTING = """
+import json, sys
+from absl import app
+from bert_jax import experiment, settings
+from tests import tiny
+app.run = lambda _: experiment.FLAGS(sys.argv)
+experiment.main(tiny.EXPERIMENT)
+plan = experiment._plan(tiny.EXPERIMENT)
+print(json.dumps({name: settings.to_dict(config) for name, config in plan.configs.items()} | {"seeds": plan.seeds}))
+"""
+
+
+def call(code: str, *flags: str) -> subprocess.CompletedProcess[str]:
+  return tiny.run([sys.executable, "-c", code, *flags], dict(os.environ))
+
+
+# ---- mistakes ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  ("flags", "answers"),
+  [
+    (["--optim.peek_lr=1e-3"], ["optim.peek_lr", "Did you mean: optim.peak_lr"]),
+    (["--optim.peak_lr=fast"], ["optim.peak_lr=fast", "must be float"]),
+    (["--arms=bert,fastest"], ["--arms=fastest", "there is no such arm", "bert, faster"]),
+    (["--recipe=bert_bass"], ["no recipe 'bert_bass'", "bert_base"]),
+    (["--scale=smoky"], ["--scale=smoky", "smoke"]),
+    (["--seeds=0,one"], ["--seeds=0,one", "must be numbers"]),
+    (["--seeds=0,0"], ["--seeds=0,0", "once"]),
+    (["--seeds=-1"], ["--seeds=-1", "from 0"]),
+    (["--train.seed=3"], ["--train.seed=3", "use --seeds=3"]),
+    (["--data.masking.policy=dynamic"], ["--data.masking.policy=dynamic cannot be set", "arm bert of tiny is about"]),
+    (["--data.max_seq_len=33"], ["data.max_seq_len=33", "model.max_positions=32"]),
+    (["--platform=abacus"], ["--platform=abacus", "cpu"]),
+    (["smoke"], ["'smoke' is no flag"]),
+  ],
+  ids=str,
+)
+def test_a_mistake_is_named_before_jax_is_loaded(flags: list[str], answers: list[str], tmp_path: Any) -> None:
+  done = call(WITHOUT_JAX, "--scale=smoke", f"--workdir={tmp_path / 'W'}", *flags)
+  assert done.returncode == 1
+  for answer in answers:
+    assert answer in done.stderr + done.stdout
+  assert "Traceback" not in done.stderr
+  assert not (tmp_path / "W").exists(), "nothing is spent"
+
+
+def test_an_arm_that_breaks_a_rule_is_named() -> None:
+  done = call(WITHOUT_JAX, "--scale=smoke", "--optim.peak_lr=1.7e308")  # twice of which is not finite
+  assert done.returncode == 1
+  assert "arm faster: optim.peak_lr=inf must be above 0" in done.stderr
+
+
+def test_a_platform_that_is_not_there_is_an_error(tmp_path: Any) -> None:
+  source = tiny.write_text(tmp_path / "text", documents=9)
+  env = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
+  done = tiny.run(tiny.command(source, tmp_path / "W", "--platform=tpu"), env)
+  assert done.returncode == 1
+  assert "error: --platform=tpu: JAX finds no such device" in done.stderr
+  assert "leave the flag out" in done.stderr
+  assert "Traceback" not in done.stderr
+  assert not (tmp_path / "W" / "data").exists(), "nothing is spent"
+
+
+# ---- configs -------------------------------------------------------------------------------------------------------
+
+
+def configs(*flags: str) -> dict[str, Any]:
+  done = call(PRINTING, "--scale=smoke", *flags)
+  assert done.returncode == 0, done.stderr
+  return json.loads(done.stdout)
+
+
+def test_recipe_then_scale_then_command_line_then_arm() -> None:
+  found = configs("--train.batch_size=40", "--optim.peak_lr=0.5", "--recipe=bert_mini", "--seeds=3,1")
+  bert, faster = (settings.from_dict(found[name]) for name in ("bert", "faster"))
+  assert bert.optim.eps == 1e-6, "the recipe"
+  assert bert.train.steps == tiny.ASSIGNMENTS["train.steps"], "the scale over the recipe"
+  assert bert.train.batch_size == 40, "the command line over the scale"
+  assert (bert.optim.peak_lr, faster.optim.peak_lr) == (0.5, 1.0), "the arm over the command line"
+  assert found["seeds"] == [3, 1]
+
+
+def test_only_the_arms_asked_for() -> None:
+  found = configs("--arms=faster")
+  assert set(found) == {"faster", "seeds"}
+  assert found["faster"]["optim"]["peak_lr"] == 2 * tiny.ASSIGNMENTS["optim.peak_lr"], "its parent's settings count"
+  assert found["seeds"] == [0], "as the scale says"
+
+
+def test_each_arm_starts_from_its_parent_and_a_size_has_the_last_word() -> None:
+  ladder = Experiment(
+    name="ladder",
+    question="?",
+    arms=(
+      Arm("a", "", {"train.batch_size": 10}),
+      Arm("b", "", {"train.batch_size": lambda c: 3 * c.train.batch_size}, parent="a"),
+      Arm("c", "", {"train.steps": lambda c: c.train.batch_size}, parent="b"),
+      Arm("d", "", {}, parent="a"),
+    ),
+    sizes={"smoke": Size({}, (0,), ""), "paper": Size({}, (0,), "", arms={"b": {"train.batch_size": 7}})},
+  )
+  small = ladder.configs(Config(), {}, "smoke")
+  assert [small[name].train.batch_size for name in "abcd"] == [10, 30, 30, 10]
+  assert small["c"].train.steps == 30
+  big = ladder.configs(Config(), {}, "paper")
+  assert [big[name].train.batch_size for name in "abcd"] == [10, 7, 7, 10]
+  assert lookup(big["c"], "train.steps") == 7
+
+
+# ---- what a person sees --------------------------------------------------------------------------------------------
+
+
+def test_lines_are_for_a_person(capfd: pytest.CaptureFixture[str]) -> None:
+  code = (
+    "import warnings, logging as other; from absl import logging; from bert_jax import experiment, provenance;"
+    "experiment._log_own_lines_only();"
+    "exec(compile(\"logging.info('%s: step %d', 'bert, seed 0', 5); logging.warning('hm')\", provenance.__file__,"
+    " 'exec'));"
+    "exec(compile(\"logging.info('noise'); logging.warning('careful')\", '/lib/jax/x.py', 'exec'));"
+    "exec(compile(\"logging.error('noise')\", '/lib/orbax/x.py', 'exec'))"
+  )
+  done = call(code)
+  assert done.stderr == "bert, seed 0: step 5\nwarning: hm\nwarning: careful\n"
+  assert experiment.SCALES[0] == "smoke"
