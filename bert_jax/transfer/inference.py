@@ -56,7 +56,7 @@ class Model:
   params: Any = dataclasses.field(repr=False)
   step: int
 
-  def fill_mask(self, text: str, top_k: int = 5) -> list[Candidate] | list[list[Candidate]]:
+  def fill_mask(self, text: str, top_k: int = 5) -> list[Any]:
     """The likeliest tokens in the place of a mask, the special ones left out.
 
     Args:
@@ -64,7 +64,7 @@ class Model:
       top_k: candidates of a mask.
 
     Returns:
-      Candidates, the likeliest first; for several masks, a list of them for each. Masks are filled independently.
+      list[Candidate], the likeliest first; for several masks, such a list for each. Masks are filled independently.
 
     Raises:
       ValueError: there is no mask, the text is longer than the model's positions, or top_k is not a number of tokens.

@@ -1,0 +1,295 @@
+"""Fine-tuning: what it starts from, what it learns, what it is compared with."""
+
+import dataclasses
+import json
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bert_jax import settings
+from bert_jax.config import Config, ModelConfig
+from bert_jax.data import tokenizers
+from bert_jax.data.tasks import LabelledTexts, Task
+from bert_jax.models.classifier import BertForSequenceClassification
+from bert_jax.models.dropout import DropoutKey
+from bert_jax.training import sharding
+from bert_jax.training.step import init_params
+from bert_jax.transfer import baselines, finetuning
+
+SHAPE = ModelConfig(
+  vocab_size=61,
+  num_layers=2,
+  hidden_size=48,
+  num_heads=3,
+  intermediate_size=80,
+  max_positions=40,
+  initializer_range=0.1,
+)
+CLASSES = ("cold", "mild", "warm")
+
+
+@pytest.fixture(scope="module")
+def config(config: Config) -> Config:
+  return settings.assign(dataclasses.replace(config, model=SHAPE), {"transfer.epochs": 12, "transfer.peak_lr": 2e-3})
+
+
+@pytest.fixture(scope="module")
+def params(config: Config) -> Any:
+  return init_params(config.model, 7)
+
+
+def texts_of(number: int, seed: int) -> LabelledTexts:
+  """Tokens at random; the class is which of three tokens is among them, once."""
+  rng = np.random.default_rng(seed)
+  labels = (np.arange(number) % len(CLASSES)).astype(np.int32)
+  token_ids = rng.integers(10, SHAPE.vocab_size, (number, 16)).astype(np.int32)
+  token_ids[:, 0] = 2
+  token_ids[np.arange(number), rng.integers(1, 9, number)] = 5 + labels
+  attention_mask = np.arange(16) < rng.integers(10, 17, number)[:, None]
+  words = np.array(["p", "u", "c", "s", "m", "x", "y", "z"] + [f"w{i}" for i in range(SHAPE.vocab_size)])
+  texts = tuple(" ".join(f"word{words[token]}" for token in row) for row in token_ids)
+  return LabelledTexts(texts, token_ids, np.zeros_like(token_ids), attention_mask, labels)
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+  return Task("toy", CLASSES, texts_of(48, 0), texts_of(150, 1))
+
+
+def mesh(count: int = 1) -> jax.sharding.Mesh:
+  return sharding.make_mesh(count)
+
+
+def leaves(tree: Any) -> list[np.ndarray]:
+  return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def equal(one: Any, other: Any) -> bool:
+  return all(np.array_equal(a, b) for a, b in zip(leaves(one), leaves(other), strict=True))
+
+
+# ---- the network ----
+
+
+@pytest.mark.parametrize("pooler", [True, False])
+def test_pretraining_parameters_drop_in(config: Config, task: Task, pooler: bool) -> None:
+  shape = dataclasses.replace(SHAPE, pooler=pooler)
+  params = init_params(shape, 3)
+  network = BertForSequenceClassification(shape, num_classes=5)
+  inputs = (task.test.token_ids[:7], task.test.segment_ids[:7], task.test.attention_mask[:7])
+  fresh: Any = jax.eval_shape(lambda: network.init(jax.random.key(0), *inputs)["params"])
+  assert set(fresh) == {"encoder", "pooler", "classifier"}
+  for name in ("encoder", "pooler") if pooler else ("encoder",):
+    assert jax.tree.map(jnp.shape, params[name]) == jax.tree.map(jnp.shape, fresh[name])
+  assert ("pooler" in params) == pooler
+  assert fresh["classifier"]["kernel"].shape == (48, 5)
+
+
+def test_what_was_pretrained_is_used_and_what_is_fresh_is_said(
+  config: Config, params: Any, task: Task, caplog: pytest.LogCaptureFixture
+) -> None:
+  still = settings.assign(config, {"transfer.peak_lr": 1e-12, "transfer.epochs": 1})
+  caplog.set_level(logging.INFO, logger="absl")
+  done = finetuning.finetune(params, still, task, 0, mesh())
+  for name in ("encoder", "pooler"):
+    for start, end in zip(leaves(params[name]), leaves(done.params[name]), strict=True):
+      np.testing.assert_allclose(start, end, atol=1e-10)
+  assert done.start == "encoder and pooler as given, classifier fresh"
+  assert "toy: encoder and pooler as given, classifier fresh" in caplog.text
+  # Untrained on the task, its answers still depend on what it was given.
+  for name in ("encoder", "pooler"):
+    other = {**params, name: jax.tree.map(lambda x: -2 * x, params[name])}
+    assert not np.allclose(
+      logits(done.params, task), logits(finetuning.finetune(other, still, task, 0, mesh()).params, task), rtol=1e-3
+    )
+
+
+def test_a_model_without_pooler_gets_a_fresh_one() -> None:
+  given, fresh = {"encoder": np.ones(3), "mlm_head": np.ones(4)}, {"encoder": 0, "pooler": 0, "classifier": 0}
+  fresh = {name: np.full(3, value) for name, value in fresh.items()}
+  start, words = finetuning._start(given, fresh)
+  assert {name: part.tolist() for name, part in start.items()} == {
+    "encoder": [1, 1, 1], "pooler": [0, 0, 0], "classifier": [0, 0, 0]
+  }  # fmt: skip
+  assert words == "encoder as given, classifier and pooler fresh"
+
+
+def logits(params: Any, task: Task, key: DropoutKey | None = None) -> np.ndarray:
+  network = BertForSequenceClassification(SHAPE, num_classes=len(CLASSES))
+  test = task.test
+  return np.asarray(
+    network.apply({"params": params}, test.token_ids[:9], test.segment_ids[:9], test.attention_mask[:9], key)
+  )
+
+
+def test_dropout_acts_before_the_classifier(config: Config, params: Any, task: Task) -> None:
+  """With the dropout of the encoder off, what is left to differ is the head's."""
+  given = finetuning.finetune(params, settings.assign(config, {"transfer.epochs": 1}), task, 0, mesh()).params
+  key = DropoutKey(jnp.uint32(4), jnp.arange(9, dtype=jnp.uint32))
+  kernel = given["classifier"]["kernel"]
+  silent = {**given, "classifier": {"kernel": jnp.ones_like(kernel), "bias": given["classifier"]["bias"] * 0}}
+  silent["pooler"] = {"dense": {"kernel": given["pooler"]["dense"]["kernel"] * 0, "bias": jnp.full(48, 9.0)}}
+  # The pooler now says 1 everywhere, so the logits count what dropout keeps: 48 · 0.9 of 48, over 0.9.
+  np.testing.assert_allclose(logits(silent, task), 48.0, rtol=1e-5)
+  kept = logits(silent, task, key)[:, 0] * 0.9
+  assert np.allclose(kept, np.round(kept), atol=1e-3)
+  assert len(set(np.round(kept))) > 2
+  assert 36 < kept.mean() < 48
+
+
+# ---- training ----
+
+
+def test_it_learns_what_can_be_learned_and_nothing_else(config: Config, params: Any, task: Task) -> None:
+  assert finetuning.finetune(params, config, task, 0, mesh()).accuracy > 0.95
+  labels = np.random.default_rng(0).permutation(task.train.labels)
+  shuffled = dataclasses.replace(task, train=dataclasses.replace(task.train, labels=labels))
+  assert finetuning.finetune(params, config, shuffled, 0, mesh()).accuracy < 0.6
+
+
+def test_a_run_is_a_function_of_its_seed_and_leaves_what_it_was_given(config: Config, params: Any, task: Task) -> None:
+  before = jax.tree.map(np.array, params)
+  short = settings.assign(config, {"transfer.epochs": 2})
+  one, same, other = (finetuning.finetune(params, short, task, seed, mesh()) for seed in (0, 0, 1))
+  assert equal(one.params, same.params)
+  assert one.accuracy == same.accuracy
+  assert not equal(one.params, other.params)
+  assert equal(before, params)
+
+
+def test_devices_do_not_change_the_result(config: Config, params: Any, task: Task) -> None:
+  """Sums over the batch are rounded in another order, and Adam divides small differences by small roots."""
+  short = settings.assign(config, {"transfer.epochs": 2})
+  one, four = (finetuning.finetune(params, short, task, 0, mesh(count)) for count in (1, 4))
+  for a, b in zip(leaves(one.params), leaves(four.params), strict=True):
+    np.testing.assert_allclose(a, b, atol=0.02 * config.transfer.peak_lr * 12)
+  assert abs(one.accuracy - four.accuracy) < 0.03
+
+
+def test_seeds_and_rates_share_the_compiled_step(config: Config, params: Any, task: Task) -> None:
+  finetuning._programs.cache_clear()
+  for seed, rate in ((0, 1e-3), (1, 1e-3), (0, 1e-4)):
+    short = settings.assign(config, {"transfer.epochs": 1, "transfer.peak_lr": rate, "transfer.labels_per_class": 9})
+    finetuning.finetune(params, short, task, seed, mesh())
+  programs = finetuning._programs(SHAPE, finetuning._compute_settings(config.runtime), len(CLASSES), mesh())
+  assert finetuning._programs.cache_info().misses == 1
+  assert [getattr(programs, name)._cache_size() for name in ("init", "begin", "step", "classify")] == [1, 1, 1, 1]
+
+
+def test_the_first_update_is_as_large_as_the_rate(config: Config, params: Any, task: Task) -> None:
+  """Adam with bias correction moves by rate · sign(gradient) at first; without it by 3.16 times as much.
+
+  Two steps without warm-up: the first has half the peak rate, the second, the last, has none.
+  """
+  two = settings.assign(
+    config, {"transfer.batch_size": 24, "transfer.epochs": 1, "transfer.warmup_fraction": 0.0, "transfer.peak_lr": 0.02}
+  )
+  done = finetuning.finetune(params, two, task, 0, mesh()).params
+  moved = np.concatenate(
+    [
+      np.abs(np.asarray(end) - np.asarray(start)).ravel()
+      for start, end in zip(leaves(params["pooler"]), leaves(done["pooler"]), strict=True)
+    ]
+  )
+  assert np.median(moved) == pytest.approx(0.01, rel=0.01)  # decay adds at most 1 % of a weight times the rate
+
+
+@pytest.mark.parametrize(("number", "batch_size", "epochs"), [(24, 8, 3), (25, 8, 3), (7, 16, 5), (1, 4, 2)])
+def test_every_text_comes_once_an_epoch(number: int, batch_size: int, epochs: int) -> None:
+  order = finetuning._order(number, batch_size, epochs, 0)
+  assert order.shape == (-(-number * epochs // batch_size), batch_size)
+  flat = order.ravel()
+  for epoch in range(epochs):
+    assert sorted(flat[epoch * number : (epoch + 1) * number]) == list(range(number))
+  assert max(Counter(flat.tolist()).values()) <= -(-flat.size // number)
+  if number > 1:
+    assert not np.array_equal(flat[:number], flat[number : 2 * number])
+    assert not np.array_equal(order, finetuning._order(number, batch_size, epochs, 1))
+
+
+def test_what_cannot_be_is_said(config: Config, params: Any, task: Task) -> None:
+  with pytest.raises(ValueError, match=r"transfer.batch_size=10 must be divisible by the 4 devices .* try 8 or 12"):
+    finetuning.finetune(params, settings.assign(config, {"transfer.batch_size": 10}), task, 0, mesh(4))
+  broken = jax.tree.map(lambda x: x * jnp.nan, params)
+  with pytest.raises(ValueError, match=r"fine-tuning on toy ended with the loss nan; lower transfer.peak_lr=0.002"):
+    finetuning.finetune(broken, settings.assign(config, {"transfer.epochs": 1}), task, 0, mesh())
+
+
+# ---- baselines ----
+
+
+def test_tfidf_reads_and_the_majority_does_not(task: Task) -> None:
+  pytest.importorskip("sklearn", reason="needs the extra demo")
+  assert baselines.tfidf_accuracy(task) > 0.8
+  labels = np.array([0, 1, 1, 2, 1, 1], np.int32)
+  test = dataclasses.replace(task.test, labels=labels)
+  assert baselines.majority_accuracy(dataclasses.replace(task, test=test)) == pytest.approx(4 / 6)
+
+
+def test_a_missing_library_is_named(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+  monkeypatch.setitem(__import__("sys").modules, "sklearn.feature_extraction.text", None)
+  with pytest.raises(ValueError, match=r'needs scikit-learn: pip install "bert_jax\[demo\]"'):
+    baselines.tfidf_accuracy(task)
+
+
+@pytest.fixture
+def two_tasks(task: Task, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
+  """`load_task` gives the toy task under any name, and notes what it was asked for."""
+  asked = []
+
+  def load_task(name: str, data: Any, transfer: Any, tokenizer: Any, seed: int) -> Task:
+    asked.append((name, transfer.max_seq_len, seed))
+    return dataclasses.replace(task, name=name)
+
+  monkeypatch.setattr(finetuning, "load_task", load_task)
+  return asked
+
+
+def test_a_model_is_measured_beside_its_baselines(
+  config: Config,
+  params: Any,
+  tokenizer: tokenizers.Tokenizer,
+  two_tasks: list[tuple[str, int, int]],
+  tmp_path: Path,
+  monkeypatch: pytest.MonkeyPatch,
+) -> None:
+  pytest.importorskip("sklearn", reason="needs the extra demo")
+  short = settings.assign(config, {"transfer.tasks": "one, two", "transfer.max_seq_len": 64})
+  cache = tmp_path / "baselines.json"
+  given = init_params(SHAPE, 11)
+  first = finetuning.measure_transfer(given, short, tokenizer, 5, mesh(), cache)
+  assert two_tasks == [("one", 40, 5), ("two", 40, 5)], "never above the model's 40 positions"
+  assert list(first) == ["one", "two"]
+  for values in first.values():
+    assert set(values) == {
+      "pretrained", "scratch", "tfidf", "majority", "test_texts", "labels_per_class", "classes"
+    }  # fmt: skip
+    assert (values["test_texts"], values["labels_per_class"], values["classes"]) == (150, 8, 3)
+  scratch = finetuning.finetune(
+    init_params(SHAPE, 5), short, finetuning.load_task("", 0, short.transfer, 0, 5), 5, mesh()
+  )
+  assert first["one"]["scratch"] == scratch.accuracy
+
+  assert len(json.loads(cache.read_text())) == 2
+  monkeypatch.setattr(finetuning, "tfidf_accuracy", lambda task: pytest.fail("the baselines are known"))
+  mute = jax.tree.map(jnp.zeros_like, given)  # its hidden states are 0 whatever it reads, and stay so
+  again = finetuning.measure_transfer(mute, short, tokenizer, 5, mesh(), cache)
+  for name in ("scratch", "tfidf", "majority"):
+    assert again["one"][name] == first["one"][name]
+  assert first["one"]["pretrained"] > 0.9
+  assert again["one"]["pretrained"] == pytest.approx(1 / 3)
+
+  monkeypatch.setattr(finetuning, "tfidf_accuracy", lambda task: 0.25)
+  for changed, seed in ((short, 6), (settings.assign(short, {"transfer.peak_lr": 1e-4}), 5)):
+    other = finetuning.measure_transfer(params, changed, tokenizer, seed, mesh(), cache)
+    assert other["one"]["tfidf"] == 0.25, "another seed or setting has baselines of its own"
+
+
+def test_no_tasks_no_work(config: Config, tokenizer: tokenizers.Tokenizer) -> None:
+  assert finetuning.measure_transfer({}, config, tokenizer, 0, mesh()) == {}
