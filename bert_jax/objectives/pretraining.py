@@ -23,7 +23,8 @@ def masked_lm(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> Sums:
     `mlm_loss` in nats and `mlm_accuracy`, each with the number of predictions.
   """
   nats = cross_entropy(logits, labels)
-  right = jnp.argmax(logits, axis=-1) == labels
+  # The label's logit is the largest: the maximum is there already for the loss, and an argmax would be another pass.
+  right = _chosen(logits, labels) >= jnp.max(logits, axis=-1)
   count = jnp.sum(weights)
   return {"mlm_loss": (jnp.sum(nats * weights), count), "mlm_accuracy": (jnp.sum(right * weights), count)}
 
@@ -47,8 +48,14 @@ def next_sentence(logits: jax.Array, labels: jax.Array) -> Sums:
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
   """-log softmax at the label, in nats: float32 [..., V], int [...] → float32 [...]."""
-  chosen = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
-  return jax.nn.logsumexp(logits, axis=-1) - chosen
+  # Logits below their maximum: a difference of large numbers would lose the digits that they share.
+  below = logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
+  return jnp.log(jnp.sum(jnp.exp(below), axis=-1)) - _chosen(below, labels)
+
+
+def _chosen(logits: jax.Array, labels: jax.Array) -> jax.Array:
+  """The logit of each label."""
+  return jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
 
 
 def pretraining_sums(outputs: Mapping[str, jax.Array], batch: Mapping[str, jax.Array]) -> Sums:

@@ -1,0 +1,182 @@
+"""The training step: any split of a batch is the big batch, and what may not change a result does not."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bert_jax.config import Config, OptimConfig, RuntimeConfig, TrainConfig
+from bert_jax.training import sharding
+from bert_jax.training.optimizers import Hyperparameters, hyperparameters
+from bert_jax.training.step import TrainState, eval_step_of, init_params, init_state, train_step_of
+from tests.models.networks import WITH_DROPOUT, random_batch
+
+CONFIG = Config(
+  model=dataclasses.replace(WITH_DROPOUT, num_layers=2, initializer_range=0.1),
+  # With β1 = 0 the first moment after one step is the clipped gradient itself, which the tests below compare.
+  optim=OptimConfig(peak_lr=1e-2, warmup_steps=0, beta1=0.0),
+  train=TrainConfig(steps=100, batch_size=12),
+  runtime=RuntimeConfig(scan_layers=True),  # quicker to compile; tests of the model show that it changes nothing
+)
+
+
+def config(**changes: Any) -> Config:
+  """CONFIG with dotted settings changed; a double underscore stands for the dot."""
+  result = CONFIG
+  for path, value in changes.items():
+    section, name = path.split("__")
+    result = dataclasses.replace(result, **{section: dataclasses.replace(getattr(result, section), **{name: value})})
+  return result
+
+
+def hyper_of(c: Config) -> Hyperparameters:
+  return hyperparameters(c.optim, c.train.steps, c.train.sentence_objective)
+
+
+def batch_of(rows: int = 12) -> dict[str, np.ndarray]:
+  """Uneven counts: of the rows that the first of two or four microbatches gets, none predicts anything."""
+  batch = random_batch(rows=rows, seed=5)
+  batch["mlm_weights"][:, 0] = 1
+  batch["mlm_weights"][::4] = 0
+  batch["nsp_labels"][1::3] = -1
+  return batch
+
+
+@functools.cache
+def one_step(c: Config, num_devices: int = 1) -> tuple[Any, dict[str, float]]:
+  """State and metrics after one step."""
+  mesh = sharding.make_mesh(num_devices)
+  state, metrics = train_step_of(c, mesh)(
+    init_state(c, mesh), sharding.put_batch(batch_of(), mesh), hyper_of(c), np.uint32(3)
+  )
+  return jax.device_get(state), {name: float(x) for name, x in metrics.items()}
+
+
+def distance(a: Any, b: Any) -> float:
+  """Of two trees, relative to the norm of the second."""
+  apart = sum(float(np.sum((x - y) ** 2)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+  return (apart / sum(float(np.sum(y**2)) for y in jax.tree.leaves(b))) ** 0.5
+
+
+@pytest.mark.parametrize(("accumulation_steps", "num_devices"), [(2, 1), (4, 1), (1, 2), (1, 4), (3, 2)])
+def test_any_split_of_the_batch_has_the_same_gradient(accumulation_steps: int, num_devices: int):
+  whole, metrics = one_step(CONFIG)
+  split, split_metrics = one_step(config(runtime__accumulation_steps=accumulation_steps), num_devices)
+  assert distance(split.opt_state.first, whole.opt_state.first) < 1e-6  # float32 sums in another order
+  assert split_metrics == pytest.approx(metrics, rel=1e-5)
+
+
+def test_the_gradient_is_that_of_the_mean_over_the_whole_batch():
+  """The loss from the evaluation step's sums, differentiated here, without dropout and clipping."""
+  c = config(model__hidden_dropout=0.0, model__attention_dropout=0.0, optim__clip_norm=0.0)
+  mesh = sharding.make_mesh(1)
+  batch = sharding.put_batch(batch_of(), mesh)
+
+  def loss(params: Any) -> jax.Array:
+    sums = eval_step_of(c, mesh)(params, batch)
+    return sums["mlm_loss"][0] / sums["mlm_loss"][1] + sums["nsp_loss"][0] / sums["nsp_loss"][1]
+
+  expected = jax.device_get(jax.grad(loss)(init_params(c.model, c.train.seed)))
+  assert distance(one_step(c)[0].opt_state.first, expected) < 1e-5
+
+
+def test_the_gradient_is_clipped_to_its_global_norm():
+  state, metrics = one_step(config(optim__clip_norm=0.5))
+  norm = sum(float(np.sum(m**2)) for m in jax.tree.leaves(state.opt_state.first)) ** 0.5
+  assert metrics["gradient_norm"] > 0.5
+  assert norm == pytest.approx(0.5, rel=1e-5)
+
+
+def test_a_step_is_repeatable_bit_by_bit_and_the_next_draws_other_dropout():
+  mesh, step = sharding.make_mesh(1), train_step_of(CONFIG, sharding.make_mesh(1))
+  batch = sharding.put_batch(batch_of(), mesh)
+
+  def losses(hyper: Hyperparameters) -> list[float]:
+    state, seen = init_state(CONFIG, mesh), []
+    for _ in range(3):
+      state, metrics = step(state, batch, hyper, np.uint32(3))
+      seen.append(float(metrics["mlm_loss"]))
+    return seen
+
+  frozen = dataclasses.replace(hyper_of(CONFIG), peak_lr=jnp.float32(0))  # pyright: ignore[reportArgumentType]
+  first = losses(frozen)
+  assert losses(frozen) == first
+  assert len(set(first)) == 3
+
+
+def test_training_lowers_the_loss():
+  mesh = sharding.make_mesh(1)
+  state, step, batch = init_state(CONFIG, mesh), train_step_of(CONFIG, mesh), sharding.put_batch(batch_of(), mesh)
+  seen = []
+  for _ in range(30):
+    state, metrics = step(state, batch, hyper_of(CONFIG), np.uint32(3))
+    seen.append(float(metrics["mlm_loss"]))
+  assert seen[-1] < seen[0] - 1
+  assert int(state.step) == 30
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_and_counted():
+  mesh = sharding.make_mesh(1)
+  step, batch = train_step_of(CONFIG, mesh), batch_of()
+  poisoned = batch | {"mlm_weights": np.where(batch["mlm_weights"] > 0, np.float32(np.inf), np.float32(0))}
+  state: TrainState = init_state(CONFIG, mesh)
+  before = jax.device_get((state.params, state.opt_state))
+  for times in (1, 2):
+    state, metrics = step(state, sharding.put_batch(poisoned, mesh), hyper_of(CONFIG), np.uint32(3))
+    assert float(metrics["skipped"]) == 1
+    assert int(state.nonfinite_steps) == int(metrics["nonfinite_steps"]) == times
+  for a, b in zip(jax.tree.leaves(before), jax.tree.leaves((state.params, state.opt_state)), strict=True):
+    np.testing.assert_array_equal(a, b)
+  assert int(state.step) == 2
+  state, metrics = step(state, sharding.put_batch(batch, mesh), hyper_of(CONFIG), np.uint32(3))
+  assert (float(metrics["skipped"]), int(state.nonfinite_steps)) == (0, 0)
+  assert distance(jax.device_get(state.params), before[0]) > 0
+
+
+def test_arms_that_differ_in_traced_values_share_one_executable():
+  mesh = sharding.make_mesh(1)
+  # A size of its own, so that no other test has compiled it.
+  base = config(model__intermediate_size=29)
+  arms = [
+    base,
+    dataclasses.replace(base, optim=OptimConfig(peak_lr=3e-4, warmup_steps=9, beta1=0.8, beta2=0.98, clip_norm=0.0)),
+    dataclasses.replace(base, train=dataclasses.replace(base.train, steps=50, seed=9)),
+    dataclasses.replace(base, data=dataclasses.replace(base.data, train_fraction=0.5)),
+    dataclasses.replace(base, runtime=dataclasses.replace(base.runtime, log_every_steps=7)),
+  ]
+  steps = {id(train_step_of(arm, mesh)): train_step_of(arm, mesh) for arm in arms}
+  assert len(steps) == 1
+  (step,) = steps.values()
+  for arm in arms:
+    step(init_state(arm, mesh), sharding.put_batch(batch_of(), mesh), hyper_of(arm), np.uint32(arm.train.seed))
+  assert step._cache_size() == 1
+
+
+def test_without_the_pair_objective_its_head_learns_nothing():
+  c = config(train__sentence_objective="none", optim__weight_decay=0.0)
+  state, metrics = one_step(c)
+  assert np.isfinite(metrics["nsp_loss"])  # measured still
+  np.testing.assert_array_equal(state.params["nsp_head"]["kernel"], init_params(c.model, 0)["nsp_head"]["kernel"])
+  assert np.abs(one_step(CONFIG)[0].opt_state.first["nsp_head"]["kernel"]).max() > 0
+
+
+def test_bfloat16_compute_keeps_float32_state_and_comes_close():
+  state, metrics = one_step(config(runtime__compute_dtype="bfloat16"))
+  assert {x.dtype for x in jax.tree.leaves(state.params)} == {np.dtype("float32")}
+  assert metrics["mlm_loss"] == pytest.approx(one_step(CONFIG)[1]["mlm_loss"], rel=0.02)
+
+
+def test_evaluation_sums_add_up_over_any_batches():
+  mesh = sharding.make_mesh(1)
+  params, step, batch = init_params(CONFIG.model, 0), eval_step_of(CONFIG, mesh), batch_of()
+  whole = step(params, sharding.put_batch(batch, mesh))
+  parts = [
+    step(params, sharding.put_batch({k: v[rows] for k, v in batch.items()}, mesh)) for rows in (slice(5), slice(5, 12))
+  ]
+  for name, (total, count) in whole.items():
+    assert float(count) == sum(float(part[name][1]) for part in parts)
+    assert float(total) == pytest.approx(sum(float(part[name][0]) for part in parts), rel=1e-5)
