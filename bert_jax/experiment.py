@@ -204,3 +204,7 @@ def _log_own_lines_only() -> None:
   root = stdlib_logging.getLogger()
   root.removeHandler(logging.get_absl_handler())
   root.addHandler(lines)
+
+  # TensorStore reads on after one array of a damaged checkpoint, and would say so with a traceback for each other one.
+  unraisable = sys.unraisablehook
+  sys.unraisablehook = lambda what: None if str(what.exc_value) == "Event loop is closed" else unraisable(what)

@@ -6,8 +6,10 @@ Run as a program it is an experiment: `python -m tests.tiny --scale=smoke --data
 import contextlib
 import os
 import resource
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,7 +79,7 @@ def plan(source: str, workdir: Path, *, experiment: Experiment | None = None, **
   return Plan(experiment, "smoke", base, arms, configs, options.get("seeds", (0,)), str(workdir), None)
 
 
-def write_text(folder: Path, documents: int = 120) -> str:
+def write_text(folder: Path, documents: int = 180) -> str:
   """A folder of text with some order in it, for a model to learn; returns the `data.source` of it."""
   draws = np.random.default_rng(3)
   words = ["".join(draws.choice(list("abcdefghij"), draws.integers(2, 6))) for _ in range(60)]
@@ -119,6 +121,17 @@ def largest_file(size: int) -> Iterator[None]:
     yield
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def clear_failed_save(checkpoints: Path) -> None:
+  """Removes what a failed save of this very process left, once its threads have stopped writing there."""
+  for _ in range(300):
+    for left_over in checkpoints.glob("*.orbax-checkpoint-tmp*"):
+      shutil.rmtree(left_over, ignore_errors=True)
+    if not list(checkpoints.glob("*.orbax-checkpoint-tmp*")):
+      return
+    time.sleep(0.1)
+  raise AssertionError(f"{checkpoints} is still written to")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,10 @@ before it as they were. It keeps no checksums: a flipped bit would come back sil
 
 import base64
 import dataclasses
+import functools
 import math
+import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -124,6 +127,8 @@ class Checkpoints:
   ) -> None:
     """Starts saving; the arrays are copied before this returns, and written while training goes on.
 
+    A checkpoint of the same step, saved before its evaluation, is replaced.
+
     Args:
       state: what to save.
       about: JSON values; `config` among them, as `settings.to_dict` gives it.
@@ -141,9 +146,12 @@ class Checkpoints:
       "tokenizer_digest": settings.fingerprint(packed),
     }
     self._policy.losses = _losses(about)
+    step = int(state.step)
     try:
+      if step in self.steps():
+        self._manager.delete(step)
       self._manager.save(
-        int(state.step),
+        step,
         args=ocp.args.Composite(
           state=ocp.args.StandardSave(state),
           about=ocp.args.JsonSave(about | {"digest": settings.fingerprint(about)}),
@@ -182,8 +190,8 @@ class Checkpoints:
     done = self.steps()
     kept = f"the last good one is step {done[-1]}" if done else "there is no earlier one"
     return CheckpointError(
-      f"could not save a checkpoint in {self.folder}: {_first_line(error)}; {kept}. Make room there and run the same"
-      " command again"
+      f"could not save a checkpoint in {self.folder}{_room(self.folder)}: {_first_line(error)}; {kept}. Make room there"
+      " and run the same command again"
     )
 
   # ---- reading ----
@@ -270,10 +278,7 @@ class Checkpoints:
     about = self.about(step)
     self._packed_tokenizer(step, about)
     config = settings.from_dict(about["config"])
-    shapes = jax.eval_shape(lambda: init_state(config, mesh))
-    whole = sharding.replicated(mesh)
-    target = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
-    state = self._read(step, state=ocp.args.StandardRestore(target))["state"]
+    state = self._read(step, state=ocp.args.StandardRestore(_shapes(config, mesh)))["state"]
     found, wanted = checksums(state), about["checksums"]
     damaged = [name for name in wanted if found.get(name) != wanted[name]]
     if damaged or set(found) != set(wanted):
@@ -294,8 +299,22 @@ class Checkpoints:
     return f"the checkpoint {self.folder / str(step)} is damaged ({reason}); {way_out}"
 
 
+@functools.cache
+def _shapes(config: Config, mesh: Mesh) -> TrainState:
+  """What a state of `config` looks like on the devices of `mesh`; Orbax cannot read for other devices without it."""
+  shapes, whole = jax.eval_shape(lambda: init_state(config, mesh)), sharding.replicated(mesh)
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
+
+
 def _losses(about: dict[str, Any]) -> dict[int, float]:
   return {int(step): loss for step, loss in about["mlm_losses"].items()}
+
+
+def _room(folder: epath.Path) -> str:
+  """Says how much room there is, since a failed write does not always say that this is what it lacked."""
+  if "://" in os.fspath(folder):
+    return ""
+  return f" ({shutil.disk_usage(folder).free / 2**20:,.0f} MiB free)"
 
 
 def _first_line(error: Exception) -> str:

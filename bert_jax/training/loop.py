@@ -114,6 +114,7 @@ def train(
       losses = {int(at): loss for at, loss in restored.about["mlm_losses"].items()}
       logging.info("%s: going on from step %d of %d", label, restored.step, steps)
     first = step = int(state.step)
+    saved = (step, step in losses)  # the step, and whether its evaluation was saved with it
     writer = stack.enter_context(MetricsWriter(folder, step))
     # An evaluation that is written was of the step that a checkpoint here is of, or of one before it: it stands.
     evaluations = {line.pop("step"): line for line in read_metrics(folder) if line.pop("kind") == "eval"}
@@ -122,7 +123,7 @@ def train(
     log = _StepLog(config, writer, progress, seen)
     feed = prefetch(batches, step, steps, runtime.prefetch_batches)
     stack.callback(feed.close)
-    saved_step, saved_time = step, time.monotonic()
+    saved_time = time.monotonic()
 
     while True:
       paused = time.monotonic()
@@ -141,10 +142,10 @@ def train(
       every = runtime.save_every_steps > 0 and step % runtime.save_every_steps == 0
       minutes = (time.monotonic() - saved_time) / 60
       timely = 0 < runtime.save_every_minutes <= minutes
-      if saved_step != step and (best or every or timely or step == steps or signals.received):
+      if saved != (step, step in losses) and (best or every or timely or step == steps or signals.received):
         log.flush()
         checkpoints.save(state, _about(config, corpus, seen), corpus.tokenizer, losses)
-        saved_step, saved_time = step, time.monotonic()
+        saved, saved_time = (step, step in losses), time.monotonic()
       if step == steps and step in evaluations:
         checkpoints.wait()
         if step not in losses:
