@@ -15,8 +15,7 @@ from bert_jax.config import ModelConfig
 from bert_jax.models.attention import attention
 from bert_jax.models.dropout import DropoutKey, dropout
 from bert_jax.models.products import dense_product
-
-VOCABULARY_MULTIPLE = 128  # lanes of a TPU register: a vocabulary of another size wastes part of every tile
+from bert_jax.models.vocabulary import VocabularyScores
 
 
 class BertModule(nn.Module):
@@ -163,18 +162,15 @@ class Pooler(BertModule):
 
 
 class MlmHead(BertModule):
-  """Hidden states to logits over the vocabulary, through the shared word table."""
+  """Hidden states to scores of the vocabulary, through the shared word table."""
 
   @nn.compact
-  def __call__(self, hidden: jax.Array, words: jax.Array) -> jax.Array:
-    """hidden: float32 [..., D]; words: [V, D] → float32 [..., V]."""
+  def __call__(self, hidden: jax.Array, words: jax.Array) -> VocabularyScores:
+    """hidden: float32 [B, K, D]; words: [V, D] → scores of [B, K, V]."""
     vocab_size, size = words.shape
     bias = self.param("bias", nn.initializers.zeros, (vocab_size,))
     x = self.layer_norm()(self.activation(self.dense(size, "dense")(hidden)))
-    padding = -vocab_size % VOCABULARY_MULTIPLE
-    table = jnp.pad(words, ((0, padding), (0, 0))).astype(self.dtype)
-    logits = jnp.einsum("...d,vd->...v", x.astype(self.dtype), table, preferred_element_type=jnp.float32)
-    return logits[..., :vocab_size] + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+    return VocabularyScores(x.astype(self.dtype), words, bias)
 
 
 class BertForPretraining(BertModule):
@@ -188,7 +184,7 @@ class BertForPretraining(BertModule):
     attention_mask: jax.Array,
     mlm_positions: jax.Array | None = None,
     key: DropoutKey | None = None,
-  ) -> dict[str, jax.Array]:
+  ) -> dict[str, Any]:
     """Encodes a batch and scores it.
 
     Args:
@@ -196,12 +192,15 @@ class BertForPretraining(BertModule):
       mlm_positions: int [B, K], the positions to score; None for all T.
 
     Returns:
-      `hidden` float32 [B, T, D]; `mlm_logits` float32 [B, K, V] (or [B, T, V]); with a pooler also
+      `hidden` float32 [B, T, D]; `mlm_scores`, `VocabularyScores` of [B, K, V] (or [B, T, V]); with a pooler also
       `pooled` float32 [B, D] and `nsp_logits` float32 [B, 2], in which 0 is "next" and 1 "random".
     """
     hidden, words = BertEncoder(**self.settings(), name="encoder")(token_ids, segment_ids, attention_mask, key)
     scored = hidden if mlm_positions is None else jnp.take_along_axis(hidden, mlm_positions[..., None], axis=1)
-    outputs = {"hidden": hidden, "mlm_logits": MlmHead(**self.settings(), name="mlm_head")(scored, words)}
+    outputs: dict[str, Any] = {
+      "hidden": hidden,
+      "mlm_scores": MlmHead(**self.settings(), name="mlm_head")(scored, words),
+    }
     if self.config.pooler:
       outputs["pooled"] = Pooler(**self.settings(), name="pooler")(hidden)
       outputs["nsp_logits"] = self.dense(2, "nsp_head")(outputs["pooled"]).astype(jnp.float32)

@@ -111,7 +111,7 @@ def _train_step(model: ModelConfig, optim: OptimConfig, runtime: RuntimeConfig, 
   def loss(params: Any, batch: Batch, key: DropoutKey, counts: Mapping[str, jax.Array], nsp_weight: jax.Array):
     inputs = (batch[name] for name in ("token_ids", "segment_ids", "attention_mask", "mlm_positions"))
     outputs: Any = network.apply({"params": params}, *inputs, key)
-    sums = pretraining_sums(outputs, batch)
+    sums = pretraining_sums(outputs, batch, mesh.size)
     total = sums["mlm_loss"][0] / counts["mlm_loss"]
     if trains_nsp:
       total += nsp_weight * sums["nsp_loss"][0] / counts["nsp_loss"]
@@ -175,7 +175,7 @@ def _eval_step(model: ModelConfig, runtime: RuntimeConfig, mesh: Mesh):
   def step(params: Any, batch: Batch) -> Sums:
     inputs = (batch[name] for name in ("token_ids", "segment_ids", "attention_mask", "mlm_positions"))
     outputs: Any = network.apply({"params": params}, *inputs)
-    return pretraining_sums(outputs, batch)
+    return pretraining_sums(outputs, batch, mesh.size)
 
   whole, rows = sharding.replicated(mesh), sharding.by_rows(mesh)
   return jax.jit(step, in_shardings=(whole, rows), out_shardings=whole)

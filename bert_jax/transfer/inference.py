@@ -129,7 +129,7 @@ def _score(model: ModelConfig):
   def score(params: Any, token_ids: jax.Array, attention_mask: jax.Array, mlm_positions: jax.Array) -> jax.Array:
     inputs = (token_ids, jnp.zeros_like(token_ids), attention_mask, mlm_positions)
     outputs: Any = network.apply({"params": params}, *inputs)
-    return jax.nn.softmax(outputs["mlm_logits"][0], axis=-1)
+    return jax.nn.softmax(outputs["mlm_scores"].logits()[0], axis=-1)
 
   return jax.jit(score)
 

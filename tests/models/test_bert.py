@@ -29,6 +29,7 @@ def value_and_gradient(model: ModelConfig, runtime: RuntimeConfig, params: Any, 
   def total(params: Any) -> tuple[jax.Array, Any]:
     outputs: Any = network.apply({"params": params}, *model_inputs(batch), key)
     outputs.pop("hidden")  # padded positions of the fused and the explicit attention need not agree
+    outputs["mlm_logits"] = outputs.pop("mlm_scores").logits()
     return sum((jnp.sum(jnp.sin(x)) for x in outputs.values()), jnp.float32(0)), outputs
 
   return jax.jit(jax.grad(total, has_aux=True))(params)
@@ -82,10 +83,11 @@ def test_scoring_some_positions_is_scoring_all_and_choosing(params: Any):
   network = build_model(MODEL, RuntimeConfig())
   chosen: Any = network.apply({"params": params}, *model_inputs(batch))
   everywhere: Any = network.apply({"params": params}, *model_inputs(batch)[:3])
-  assert everywhere["mlm_logits"].shape == (13, 7, 99)
+  logits = everywhere["mlm_scores"].logits()
+  assert logits.shape == (13, 7, 99)
   np.testing.assert_allclose(
-    chosen["mlm_logits"],
-    np.take_along_axis(everywhere["mlm_logits"], batch["mlm_positions"][..., None], axis=1),
+    chosen["mlm_scores"].logits(),
+    np.take_along_axis(logits, batch["mlm_positions"][..., None], axis=1),
     rtol=1e-5,
     atol=1e-5,
   )
@@ -97,8 +99,9 @@ def test_padding_has_no_influence(params: Any):
   before: Any = network.apply({"params": params}, *model_inputs(batch))
   batch["token_ids"] = np.where(batch["attention_mask"], batch["token_ids"], 77)
   after: Any = network.apply({"params": params}, *model_inputs(batch))
-  for name in ("mlm_logits", "pooled", "nsp_logits"):
+  for name in ("pooled", "nsp_logits"):
     np.testing.assert_array_equal(before[name], after[name])
+  np.testing.assert_array_equal(before["mlm_scores"].logits(), after["mlm_scores"].logits())
 
 
 def test_an_offset_shifts_the_rows_of_the_position_table():
@@ -110,7 +113,8 @@ def test_an_offset_shifts_the_rows_of_the_position_table():
   network = build_model(model, RuntimeConfig())
 
   def total(params: Any) -> jax.Array:
-    return jnp.sum(network.apply({"params": params}, *model_inputs(batch))["mlm_logits"] ** 2)  # pyright: ignore
+    outputs: Any = network.apply({"params": params}, *model_inputs(batch))
+    return jnp.sum(outputs["mlm_scores"].logits() ** 2)
 
   used = np.abs(jax.grad(total)(params)["encoder"]["embeddings"]["positions"]).sum(axis=1) > 0
   assert list(np.flatnonzero(used)) == list(range(2, 9))

@@ -122,7 +122,7 @@ def test_outputs_and_gradients_are_those_of_hugging_face(ours: str, theirs: str)
   seen = batch["attention_mask"]
   assert_close("loss", value, scored.loss.detach())
   assert_close("hidden", outputs["hidden"][seen], scored.hidden_states[-1].detach()[seen])
-  assert_close("mlm_logits", outputs["mlm_logits"][seen], scored.prediction_logits.detach()[seen])
+  assert_close("mlm_logits", outputs["mlm_scores"].logits()[seen], scored.prediction_logits.detach()[seen])
   assert_close("nsp_logits", outputs["nsp_logits"], scored.seq_relationship_logits.detach())
   gradients = names_and_shapes(gradient, model.num_layers)
   # The gradient of the keys' bias is 0 in exact arithmetic, for softmax does not see it: what is left is rounding.
