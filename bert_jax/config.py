@@ -151,6 +151,9 @@ class TransferConfig:
   labels_per_class: int = setting(16, "labelled training texts of each class")
   max_seq_len: int = setting(128, "tokens of a text, special tokens counted; never above the model's positions")
   batch_size: int = setting(16, "texts a step (Devlin et al. 2018, A.3: 16 or 32)")
+  pooling: Literal["cls", "mean"] = setting(
+    "cls", "what the classifier sees: BERT's pooler over the first token, or the mean over the text's tokens"
+  )
   epochs: int = setting(10, "passes over the labelled texts")
   peak_lr: float = setting(5e-5, "learning rate after warm-up (Devlin et al. 2018, A.3: 2e-5 to 5e-5)")
   warmup_fraction: float = setting(0.1, "of all steps")

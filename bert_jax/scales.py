@@ -66,8 +66,10 @@ DEMO: Assignments = {
   "evaluation.max_examples": 512,
   "transfer.tasks": "wiki_topics,bbc_classes",
   "transfer.max_seq_len": 64,
-  # So small a network needs a rate far above those for BERT-base: with 5e-5 it stayed at chance.
+  # So small a network needs a rate far above those for BERT-base: with 5e-5 it stayed at chance. And its first token
+  # knows nothing of the text yet: BBC's classes were told apart at 0.19 to 0.30 from that, 0.38 to 0.46 from the mean.
   "transfer.peak_lr": 1e-3,
+  "transfer.pooling": "mean",
 }
 
 DEMO_NOTE = (

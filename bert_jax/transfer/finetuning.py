@@ -75,7 +75,7 @@ def finetune(params: Any, config: Config, task: Task, seed: int, mesh: Mesh) -> 
   """
   transfer = config.transfer
   sharding.check_batch_size("transfer.batch_size", transfer.batch_size, mesh)
-  programs = _programs(config.model, _compute_settings(config.runtime), len(task.classes), mesh)
+  programs = _programs_of(config, len(task.classes), mesh)
   start, words = _start(params, programs.init(jax.random.key(seed)))
   logging.info("%s: %s", task.name, words)
   state = programs.begin(start)
@@ -95,7 +95,7 @@ def finetune(params: Any, config: Config, task: Task, seed: int, mesh: Mesh) -> 
 
 def predict(params: Any, config: Config, texts: LabelledTexts, num_classes: int, mesh: Mesh) -> np.ndarray:
   """The class of each text, int [N], by a fine-tuned classifier's parameters."""
-  programs = _programs(config.model, _compute_settings(config.runtime), num_classes, mesh)
+  programs = _programs_of(config, num_classes, mesh)
   number, size = len(texts.labels), _TEST_ROWS * mesh.shape["data"]
   found = []
   for first in range(0, number, size):
@@ -106,7 +106,7 @@ def predict(params: Any, config: Config, texts: LabelledTexts, num_classes: int,
 
 def _start(given: Any, fresh: Any) -> tuple[Any, str]:
   """A classifier's first parameters, those of encoder and pooler as given, and what they are in words."""
-  kept = {name: given[name] for name in ("encoder", "pooler") if name in given}
+  kept = {name: given[name] for name in ("encoder", "pooler") if name in given and name in fresh}
   shapes = [jax.tree.map(jnp.shape, tree) for tree in (kept, {name: fresh[name] for name in kept})]
   assert shapes[0] == shapes[1], shapes
   words = f"{' and '.join(kept)} as given, {' and '.join(sorted(fresh.keys() - kept.keys()))} fresh"
@@ -196,10 +196,11 @@ class _Programs:
   classify: Callable[..., jax.Array]  # (parameters, batch) → int32 [B]
 
 
-def _compute_settings(runtime: RuntimeConfig) -> RuntimeConfig:
-  """`runtime` with everything that a compiled program does not depend on at its default."""
+def _programs_of(config: Config, num_classes: int, mesh: Mesh) -> _Programs:
+  # Only the settings that a compiled program depends on.
   names = ("compute_dtype", "attention", "scan_layers", "remat")
-  return RuntimeConfig(**{name: getattr(runtime, name) for name in names})
+  runtime = RuntimeConfig(**{name: getattr(config.runtime, name) for name in names})
+  return _programs(config.model, runtime, config.transfer.pooling, num_classes, mesh)
 
 
 def _optimizer(rate: jax.Array | float) -> optax.GradientTransformation:
@@ -209,7 +210,7 @@ def _optimizer(rate: jax.Array | float) -> optax.GradientTransformation:
 
 
 @functools.cache
-def _programs(model: ModelConfig, runtime: RuntimeConfig, num_classes: int, mesh: Mesh) -> _Programs:
+def _programs(model: ModelConfig, runtime: RuntimeConfig, pooling: Any, num_classes: int, mesh: Mesh) -> _Programs:
   network = BertForSequenceClassification(
     model,
     dtype=jnp.dtype(runtime.compute_dtype),
@@ -217,6 +218,7 @@ def _programs(model: ModelConfig, runtime: RuntimeConfig, num_classes: int, mesh
     scan_layers=runtime.scan_layers,
     remat=runtime.remat,
     num_classes=num_classes,
+    pooling=pooling,
   )
 
   def logits(params: Any, batch: dict[str, jax.Array], key: DropoutKey | None = None) -> Any:

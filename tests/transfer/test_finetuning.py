@@ -16,6 +16,7 @@ from bert_jax import settings
 from bert_jax.config import Config, ModelConfig
 from bert_jax.data import tokenizers
 from bert_jax.data.tasks import LabelledTexts, Task
+from bert_jax.models.bert import BertEncoder
 from bert_jax.models.classifier import BertForSequenceClassification
 from bert_jax.models.dropout import DropoutKey
 from bert_jax.training import sharding
@@ -120,6 +121,19 @@ def test_a_model_without_pooler_gets_a_fresh_one() -> None:
   assert words == "encoder as given, classifier and pooler fresh"
 
 
+def test_mean_pooling_is_the_mean_over_the_text_and_has_no_pooler(params: Any, task: Task) -> None:
+  test = task.test
+  inputs = (test.token_ids[:9], test.segment_ids[:9], test.attention_mask[:9])
+  network = BertForSequenceClassification(SHAPE, num_classes=5, pooling="mean")
+  fresh: Any = network.init(jax.random.key(0), *inputs)["params"]
+  start, words = finetuning._start(params, fresh)
+  assert words == "encoder as given, classifier fresh"
+  hidden: Any = BertEncoder(SHAPE).apply({"params": start["encoder"]}, *inputs)
+  means = np.stack([row[: mask.sum()].mean(axis=0) for row, mask in zip(hidden[0], inputs[2], strict=True)])
+  expected = means @ fresh["classifier"]["kernel"] + fresh["classifier"]["bias"][None]
+  np.testing.assert_allclose(network.apply({"params": start}, *inputs), expected, rtol=1e-4, atol=1e-5)
+
+
 def logits(params: Any, task: Task, key: DropoutKey | None = None) -> np.ndarray:
   network = BertForSequenceClassification(SHAPE, num_classes=len(CLASSES))
   test = task.test
@@ -177,7 +191,7 @@ def test_seeds_and_rates_share_the_compiled_step(config: Config, params: Any, ta
   for seed, rate in ((0, 1e-3), (1, 1e-3), (0, 1e-4)):
     short = settings.assign(config, {"transfer.epochs": 1, "transfer.peak_lr": rate, "transfer.labels_per_class": 9})
     finetuning.finetune(params, short, task, seed, mesh())
-  programs = finetuning._programs(SHAPE, finetuning._compute_settings(config.runtime), len(CLASSES), mesh())
+  programs = finetuning._programs_of(config, len(CLASSES), mesh())
   assert finetuning._programs.cache_info().misses == 1
   assert [getattr(programs, name)._cache_size() for name in ("init", "begin", "step", "classify")] == [1, 1, 1, 1]
 
