@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 from typing import Any
 
 import jax
@@ -34,7 +35,17 @@ FINGERPRINT_EXAMPLES = 256  # training examples, from the first on, that `data_o
 
 
 def corpus_folder(config: Config, workdir: epath.PathLike) -> epath.Path:
-  """Where the tokenised corpus of a config lies: `data.store`, or a folder of WORKDIR/data for text and tokenizer."""
+  """Where the tokenised corpus of a config lies: `data.store`, or a folder of WORKDIR/data for text and tokenizer.
+
+  Raises:
+    ValueError: that is not on a local disk.
+  """
+  local = config.data.store or os.fspath(workdir)
+  if "://" in local:
+    raise ValueError(
+      f"the tokenised corpus is memory-mapped and cannot lie in {local}; add --data.store=FOLDER with a folder of a"
+      " local disk"
+    )
   if config.data.store:
     return epath.Path(config.data.store)
   text = {name: getattr(config.data, name) for name in ("source", "text_documents", "jsonl_field")}

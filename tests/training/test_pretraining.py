@@ -116,3 +116,10 @@ def test_a_corpus_has_a_folder_for_each_text_and_tokenizer(config: Config, tmp_p
     assert corpus_folder(settings.assign(config, other), tmp_path) != folder
   given = settings.assign(config, {"data.store": str(tmp_path / "mine")})
   assert corpus_folder(given, "elsewhere") == epath.Path(tmp_path / "mine")
+
+
+def test_a_corpus_in_a_bucket_is_refused_with_the_way_out(config: Config, tmp_path: Path) -> None:
+  with pytest.raises(ValueError, match=r"cannot lie in gs://bucket/run; add --data\.store=FOLDER"):
+    corpus_folder(config, "gs://bucket/run")
+  local = settings.assign(config, {"data.store": str(tmp_path)})
+  assert corpus_folder(local, "gs://bucket/run") == epath.Path(tmp_path)
