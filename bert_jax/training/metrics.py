@@ -1,6 +1,7 @@
 """What a run reports while it runs: JSON lines, TensorBoard where it is installed, and a person's terminal."""
 
 import contextlib
+import importlib
 import json
 import math
 import os
@@ -54,10 +55,12 @@ class MetricsWriter:
       self._file.flush()
     except OSError as error:
       raise _write_error(self.path, error) from error
-    if self._board is not None:
-      for name, value in _storable(values).items():
-        if value is not None:
-          self._board.add_scalar(f"{kind}/{name}", value, step)
+    if self._board is None:
+      return
+    try:
+      self._board.write(step, {f"{kind}/{name}": x for name, x in _storable(values).items() if x is not None})
+    except OSError:
+      self._board = None
 
 
 def read_metrics(folder: epath.PathLike) -> list[dict[str, Any]]:
@@ -104,16 +107,47 @@ def _write_error(path: epath.Path, error: OSError) -> ValueError:
   return ValueError(f"could not write {path}: {error.strerror}. Make room there and run the same command again")
 
 
-def _tensorboard(folder: epath.Path, step: int) -> Any:
-  """A TensorBoard writer that hides what a cut-off run wrote after `step`; None where tensorboardX is missing."""
-  try:
-    import tensorboardX
-  except ImportError:
-    return None
+class _TensorBoard:
+  """An event file of what the lines say, written in step with them.
+
+  It is a copy, so a disk that is full ends it and nothing else. tensorboardX's own SummaryWriter writes from a thread,
+  and again while the interpreter stops, where a full disk prints tracebacks over the run's own words.
+  """
+
+  def __init__(self, folder: epath.Path, step: int):
+    """Opens a file that hides what a cut-off run wrote after `step`.
+
+    Raises:
+      ImportError: tensorboardX is not installed.
+      OSError: it cannot be written.
+    """
+    from tensorboardX import event_file_writer, summary
+
+    event_pb2: Any = importlib.import_module("tensorboardX.proto.event_pb2")  # whose names are made at its import
+    self._event, self._scalar = event_pb2.Event, summary.scalar
+    folder.mkdir(parents=True, exist_ok=True)
+    suffix = f".{step}"  # or a run that goes on within a second writes over the file before
+    self._events = event_file_writer.EventsWriter(os.fspath(folder / "events"), suffix)
+    start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+    self._events.write_event(event_pb2.Event(step=step + 1, session_log=start))
+
+  def write(self, step: int, values: dict[str, float]) -> None:
+    for name, value in values.items():
+      scalar = self._scalar(name, value)
+      self._events.write_event(self._event(wall_time=time.time(), step=step, summary=scalar))
+    self._events.flush()
+
+  def close(self) -> None:
+    self._events.close()
+
+
+def _tensorboard(folder: epath.Path, step: int) -> _TensorBoard | None:
+  """None where tensorboardX is missing or cannot write."""
   if "://" in os.fspath(folder):
     return None
-  suffix = f".{step}"  # or a run that goes on within a second writes over the file before
-  return tensorboardX.SummaryWriter(os.fspath(folder), purge_step=step + 1, filename_suffix=suffix)
+  with contextlib.suppress(ImportError, OSError):
+    return _TensorBoard(folder, step)
+  return None
 
 
 class Progress:

@@ -132,6 +132,20 @@ def test_tensorboard_is_told_to_hide_what_a_rewound_run_wrote(tmp_path: Path) ->
   assert starts == [1, 7], "TensorBoard drops what has this step or a later one and was written before"
 
 
+def test_tensorboard_ends_where_it_cannot_be_written_and_the_lines_go_on(tmp_path: Path, monkeypatch: Any) -> None:
+  with MetricsWriter(epath.Path(tmp_path), 0) as writer:
+    writer.write("train", 1, {"mlm_loss": 1.0})
+    board = writer._board
+    if board is None:
+      pytest.skip("needs tensorboardX")
+    with monkeypatch.context() as patch:
+      patch.setattr(board._events, "flush", lambda: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+      writer.write("train", 2, {"mlm_loss": 1.0})
+    writer.write("train", 3, {"mlm_loss": 1.0})
+  assert steps(tmp_path) == [1, 2, 3]
+  assert 3 not in {event.step for event in events(tmp_path) if event.summary.value}
+
+
 # ---- a person's terminal ---------------------------------------------------------------------------------------------
 
 
