@@ -68,7 +68,7 @@ FINGERPRINTS = ("initialisation", "data_order", "evaluation")
     ({"model.hidden_size": 36}, {"initialisation"}),
     ({"evaluation.max_examples": 50}, {"evaluation"}),
   ],
-  ids=str,
+  ids=lambda value: str(sorted(value) if isinstance(value, set) else value),  # a set has no order
 )
 def test_fingerprints_tell_what_runs_share(
   assignments: dict[str, Any],
