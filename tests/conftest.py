@@ -3,6 +3,7 @@
 import importlib.util
 import os
 
+import hypothesis
 import jax
 import pytest
 
@@ -11,6 +12,10 @@ PARITY_NEEDS = ("torch", "transformers")
 
 def pytest_configure(config: pytest.Config) -> None:
   os.environ.setdefault("HF_HUB_OFFLINE", "1")
+  # Machines are shared: how long an example takes says nothing about the code.
+  slow = hypothesis.HealthCheck.too_slow
+  hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[slow])
+  hypothesis.settings.load_profile("untimed")
   jax.config.update("jax_platforms", "cpu")
   jax.config.update("jax_num_cpu_devices", 4)
   jax.config.update("jax_numpy_rank_promotion", "raise")
