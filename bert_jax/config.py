@@ -16,27 +16,34 @@ def setting(default: Any, help: str) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
-  """The encoder's shape. Defaults are BERT-base (Devlin et al. 2018, section 3)."""
+class EncoderConfig:
+  """What all encoders of the family have. Defaults are BERT-base's (Devlin et al. 2018, section 3)."""
 
   vocab_size: int | None = setting(None, "token ids known; none: as many as the tokenizer has")
   num_layers: int = setting(12, "transformer blocks")
   hidden_size: int = setting(768, "width of the hidden states")
   num_heads: int = setting(12, "attention heads; must divide hidden_size")
   intermediate_size: int = setting(3072, "inner width of the feed-forward part; 4 x hidden_size in BERT")
-  max_positions: int = setting(512, "longest sequence, in tokens, special tokens counted")
-  position_offset: int = setting(0, "unused rows before position 0 of the table; 2 in RoBERTa (pad id 1, plus 1)")
-  type_vocab_size: int = setting(2, "segment ids known; 2 in BERT, 1 in RoBERTa")
-  activation: Literal["gelu", "gelu_tanh"] = setting(
+  activation: Literal["gelu", "gelu_tanh", "relu"] = setting(
     "gelu", "gelu is exact (erf), gelu_tanh its approximation; google-research/bert had erf until 2019-02-07"
   )
   layer_norm_eps: float = setting(1e-12, "added to the variance; 1e-12 in BERT, 1e-5 in RoBERTa")
   hidden_dropout: float = setting(0.1, "after the embeddings and after each sub-layer")
   attention_dropout: float = setting(0.1, "on the attention probabilities; fused attention needs 0")
+  head_dropout: float | None = setting(None, "before a task's linear layer; none: as hidden_dropout")
   initializer: Literal["truncated_normal", "normal"] = setting(
     "truncated_normal", "truncated at two standard deviations in BERT, plain normal in RoBERTa"
   )
   initializer_range: float = setting(0.02, "standard deviation of kernels and embeddings")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(EncoderConfig):
+  """BERT's and RoBERTa's encoder. `architectures.py` has the others of the family."""
+
+  max_positions: int = setting(512, "longest sequence, in tokens, special tokens counted")
+  position_offset: int = setting(0, "unused rows before position 0 of the table; 2 in RoBERTa (pad id 1, plus 1)")
+  type_vocab_size: int = setting(2, "segment ids known; 2 in BERT, 1 in RoBERTa")
   pooler: bool = setting(True, "tanh layer over the first token; NSP needs it, RoBERTa pretrains without")
 
 
@@ -288,6 +295,11 @@ def validate(config: Config) -> Config:
   ):
     require(lookup(config, path) is None or lookup(config, path) >= 1, path, "must be at least 1, or none")
 
+  require(
+    model.head_dropout is None or 0 <= model.head_dropout < 1,
+    "model.head_dropout",
+    "must be at least 0 and below 1, or none",
+  )
   require(0 <= train.seed < 2**32, "train.seed", "must be at least 0 and below 2^32")
   require(
     config.transfer.max_seq_len >= 3, "transfer.max_seq_len", "must be at least 3, to hold one token and its marks"

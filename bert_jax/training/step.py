@@ -16,8 +16,8 @@ from flax import struct
 from jax.sharding import Mesh
 
 from bert_jax.config import Config, ModelConfig, OptimConfig, RuntimeConfig
-from bert_jax.models.bert import BertForPretraining
 from bert_jax.models.dropout import DropoutKey, fold
+from bert_jax.models.networks import ForPretraining
 from bert_jax.objectives.pretraining import Sums, pretraining_sums
 from bert_jax.training import sharding
 from bert_jax.training.optimizers import AdamState, Hyperparameters, adam, clip_factor, hyperparameters, learning_rate
@@ -42,9 +42,9 @@ class TrainState:
   nonfinite_steps: jax.Array
 
 
-def build_model(model: ModelConfig, runtime: RuntimeConfig) -> BertForPretraining:
+def build_model(model: ModelConfig, runtime: RuntimeConfig) -> ForPretraining:
   """The network of a config, computing as `runtime` says."""
-  return BertForPretraining(
+  return ForPretraining(
     model,
     dtype=jnp.dtype(runtime.compute_dtype),
     attention_implementation=runtime.attention,

@@ -23,8 +23,8 @@ from bert_jax.config import Config, ModelConfig, OptimConfig, RuntimeConfig
 from bert_jax.data import draws
 from bert_jax.data.tasks import LabelledTexts, Task, load_task
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.models.classifier import BertForSequenceClassification
 from bert_jax.models.dropout import DropoutKey, fold
+from bert_jax.models.networks import ForSequenceClassification
 from bert_jax.training import sharding
 from bert_jax.training.metrics import write_json
 from bert_jax.training.optimizers import Hyperparameters, decayed, hyperparameters, learning_rate
@@ -43,7 +43,7 @@ class Finetuned:
   """A fine-tuned classifier.
 
   Attributes:
-    params: of `BertForSequenceClassification`.
+    params: of `ForSequenceClassification`.
     accuracy: share of the task's test texts that it labels right.
     start: what its parameters started from, in words.
   """
@@ -64,7 +64,7 @@ def finetune(params: Any, config: Config, task: Task, seed: int, mesh: Mesh) -> 
   """Fine-tunes all parameters as `config.transfer` says, and tests the result.
 
   Args:
-    params: of `BertForPretraining`, from a checkpoint or fresh; they stay as they are.
+    params: of `ForPretraining`, from a checkpoint or fresh; they stay as they are.
     config: model, transfer and runtime are read.
     task: from `load_task`.
     seed: of the classifier's weights, data order and dropout.
@@ -135,7 +135,7 @@ def measure_transfer(
   """Few-label accuracy of pretrained parameters and of what they have to beat, on every task of `transfer.tasks`.
 
   Args:
-    params: of `BertForPretraining`.
+    params: of `ForPretraining`.
     config: the run's; `data.source` and `data.eval_fraction` give the texts.
     tokenizer: the model's.
     seed: which texts are labelled, fresh weights, data order and dropout: equal for all that is compared.
@@ -211,7 +211,7 @@ def _optimizer(rate: jax.Array | float) -> optax.GradientTransformation:
 
 @functools.cache
 def _programs(model: ModelConfig, runtime: RuntimeConfig, pooling: Any, num_classes: int, mesh: Mesh) -> _Programs:
-  network = BertForSequenceClassification(
+  network = ForSequenceClassification(
     model,
     dtype=jnp.dtype(runtime.compute_dtype),
     attention_implementation=runtime.attention,
@@ -223,7 +223,8 @@ def _programs(model: ModelConfig, runtime: RuntimeConfig, pooling: Any, num_clas
 
   def logits(params: Any, batch: dict[str, jax.Array], key: DropoutKey | None = None) -> Any:
     inputs = (batch[name] for name in ("token_ids", "segment_ids", "attention_mask"))
-    return network.apply({"params": params}, *inputs, key)
+    outputs: Any = network.apply({"params": params}, *inputs, key)
+    return outputs["logits"]
 
   def init(key: jax.Array) -> Any:
     token_ids = jnp.zeros((1, 2), jnp.int32)

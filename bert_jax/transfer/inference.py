@@ -47,7 +47,7 @@ class Model:
   Attributes:
     config: of the run.
     tokenizer: of the run.
-    params: of `BertForPretraining`, on one device.
+    params: of `ForPretraining`, on one device.
     step: optimizer steps done.
   """
 

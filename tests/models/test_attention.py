@@ -29,7 +29,7 @@ def oracle(query: np.ndarray, key: np.ndarray, value: np.ndarray, mask: np.ndarr
 
 def test_explicit_attention_is_the_formula():
   query, key, value, mask = inputs()
-  out = attention(query, key, value, mask)
+  out, _ = attention(query, key, value, mask)
   expected = oracle(*(np.asarray(x[:2], np.float64) for x in (query, key, value)), np.asarray(mask))
   np.testing.assert_allclose(out[:2], expected, rtol=1e-5, atol=1e-6)
 
@@ -37,7 +37,8 @@ def test_explicit_attention_is_the_formula():
 def test_fused_attention_is_the_explicit_one():
   query, key, value, mask = inputs()
   value_and_back = [
-    jax.vjp(lambda *x, i=i: attention(*x, mask, implementation=i)[:2], query, key, value) for i in ("explicit", "fused")
+    jax.vjp(lambda *x, i=i: attention(*x, mask, implementation=i)[0][:2], query, key, value)
+    for i in ("explicit", "fused")
   ]
   (explicit, back), (fused, fused_back) = value_and_back
   np.testing.assert_allclose(explicit, fused, rtol=1e-5, atol=1e-6)
@@ -49,7 +50,7 @@ def test_fused_attention_is_the_explicit_one():
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_a_fully_masked_row_is_finite_forward_and_backward(implementation, dtype):
   query, key, value, mask = inputs(dtype)
-  out, back = jax.vjp(lambda *x: attention(*x, mask, implementation=implementation), query, key, value)
+  out, back = jax.vjp(lambda *x: attention(*x, mask, implementation=implementation)[0], query, key, value)
   assert out.dtype == dtype
   for array in (out, *back(jnp.ones_like(out))):
     assert np.isfinite(array.astype(jnp.float32)).all()
@@ -59,7 +60,7 @@ def test_what_is_masked_has_no_influence():
   query, key, value, mask = inputs()
   other_key, other_value = (x.at[1, 4:].set(9.0) for x in (key, value))
   np.testing.assert_array_equal(
-    attention(query, key, value, mask)[1], attention(query, other_key, other_value, mask)[1]
+    attention(query, key, value, mask)[0][1], attention(query, other_key, other_value, mask)[0][1]
   )
 
 
@@ -68,8 +69,8 @@ def test_dropout_acts_on_the_probabilities():
   # With one-hot values the output is the probabilities: each is dropped, or scaled by 1 / (1 - rate).
   value = jnp.broadcast_to(jnp.eye(11)[None, :, None], (3, 11, 2, 11))
   key_of = DropoutKey(jnp.uint32(5), jnp.arange(3, dtype=jnp.uint32))
-  plain = attention(query, key, value, mask)[0]
-  dropped = attention(query, key, value, mask, dropout_rate=0.4, dropout_key=key_of)[0]
+  plain = attention(query, key, value, mask)[0][0]
+  dropped = attention(query, key, value, mask, dropout_rate=0.4, dropout_key=key_of)[0][0]
   ratio = np.asarray(dropped / plain).round(2)
   assert set(np.unique(ratio)) == {0.0, np.float32(1.67)}
 

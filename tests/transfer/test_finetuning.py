@@ -17,8 +17,8 @@ from bert_jax.config import Config, ModelConfig
 from bert_jax.data import tokenizers
 from bert_jax.data.tasks import LabelledTexts, Task
 from bert_jax.models.bert import BertEncoder
-from bert_jax.models.classifier import BertForSequenceClassification
 from bert_jax.models.dropout import DropoutKey
+from bert_jax.models.networks import ForSequenceClassification
 from bert_jax.training import sharding
 from bert_jax.training.step import init_params
 from bert_jax.transfer import baselines, finetuning
@@ -82,7 +82,7 @@ def equal(one: Any, other: Any) -> bool:
 def test_pretraining_parameters_drop_in(config: Config, task: Task, pooler: bool) -> None:
   shape = dataclasses.replace(SHAPE, pooler=pooler)
   params = init_params(shape, 3)
-  network = BertForSequenceClassification(shape, num_classes=5)
+  network = ForSequenceClassification(shape, num_classes=5)
   inputs = (task.test.token_ids[:7], task.test.segment_ids[:7], task.test.attention_mask[:7])
   fresh: Any = jax.eval_shape(lambda: network.init(jax.random.key(0), *inputs)["params"])
   assert set(fresh) == {"encoder", "pooler", "classifier"}
@@ -124,22 +124,22 @@ def test_a_model_without_pooler_gets_a_fresh_one() -> None:
 def test_mean_pooling_is_the_mean_over_the_text_and_has_no_pooler(params: Any, task: Task) -> None:
   test = task.test
   inputs = (test.token_ids[:9], test.segment_ids[:9], test.attention_mask[:9])
-  network = BertForSequenceClassification(SHAPE, num_classes=5, pooling="mean")
+  network = ForSequenceClassification(SHAPE, num_classes=5, pooling="mean")
   fresh: Any = network.init(jax.random.key(0), *inputs)["params"]
   start, words = finetuning._start(params, fresh)
   assert words == "encoder as given, classifier fresh"
-  hidden: Any = BertEncoder(SHAPE).apply({"params": start["encoder"]}, *inputs)
-  means = np.stack([row[: mask.sum()].mean(axis=0) for row, mask in zip(hidden[0], inputs[2], strict=True)])
+  encoded: Any = BertEncoder(SHAPE).apply({"params": start["encoder"]}, *inputs)
+  means = np.stack([row[: mask.sum()].mean(axis=0) for row, mask in zip(encoded.hidden, inputs[2], strict=True)])
   expected = means @ fresh["classifier"]["kernel"] + fresh["classifier"]["bias"][None]
-  np.testing.assert_allclose(network.apply({"params": start}, *inputs), expected, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(network.apply({"params": start}, *inputs)["logits"], expected, rtol=1e-4, atol=1e-5)
 
 
 def logits(params: Any, task: Task, key: DropoutKey | None = None) -> np.ndarray:
-  network = BertForSequenceClassification(SHAPE, num_classes=len(CLASSES))
+  network = ForSequenceClassification(SHAPE, num_classes=len(CLASSES))
   test = task.test
-  return np.asarray(
-    network.apply({"params": params}, test.token_ids[:9], test.segment_ids[:9], test.attention_mask[:9], key)
-  )
+  inputs = (test.token_ids[:9], test.segment_ids[:9], test.attention_mask[:9])
+  outputs: Any = network.apply({"params": params}, *inputs, key)
+  return np.asarray(outputs["logits"])
 
 
 def test_dropout_acts_before_the_classifier(config: Config, params: Any, task: Task) -> None:

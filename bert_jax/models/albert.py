@@ -1,0 +1,73 @@
+"""ALBERT's encoder: narrow embeddings, and one or a few sets of parameters for all layers (Lan et al. 2019, 3.1).
+
+B batch, T tokens, D hidden size, E embedding size, L layers, G groups, I blocks in a group.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from bert_jax.architectures import AlbertConfig
+from bert_jax.models.bert import Block, Embeddings
+from bert_jax.models.dropout import DropoutKey
+from bert_jax.models.module import Encoded, EncoderModule
+
+
+class Group(EncoderModule):
+  """One layer: the I blocks of a group in a row, each with parameters of its own."""
+
+  @nn.compact
+  def __call__(self, x: jax.Array, mask: jax.Array, key: DropoutKey | None, layer: jax.Array) -> tuple[jax.Array, Any]:
+    c: AlbertConfig = self.config
+    records = []
+    for number in range(c.blocks_per_group):
+      application = layer * c.blocks_per_group + number
+      x, record = Block(**self.settings(), name=f"block_{number}")(x, mask, key, application)
+      records.append(record)
+    return x, jax.tree.map(lambda *x: jnp.stack(x), *records) if self.record else None
+
+
+class AlbertEncoder(EncoderModule):
+  """Embeddings of width E, a linear layer to D, and L layers; layer i has the parameters of group i · G // L.
+
+  It records each application of a block, L · I in all, as Hugging Face does.
+  """
+
+  @nn.compact
+  def __call__(
+    self,
+    token_ids: jax.Array,
+    segment_ids: jax.Array,
+    attention_mask: jax.Array,
+    key: DropoutKey | None = None,
+  ) -> Encoded:
+    """See `BertEncoder`."""
+    c: AlbertConfig = self.config
+    embeddings = Embeddings(**self.settings(), size=c.embedding_size, name="embeddings")
+    embedded, words = embeddings(token_ids, segment_ids, key and key.fold_in(c.num_layers * c.blocks_per_group))
+    x = projected = self.dense(c.hidden_size, "projection")(embedded).astype(jnp.float32)
+    mask = attention_mask[:, None, None, :]
+    records = []
+    layers = [layer * c.num_groups // c.num_layers for layer in range(c.num_layers)]
+    for group in range(c.num_groups):
+      x, record = self._repeat(group, layers.index(group), layers.count(group), x, mask, key)
+      records.append(record)
+    if self.record:  # from [layers of the group, I, …] to [applications, …]
+      records = jax.tree.map(lambda r: r.reshape(-1, *r.shape[2:]), records)
+    return self.encoded(x, words, projected, records)
+
+  def _repeat(self, group: int, first: int, length: int, x: Any, *shared: Any) -> Any:
+    """`length` applications of one group, whose parameters they share."""
+    block = nn.remat(Group, prevent_cse=not self.scan_layers) if self.remat else Group
+    repeated: Any = nn.scan(
+      block,
+      variable_broadcast="params",
+      split_rngs={"params": False},
+      in_axes=(nn.broadcast, nn.broadcast, 0),  # pyright: ignore[reportArgumentType]
+      length=length,
+      unroll=1 if self.scan_layers else length,
+    )
+    layers = jnp.arange(first, first + length, dtype=jnp.uint32)
+    return repeated(**self.settings(), name=f"group_{group}")(x, *shared, layers)

@@ -1,0 +1,286 @@
+"""DeBERTa's encoders: attention by content and relative position apart (He et al. 2020, 3.1; He et al. 2021).
+
+B batch, T tokens, D hidden size, H heads, C = D / H, L layers, P rows of the relative table.
+
+score[i, j] = (Qc_i · Kc_j + Qc_i · Kr_δ(i,j) + Kc_j · Qr_δ(i,j)) / √(C · terms), with δ(i, j) the table's row for the
+distance i - j. Version 1 has projections of its own for positions, versions 2 and 3 those of the content.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from bert_jax.architectures import DebertaConfig, DebertaV2Config
+from bert_jax.models.attention import attention
+from bert_jax.models.bert import Block
+from bert_jax.models.dropout import DropoutKey, dropout
+from bert_jax.models.module import Encoded, EncoderModule, activate
+
+# ---- relative positions -----------------------------------------------------------------------------------------
+
+
+def relative_rows(length: int, config: DebertaConfig) -> np.ndarray:
+  """Row of the relative table for each pair of positions, int32 [T, T]: query - key, then bucketed, then cut."""
+  distance = np.arange(length)[:, None] - np.arange(length)[None]
+  span = config.max_distance
+  if isinstance(config, DebertaV2Config) and config.position_buckets:
+    distance = log_buckets(distance, config.position_buckets, config.max_distance)
+    span = config.position_buckets
+  return np.clip(distance + span, 0, 2 * span - 1).astype(np.int32)
+
+
+def log_buckets(distance: np.ndarray, buckets: int, most: int) -> np.ndarray:
+  """Distances up to half of `buckets` as they are, and beyond in buckets of logarithmic width (He et al. 2021)."""
+  middle = buckets // 2
+  far = np.maximum(np.abs(distance), middle).astype(np.float64)  # a logarithm of 0 is never taken
+  bucket = np.ceil(np.log(far / middle) / np.log((most - 1) / middle) * (middle - 1)) + middle
+  return np.where(np.abs(distance) <= middle, distance, np.sign(distance) * bucket).astype(np.int64)
+
+
+def table_rows(config: DebertaConfig) -> int:
+  """P: twice the distances, or the buckets, to either side."""
+  buckets = config.position_buckets if isinstance(config, DebertaV2Config) else 0
+  return 2 * (buckets or config.max_distance)
+
+
+# ---- blocks -----------------------------------------------------------------------------------------------------
+
+
+class DisentangledBlock(Block):
+  """BERT's block with disentangled attention."""
+
+  @nn.compact
+  def __call__(
+    self,
+    x: jax.Array,
+    mask: jax.Array,
+    table: jax.Array,
+    key: DropoutKey | None,
+    layer: jax.Array,
+    query_states: jax.Array | None = None,
+  ) -> tuple[jax.Array, Any]:
+    """Attends and feeds forward.
+
+    Args:
+      x: float32 [B, T, D].
+      mask: bool [B, 1, 1, T].
+      table: float32 [P, D], the relative table.
+      key, layer: see `Block`.
+      query_states: float32 [B, T, D], what asks and what the residual adds, where it is not `x`.
+    """
+    c: DebertaConfig = self.config
+    keys = self.keys(key, layer)
+    asking = x if query_states is None else query_states
+    if key is not None:  # of the table: its rows are no rows of the batch
+      rows = jnp.arange(table.shape[0], dtype=jnp.uint32)
+      table = dropout(table, c.hidden_dropout, DropoutKey(key.fold_in(layer).fold_in(3).seed, rows))
+    (query, key_, value), (table_query, table_key) = self.project(asking, x, table)
+    scale = (query.shape[-1] * (1 + c.content_to_position + c.position_to_content)) ** -0.5
+    rows = jnp.asarray(relative_rows(x.shape[1], c))[None, None]
+    bias = jnp.zeros((1, 1, 1, 1), jnp.float32)
+    if table_key is not None:
+      by_row = jnp.einsum("bthc,phc->bhtp", query * scale, table_key, preferred_element_type=jnp.float32)
+      bias += jnp.take_along_axis(by_row, rows, axis=3)
+    if table_query is not None:
+      by_row = jnp.einsum("bshc,phc->bhsp", key_ * scale, table_query, preferred_element_type=jnp.float32)
+      bias += jnp.take_along_axis(by_row, jnp.swapaxes(rows, 2, 3), axis=3).swapaxes(2, 3)
+    mixed, probabilities = attention(
+      query,
+      key_,
+      value,
+      mask,
+      scale=scale,
+      bias=bias,
+      dropout_rate=c.attention_dropout,
+      dropout_key=keys[0],
+      implementation="explicit" if self.record else self.attention_implementation,
+    )
+    x = self.finish(asking, mixed, keys)
+    return x, self.recorded(x, probabilities)
+
+  def project(self, asking: jax.Array, x: jax.Array, table: jax.Array) -> Any:
+    """((query, key, value) [B, T, H, C], (query, key) of the table [P, H, C], or None where there is no such term)."""
+    raise AssertionError("a version's own")
+
+
+class DebertaBlock(DisentangledBlock):
+  """Version 1: no bias on keys, and projections of the positions' own."""
+
+  def project(self, asking: jax.Array, x: jax.Array, table: jax.Array) -> Any:
+    c: DebertaConfig = self.config
+    kernel = self.param("query_key_value", self.kernel_init(), (c.hidden_size, 3 * c.hidden_size)).astype(self.dtype)
+    biases = (self.param(name, nn.initializers.zeros, (c.hidden_size,)) for name in ("query_bias", "value_bias"))
+    query_bias, value_bias = (bias.astype(self.dtype)[None, None] for bias in biases)
+    of_query, of_key, of_value = jnp.split(kernel, 3, axis=1)
+    asking, x, table = (array.astype(self.dtype) for array in (asking, x, table))
+    query, key, value = asking @ of_query + query_bias, x @ of_key, x @ of_value + value_bias
+    content = tuple(self.split_heads(part) for part in (query, key, value))
+    table_key = self.dense(c.hidden_size, "position_key", use_bias=False) if c.content_to_position else None
+    table_query = self.dense(c.hidden_size, "position_query") if c.position_to_content else None
+    return content, tuple(dense and self.split_heads(dense(table)) for dense in (table_query, table_key))
+
+
+class DebertaV2Block(DisentangledBlock):
+  """Versions 2 and 3: biases everywhere, and positions through the content's projections."""
+
+  def project(self, asking: jax.Array, x: jax.Array, table: jax.Array) -> Any:
+    c: DebertaV2Config = self.config
+    query, key, value = (self.dense(c.hidden_size, name) for name in ("query", "key", "value"))
+    content = tuple(self.split_heads(part) for part in (query(asking), key(x), value(x)))
+    if c.shared_projections:
+      table_query, table_key = query, key
+    else:
+      table_query = self.dense(c.hidden_size, "position_query") if c.position_to_content else None
+      table_key = self.dense(c.hidden_size, "position_key") if c.content_to_position else None
+    return content, (
+      self.split_heads(table_query(table)) if c.position_to_content and table_query else None,
+      self.split_heads(table_key(table)) if c.content_to_position and table_key else None,
+    )
+
+
+class Convolution(EncoderModule):
+  """Beside layer 0 of XL and XXL: LayerNorm(layer's output + activation(convolution of the embeddings))."""
+
+  @nn.compact
+  def __call__(self, embedded: jax.Array, x: jax.Array, attention_mask: jax.Array, key: DropoutKey | None) -> jax.Array:
+    """embedded, x: float32 [B, T, D]; attention_mask: bool [B, T] → float32 [B, T, D], 0 on padding."""
+    c: DebertaV2Config = self.config
+    size, groups = c.convolution_size, c.convolution_groups
+    kernel = self.param("kernel", self.kernel_init(), (size, c.hidden_size // groups, c.hidden_size))
+    bias = self.param("bias", nn.initializers.zeros, (c.hidden_size,))
+    out = jax.lax.conv_general_dilated(
+      embedded.astype(self.dtype),
+      kernel.astype(self.dtype),
+      window_strides=(1,),
+      padding="SAME",
+      dimension_numbers=("NWC", "WIO", "NWC"),
+      feature_group_count=groups,
+    )
+    seen = attention_mask[..., None]
+    out = jnp.where(seen, out.astype(jnp.float32) + bias[None, None], 0.0)
+    out = activate(dropout(out, c.hidden_dropout, key), c.convolution_activation)
+    return self.layer_norm()(x + out) * seen
+
+
+# ---- encoders ---------------------------------------------------------------------------------------------------
+
+
+class DebertaEncoder(EncoderModule):
+  """Embeddings, multiplied by the mask, and L blocks around one relative table.
+
+  The last block's parameters stand apart from the others' stack, since the enhanced mask decoder runs it by itself.
+
+  Attributes:
+    enhanced: end in the enhanced mask decoder (He et al. 2020, 3.2; DeBERTa, apps/models/masked_language_model.py): the
+      last block runs twice on the states before it, first asked by these states plus absolute positions, then by what
+      came of that.
+  """
+
+  enhanced: bool = False
+
+  @nn.compact
+  def __call__(
+    self,
+    token_ids: jax.Array,
+    segment_ids: jax.Array,
+    attention_mask: jax.Array,
+    key: DropoutKey | None = None,
+  ) -> Encoded:
+    """See `BertEncoder`."""
+    c: DebertaConfig = self.config
+    embedded, words, positions = self._embed(token_ids, segment_ids, attention_mask, key)
+    table = self._table()
+    mask = attention_mask[:, None, None, :]
+    x, records = embedded, []
+    if self._convolves() and c.num_layers > 1:
+      x, record = self._block("first")(x, mask, table, key, jnp.uint32(0))
+      x, record = self._convolve(embedded, x, attention_mask, key, record)
+      records.append(record)
+    done = len(records)
+    if c.num_layers - 1 > done:
+      x, record = self.stack(self._block_class(), c.num_layers - 1 - done, x, mask, table, key, first=done)
+      records.append(record)
+    last, number = self._block("last"), jnp.uint32(c.num_layers - 1)
+    if self.enhanced:
+      assert positions is not None
+      state = x + positions
+      for _ in range(2):
+        state, record = last(x, mask, table, key, number, state)
+    else:
+      state, record = last(x, mask, table, key, number)
+    if self._convolves() and c.num_layers == 1:
+      state, record = self._convolve(embedded, state, attention_mask, key, record)
+    records.append(record)
+    return self.encoded(state, words, embedded, records)
+
+  def _embed(self, token_ids: jax.Array, segment_ids: jax.Array, attention_mask: jax.Array, key: Any) -> Any:
+    """Embeddings [B, T, D], the word table, and the absolute positions [1, T, D] where anything reads them."""
+    c: DebertaConfig = self.config
+    assert c.vocab_size is not None
+    init, length = self.kernel_init(), token_ids.shape[1]
+    words = self.param("words", init, (c.vocab_size, c.hidden_size))
+    x, positions = words[token_ids], None
+    if c.input_positions or self.enhanced:
+      table = self.param("positions", init, (c.max_positions, c.hidden_size))
+      if length > c.max_positions:
+        raise ValueError(f"a sequence of {length} tokens is longer than max_positions={c.max_positions}")
+      positions = table[None, :length]
+      x = x + positions if c.input_positions else x
+    if c.type_vocab_size:
+      segments = self.param("segments", init, (c.type_vocab_size, c.hidden_size))
+      x += jax.nn.one_hot(segment_ids, c.type_vocab_size) @ segments
+    x = self.layer_norm("embedding_norm")(x) * attention_mask[..., None]
+    return dropout(x, c.hidden_dropout, key and key.fold_in(c.num_layers)), words, positions
+
+  def _table(self) -> jax.Array:
+    """The relative table [P, D] as the blocks read it."""
+    return self.param("relative_table", self.kernel_init(), (table_rows(self.config), self.config.hidden_size))
+
+  def _block_class(self) -> type:
+    return DebertaBlock
+
+  def _block(self, name: str) -> Any:
+    block = nn.remat(self._block_class()) if self.remat else self._block_class()
+    return block(**self.settings(), name=name)
+
+  def _convolves(self) -> bool:
+    return False
+
+  def _convolve(self, embedded: jax.Array, x: jax.Array, attention_mask: jax.Array, key: Any, record: Any) -> Any:
+    raise AssertionError("version 1 has no convolution")
+
+
+class DebertaV2Encoder(DebertaEncoder):
+  """Versions 2 and 3: the table may be normed, and a convolution may stand beside layer 0."""
+
+  def _table(self) -> jax.Array:
+    table = super()._table()
+    return self.layer_norm("relative_norm")(table) if self.config.norm_relative_table else table
+
+  def _block_class(self) -> type:
+    return DebertaV2Block
+
+  def _convolves(self) -> bool:
+    return self.config.convolution_size > 0
+
+  def _convolve(self, embedded: jax.Array, x: jax.Array, attention_mask: jax.Array, key: Any, record: Any) -> Any:
+    place = key and key.fold_in(self.config.num_layers + 3)
+    x = Convolution(**self.settings(), name="convolution")(embedded, x, attention_mask, place)
+    return x, record and (x, record[1])
+
+
+# ---- heads ------------------------------------------------------------------------------------------------------
+
+
+class ContextPooler(EncoderModule):
+  """Dropout and a layer over the first token: float32 [B, T, D] → [B, D] (DeBERTa, pooling.py)."""
+
+  @nn.compact
+  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, key: DropoutKey | None = None) -> jax.Array:
+    del attention_mask
+    c: DebertaConfig = self.config
+    first = dropout(hidden[:, 0], c.pooler_dropout, key)
+    return activate(self.dense(c.hidden_size, "dense")(first).astype(jnp.float32), c.pooler_activation)

@@ -1,0 +1,117 @@
+"""ModernBERT's encoder: rotary positions, local and global layers, gated feed-forward (Warner et al. 2024).
+
+B batch, T tokens, D hidden size, H heads, C = D / H, F inner size, L layers.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from bert_jax.architectures import ModernBertConfig
+from bert_jax.models.attention import attention
+from bert_jax.models.dropout import DropoutKey, dropout
+from bert_jax.models.module import Encoded, EncoderModule
+
+
+class ModernBertBlock(EncoderModule):
+  """Attention and gated feed-forward, each on normed inputs and added to them; there are no biases.
+
+  Attributes:
+    norm_first: false in layer 0, whose input the embeddings have normed.
+  """
+
+  norm_first: bool = True
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, attention_mask: jax.Array, key: DropoutKey | None, layer: jax.Array
+  ) -> tuple[jax.Array, Any]:
+    """x: float32 [B, T, D]; attention_mask: bool [B, T]; layer: int [], the layer's number."""
+    c: ModernBertConfig = self.config
+    keys = [None] * 3 if key is None else [key.fold_in(layer).fold_in(place) for place in range(3)]
+    is_global = layer % c.global_every == 0
+    normed = self.layer_norm("attention_norm", use_bias=False)(x) if self.norm_first else x
+    parts = jnp.split(self.dense(3 * c.hidden_size, "query_key_value", use_bias=False)(normed), 3, axis=-1)
+    query, key_, value = (self.split_heads(part) for part in parts)
+    theta = jnp.where(is_global, c.global_theta, c.local_theta)
+    places = jnp.arange(x.shape[1])
+    near = jnp.abs(places[:, None] - places[None]) <= c.local_window // 2
+    mask = attention_mask[:, None, None, :] & (near | is_global)[None, None]
+    mixed, probabilities = attention(
+      rotate(query, theta),
+      rotate(key_, theta),
+      value,
+      mask,
+      dropout_rate=c.attention_dropout,
+      dropout_key=keys[0],
+      implementation="explicit" if self.record else self.attention_implementation,
+    )
+    attended = self.dense(c.hidden_size, "attention_output", use_bias=False)(mixed.reshape(x.shape))
+    x += dropout(attended.astype(jnp.float32), c.attention_dropout, keys[1])
+    normed = self.layer_norm("output_norm", use_bias=False)(x)
+    inner, gate = jnp.split(self.dense(2 * c.intermediate_size, "intermediate", use_bias=False)(normed), 2, axis=-1)
+    gated = dropout(self.activation(inner) * gate, c.hidden_dropout, keys[2])
+    x += self.dense(c.hidden_size, "output", use_bias=False)(gated).astype(jnp.float32)
+    return x, self.recorded(x, probabilities)
+
+
+def rotate(x: jax.Array, theta: jax.Array | float) -> jax.Array:
+  """Rotary positions: [B, T, H, C] turned by position × theta^(-2i / C) (Su et al. 2021, halves as pairs)."""
+  size = x.shape[-1]
+  frequencies = 1.0 / theta ** (jnp.arange(0, size, 2, dtype=jnp.float32) / size)
+  angles = jnp.arange(x.shape[1], dtype=jnp.float32)[:, None] * frequencies[None]
+  cos, sin = (jnp.concatenate([part, part], axis=-1)[None, :, None] for part in (jnp.cos(angles), jnp.sin(angles)))
+  exact = x.astype(jnp.float32)
+  left, right = jnp.split(exact, 2, axis=-1)
+  return (exact * cos + jnp.concatenate([-right, left], axis=-1) * sin).astype(x.dtype)
+
+
+class ModernBertEncoder(EncoderModule):
+  """Normed word embeddings, L blocks and a last LayerNorm."""
+
+  @nn.compact
+  def __call__(
+    self,
+    token_ids: jax.Array,
+    segment_ids: jax.Array,
+    attention_mask: jax.Array,
+    key: DropoutKey | None = None,
+  ) -> Encoded:
+    """See `BertEncoder`; segment_ids are not read."""
+    del segment_ids
+    c: ModernBertConfig = self.config
+    assert c.vocab_size is not None
+    words = self.param("words", self.kernel_init(), (c.vocab_size, c.hidden_size))
+    embedded = self.layer_norm("embedding_norm", use_bias=False)(words[token_ids])
+    embedded = dropout(embedded, c.embedding_dropout, key and key.fold_in(c.num_layers))
+    first = ModernBertBlock(**self.settings(), norm_first=False, name="first")
+    x, records = first(embedded, attention_mask, key, jnp.uint32(0))
+    records = [records]
+    if c.num_layers > 1:
+      x, record = self.stack(ModernBertBlock, c.num_layers - 1, x, attention_mask, key, first=1)
+      records.append(record)
+    return self.encoded(self.layer_norm("final_norm", use_bias=False)(x), words, embedded, records)
+
+
+class PredictionLayer(EncoderModule):
+  """Dense, activation, LayerNorm: what every head of a task begins with. [..., D] → [..., D]"""
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    x = self.activation(self.dense(self.config.hidden_size, "dense", use_bias=False)(x))
+    return self.layer_norm(use_bias=False)(x)
+
+
+class ModernBertPooler(EncoderModule):
+  """The first token or the mean over the text, then the prediction layer: float32 [B, T, D] → [B, D]."""
+
+  @nn.compact
+  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, key: DropoutKey | None = None) -> jax.Array:
+    del key
+    pooled = hidden[:, 0]
+    if self.config.pooling == "mean":
+      weights = attention_mask / jnp.sum(attention_mask, axis=1, keepdims=True)
+      pooled = jnp.einsum("btd,bt->bd", hidden, weights)
+    return PredictionLayer(**self.settings(), name="layer")(pooled)

@@ -1,0 +1,144 @@
+"""What every part of every encoder knows, and what an encoder returns.
+
+B batch, T tokens, D hidden size, H heads, L layers, V vocabulary, E embedding size.
+"""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+
+from bert_jax.config import EncoderConfig
+from bert_jax.models.products import dense_product
+
+
+@struct.dataclass
+class Encoded:
+  """An encoder's outputs.
+
+  Attributes:
+    hidden: float32 [B, T, D], after the last layer.
+    words: float32 [V, E], the word table, which heads share.
+    hidden_states: float32 [L + 1, B, T, D], the embeddings and what each layer made of them; where `record` is set.
+    attentions: float32 [L, B, H, T, T], the probabilities before dropout; where `record` is set.
+  """
+
+  hidden: jax.Array
+  words: jax.Array
+  hidden_states: jax.Array | None = None
+  attentions: jax.Array | None = None
+
+
+class EncoderModule(nn.Module):
+  """The model's settings and those of its computation.
+
+  Attributes:
+    config: sizes and rates.
+    dtype: of matrix products; parameters, LayerNorm and softmax stay float32.
+    attention_implementation: see `attention`.
+    scan_layers: one compiled block in a loop, or L blocks in a row; the parameters are the same.
+    remat: recompute each block's activations in the backward pass.
+    record: return what every layer did; its attention is then explicit.
+  """
+
+  config: Any
+  dtype: Any = jnp.float32
+  attention_implementation: Literal["explicit", "fused"] = "explicit"
+  scan_layers: bool = False
+  remat: bool = False
+  record: bool = False
+
+  def settings(self) -> dict[str, Any]:
+    """This module's attributes, for a part of it."""
+    names = EncoderModule.__dataclass_fields__
+    return {name: getattr(self, name) for name in names if name not in ("parent", "name")}
+
+  def kernel_init(self) -> nn.initializers.Initializer:
+    """Of kernels and embeddings. TF's truncation at two standard deviations does not rescale the variance."""
+    c: EncoderConfig = self.config
+    deviation = c.initializer_range
+    if c.initializer == "normal":
+      return nn.initializers.normal(deviation)
+
+    def truncated(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
+      del out_sharding
+      return deviation * jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
+
+    return truncated
+
+  def dense(self, features: int, name: str, use_bias: bool = True) -> nn.Dense:
+    return nn.Dense(
+      features,
+      use_bias=use_bias,
+      dtype=self.dtype,
+      kernel_init=self.kernel_init(),
+      dot_general=dense_product,
+      name=name,
+    )
+
+  def layer_norm(self, name: str = "layer_norm", use_bias: bool = True) -> nn.LayerNorm:
+    c: EncoderConfig = self.config
+    return nn.LayerNorm(
+      epsilon=c.layer_norm_eps, use_bias=use_bias, dtype=jnp.float32, use_fast_variance=False, name=name
+    )
+
+  def activation(self, x: jax.Array) -> jax.Array:
+    return activate(x, self.config.activation)
+
+  def head_rate(self) -> float:
+    """The rate of a task's own dropout."""
+    c: EncoderConfig = self.config
+    return c.hidden_dropout if c.head_dropout is None else c.head_dropout
+
+  def split_heads(self, x: jax.Array) -> jax.Array:
+    """[..., D] → [..., H, D / H]."""
+    return x.reshape(*x.shape[:-1], self.config.num_heads, -1)
+
+  def stack(self, block: type, length: int, x: Any, *shared: Any, first: int = 0, name: str = "layers") -> Any:
+    """Runs `length` blocks in a row, whose parameters are stacked along a first axis.
+
+    Args:
+      block: called as (x, *shared, layer) with the layer's number, it returns the next x and what it recorded.
+      first: number of the first layer.
+
+    Returns:
+      The last x, and what was recorded with a first axis of `length`.
+    """
+    if self.remat:
+      block = nn.remat(block, prevent_cse=not self.scan_layers)  # pyright: ignore[reportAssignmentType]
+    scanned = nn.scan(
+      block,
+      variable_axes={"params": 0},
+      split_rngs={"params": True},
+      in_axes=(*[nn.broadcast] * len(shared), 0),  # pyright: ignore[reportArgumentType]
+      length=length,
+      unroll=1 if self.scan_layers else length,
+    )
+    return scanned(**self.settings(), name=name)(x, *shared, jnp.arange(first, first + length, dtype=jnp.uint32))
+
+  def recorded(self, hidden: jax.Array, probabilities: jax.Array | None) -> Any:
+    """What a block records, if it does: (hidden states, attention probabilities)."""
+    return (hidden, probabilities) if self.record else None
+
+  def encoded(self, hidden: jax.Array, words: jax.Array, embedded: jax.Array, records: list[Any]) -> Encoded:
+    """The outputs; `records` are those of the stacks and single blocks, in their order."""
+    if not self.record:
+      return Encoded(hidden, words)
+    # A single block's record lacks the axis of layers.
+    stacked = [r if r[0].ndim == 4 else jax.tree.map(lambda x: x[None], r) for r in records]
+    states, attentions = (jnp.concatenate(parts) for parts in zip(*stacked, strict=True))
+    return Encoded(hidden, words, jnp.concatenate([embedded[None], states]), attentions)
+
+
+def activate(x: jax.Array, name: str) -> jax.Array:
+  """The activation of a name that the settings know."""
+  if name == "relu":
+    return jax.nn.relu(x)
+  if name == "tanh":
+    return jnp.tanh(x)
+  if name == "gelu_tanh":
+    return jax.nn.gelu(x, approximate=True)
+  assert name == "gelu", name
+  return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))  # jax.nn.gelu goes through erfc, which is slower on CPU

@@ -1,0 +1,238 @@
+"""XLNet's encoder: relative attention in one or two streams, with a memory (Yang et al. 2019; xlnet, modeling.py).
+
+B batch, T tokens, M tokens of memory, S = M + T keys, K predictions, D hidden size, H heads, C = D / H, L layers.
+
+The content stream reads every token's own content. The query stream, of the K tokens to predict, reads their place but
+not their content; both have the same parameters.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from bert_jax.architectures import XlnetConfig
+from bert_jax.models.attention import attention
+from bert_jax.models.dropout import DropoutKey, dropout
+from bert_jax.models.module import Encoded, EncoderModule, activate
+
+
+class XlnetBlock(EncoderModule):
+  """Relative attention and feed-forward (post-LN), for the content stream and, where there is one, the query stream."""
+
+  @nn.compact
+  def __call__(
+    self,
+    streams: tuple[jax.Array, jax.Array | None],
+    masks: tuple[jax.Array, jax.Array],
+    same_segment: jax.Array,
+    distances: jax.Array,
+    target_mapping: jax.Array | None,
+    memory: jax.Array | None,
+    key: DropoutKey | None,
+    layer: jax.Array,
+  ) -> tuple[Any, Any]:
+    """One layer.
+
+    Args:
+      streams: content, float32 [B, T, D], and query, float32 [B, K, D] or None.
+      masks: bool, broadcast to [B, 1, T, S], where the content and the query stream may look.
+      same_segment: bool [B, T, S].
+      distances: float32 [1, S + T, D], the encoded distances from S to 1 - T.
+      target_mapping: float32 [B, K, T], which token each prediction is; None without a query stream.
+      memory: float32 [L, B, M, D], every layer's inputs before this segment, or None.
+      key, layer: see `bert.Block`.
+    """
+    c: XlnetConfig = self.config
+    content, asking = streams
+    seen = content if memory is None else jnp.concatenate([memory[layer], content], axis=1)
+    project = {name: self.dense(c.hidden_size, name, use_bias=False) for name in ("query", "key", "value", "position")}
+    shape = (c.num_heads, c.hidden_size // c.num_heads)
+    biases = {
+      name: self.param(f"{name}_bias", self.kernel_init(), shape) for name in ("content", "position", "segment")
+    }
+    segments = self.param("segments", self.kernel_init(), (2, *shape))  # same, other
+    key_, value = (self.split_heads(project[name](seen)) for name in ("key", "value"))
+    position = self.split_heads(project["position"](distances))[0]
+    scale = shape[1] ** -0.5
+
+    def attend(query: jax.Array, mask: jax.Array, dropout_key: DropoutKey | None) -> Any:
+      """[B, T, H, C] → [B, T, H, C] and the probabilities [B, H, T, S]."""
+      asked = {name: query + bias.astype(query.dtype)[None, None] for name, bias in biases.items()}
+      by_distance = jnp.einsum("bthc,phc->bhtp", asked["position"] * scale, position.astype(query.dtype))
+      by_segment = jnp.einsum("bthc,shc->bhts", asked["segment"] * scale, segments.astype(query.dtype))
+      same, other = by_segment[..., :1], by_segment[..., 1:]
+      bias = shift(by_distance, key_.shape[1]) + jnp.where(same_segment[:, None], same, other)
+      return attention(
+        asked["content"],
+        key_,
+        value,
+        mask,
+        scale=scale,
+        bias=bias.astype(jnp.float32),
+        dropout_rate=c.attention_dropout,
+        dropout_key=dropout_key,
+        implementation="explicit" if self.record else self.attention_implementation,
+      )
+
+    output, inner = (
+      self.dense(c.hidden_size, "attention_output", use_bias=False),
+      self.dense(c.intermediate_size, "intermediate"),
+    )
+    outer, norms = self.dense(c.hidden_size, "output"), [self.layer_norm(n) for n in ("attention_norm", "output_norm")]
+
+    def finish(x: jax.Array, mixed: jax.Array, keys: list[Any]) -> jax.Array:
+      x = norms[0](x + dropout(output(mixed.reshape(x.shape)), c.hidden_dropout, keys[1]))
+      hidden = dropout(self.activation(inner(x)), c.hidden_dropout, keys[2])
+      return norms[1](x + dropout(outer(hidden), c.hidden_dropout, keys[3]))
+
+    keys = [None] * 8 if key is None else [key.fold_in(layer).fold_in(place) for place in range(8)]
+    mixed, probabilities = attend(self.split_heads(project["query"](content)), masks[0], keys[0])
+    new_content = finish(content, mixed, keys[:4])
+    if asking is None:
+      return (new_content, None), self.recorded(new_content, probabilities)
+    assert target_mapping is not None
+    mapping = target_mapping.astype(self.dtype)
+    query = jnp.einsum("bkhc,bkt->bthc", self.split_heads(project["query"](asking)), mapping)
+    mixed, _ = attend(query, masks[1], keys[4])
+    mixed = jnp.einsum("bthc,bkt->bkhc", mixed, mapping)
+    return (new_content, finish(asking, mixed, keys[4:])), self.recorded(new_content, probabilities)
+
+
+def shift(by_distance: jax.Array, keys: int) -> jax.Array:
+  """Scores by distance to scores by key: [B, H, T, S + T] → [B, H, T, S], entry [i, j] from column T - i + j."""
+  batch, heads, length, columns = by_distance.shape
+  # Read with rows one shorter, each row starts one column later than the one before.
+  turned = by_distance.reshape(batch, heads, columns, length)[:, :, 1:]
+  return turned.reshape(batch, heads, length, columns - 1)[..., :keys]
+
+
+def encode_distances(length: int, keys: int, size: int, clamp: int) -> jax.Array:
+  """Sines, then cosines, of the distances from `keys` down to 1 - `length`: float32 [1, keys + length, D]."""
+  distances = jnp.arange(keys, -length, -1, dtype=jnp.float32)
+  if clamp > 0:
+    distances = jnp.clip(distances, -clamp, clamp)
+  frequencies = 1.0 / 10000.0 ** (jnp.arange(0, size, 2, dtype=jnp.float32) / size)
+  angles = distances[:, None] * frequencies[None]
+  return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)[None]
+
+
+class XlnetEncoder(EncoderModule):
+  """Word embeddings and L layers; there is no table of positions, and no length that is too long."""
+
+  @nn.compact
+  def __call__(
+    self,
+    token_ids: jax.Array,
+    segment_ids: jax.Array,
+    attention_mask: jax.Array,
+    key: DropoutKey | None = None,
+    perm_mask: jax.Array | None = None,
+    target_mapping: jax.Array | None = None,
+    memory: jax.Array | None = None,
+  ) -> Encoded:
+    """Encodes a batch.
+
+    Args:
+      token_ids, segment_ids: int [B, T]; of the segments only whether they are the same matters.
+      attention_mask: bool [B, T], False on padding, which stands on the left.
+      key: of the dropout; None for none.
+      perm_mask: bool [B, T, T], True where a token (row) may not look at another in the factorisation order.
+      target_mapping: float32 [B, K, T], one-hot: which token each prediction is. With it there is a query stream.
+      memory: float32 [L, B, M, D], from `remember`; it counts as segment 0.
+
+    Returns:
+      `hidden` is the query stream [B, K, D] where there is one, else the content stream [B, T, D].
+    """
+    c: XlnetConfig = self.config
+    assert c.vocab_size is not None
+    words = self.param("words", self.kernel_init(), (c.vocab_size, c.hidden_size))
+    mask_embedding = self.param("mask_embedding", self.kernel_init(), (1, 1, c.hidden_size))
+    places = [None] * 4 if key is None else [key.fold_in(c.num_layers + 10 + place) for place in range(4)]
+    content = dropout(words[token_ids], c.hidden_dropout, places[0])
+    asking = None
+    if target_mapping is not None:
+      shape = (*target_mapping.shape[:2], c.hidden_size)
+      asking = dropout(jnp.broadcast_to(mask_embedding, shape), c.hidden_dropout, places[1])
+    batch, length = token_ids.shape
+    past = 0 if memory is None else memory.shape[2]
+    looks = jnp.broadcast_to(attention_mask[:, None], (batch, length, length))
+    if perm_mask is not None:
+      looks &= ~perm_mask
+    itself = looks | jnp.eye(length, dtype=bool)[None]  # a token's content is always seen by the content stream
+    before = jnp.ones((batch, length, past), bool)
+    masks = tuple(jnp.concatenate([before, part], axis=2)[:, None] for part in (itself, looks))
+    padded = jnp.concatenate([jnp.zeros((batch, past), segment_ids.dtype), segment_ids], axis=1)
+    same_segment = segment_ids[:, :, None] == padded[:, None]
+    distances = encode_distances(length, past + length, c.hidden_size, c.clamp_length)
+    if places[2] is not None:
+      distances = dropout(distances, c.hidden_dropout, DropoutKey(places[2].seed, jnp.zeros(1, jnp.uint32)))
+    embedded, shared = content, (masks, same_segment, distances, target_mapping, memory, key)
+    (content, asking), record = self.stack(XlnetBlock, c.num_layers, (content, asking), *shared)
+    hidden = dropout(content if asking is None else asking, c.hidden_dropout, places[3])
+    return self.encoded(hidden, words, embedded, [record])
+
+
+def remember(hidden_states: jax.Array, memory: jax.Array | None, config: XlnetConfig) -> jax.Array:
+  """The memory for the next segment: the inputs of every layer, the newest `memory_length`, without gradient.
+
+  Args:
+    hidden_states: float32 [L + 1, B, T, D], of an encoder that records.
+    memory: what was remembered before.
+
+  Returns:
+    float32 [L, B, M, D].
+  """
+  new = hidden_states[:-1, :, : config.reuse_length]
+  if memory is not None:
+    new = jnp.concatenate([memory, new], axis=2)
+  if config.memory_length:
+    new = new[:, :, -config.memory_length :]
+  return jax.lax.stop_gradient(new)
+
+
+# ---- heads ------------------------------------------------------------------------------------------------------
+
+
+class XlnetPooler(EncoderModule):
+  """tanh layer over the last token of the text, which is <cls>: float32 [B, T, D] → [B, D]."""
+
+  @nn.compact
+  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, key: DropoutKey | None = None) -> jax.Array:
+    del key
+    places = jnp.arange(hidden.shape[1])
+    last = jnp.max(jnp.where(attention_mask, places[None], 0), axis=1)
+    chosen = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]
+    return jnp.tanh(self.dense(self.config.hidden_size, "dense")(chosen).astype(jnp.float32))
+
+
+class XlnetSpanHead(EncoderModule):
+  """Start, end given the start, and answerability (run_squad.py; Hugging Face's XLNetForQuestionAnswering)."""
+
+  @nn.compact
+  def __call__(
+    self, hidden: jax.Array, attention_mask: jax.Array, starts: jax.Array
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Scores of a span.
+
+    Args:
+      hidden: float32 [B, T, D].
+      attention_mask: bool [B, T]; not read, as there: who searches leaves out what is no part of the text.
+      starts: int [B, N], to score ends for: the gold start in training, the best few otherwise.
+
+    Returns:
+      Logits: starts [B, T], ends [B, N, T], and "has no answer" [B].
+    """
+    del attention_mask
+    size = self.config.hidden_size
+    start_logits = self.dense(1, "start")(hidden).astype(jnp.float32)[..., 0]
+    chosen = jnp.take_along_axis(hidden, starts[..., None], axis=1)
+    shape = (*starts.shape, hidden.shape[1], size)
+    joint = [jnp.broadcast_to(hidden[:, None], shape), jnp.broadcast_to(chosen[:, :, None], shape)]
+    ends = self.layer_norm("end_norm")(activate(self.dense(size, "end")(jnp.concatenate(joint, axis=-1)), "tanh"))
+    end_logits = self.dense(1, "end_output")(ends).astype(jnp.float32)[..., 0]
+    expected = jnp.einsum("bt,btd->bd", jax.nn.softmax(start_logits, axis=-1), hidden)
+    joint = jnp.concatenate([expected, hidden[:, -1]], axis=-1)
+    answer = self.dense(1, "answer_output", use_bias=False)(activate(self.dense(size, "answer")(joint), "tanh"))
+    return start_logits, end_logits, answer.astype(jnp.float32)[..., 0]

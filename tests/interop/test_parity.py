@@ -1,0 +1,168 @@
+"""Every architecture with every head against Hugging Face's own model: hidden states, logits and gradients."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bert_jax.interop import configs, keys
+from bert_jax.models import xlnet
+from bert_jax.models.networks import NETWORKS
+from tests.interop import peers
+
+pytestmark = pytest.mark.parity
+
+TOLERANCE = 1e-5  # of the largest element of each array: float32 sums in another order
+OUTPUTS = {  # ours: theirs
+  "mlm_scores": ("prediction_logits", "logits"),
+  "nsp_logits": ("seq_relationship_logits", "sop_logits", "logits"),
+  "replaced_logits": ("logits",),
+  "logits": ("logits",),
+  "start_logits": ("start_logits",),
+  "end_logits": ("end_logits",),
+  "pooled": ("pooler_output",),
+}
+
+
+def assert_close(name: str, ours: Any, theirs: Any, least: float = 0.0) -> None:
+  """Relative to the array's largest element, or to `least` where that is more."""
+  ours, theirs = np.asarray(ours), np.asarray(theirs)
+  assert ours.shape == theirs.shape, (name, ours.shape, theirs.shape)
+  assert np.abs(ours - theirs).max() <= TOLERANCE * max(np.abs(theirs).max(), least), name
+
+
+def read(peer: Any) -> tuple[Any, str, list[keys.Entry], Any]:
+  """Our settings, network, entries and parameters of their model."""
+  values = peer.config.to_dict() | {"architectures": [type(peer).__name__]}
+  network = configs.network_of(values)
+  named = {name: x.detach().numpy() for name, x in peer.state_dict().items()}
+  config = configs.with_pooler(configs.from_huggingface(values), network, set(named))
+  found = keys.entries(config, network)
+  known = {entry.key for entry in found} | set(keys.tied(config, network))
+  assert set(named) - {name for name in named if name.endswith("position_ids")} <= known, set(named) - known
+  return config, network, found, keys.to_ours(named, found)
+
+
+@pytest.mark.parametrize(("name", "suffix"), peers.CASES)
+def test_outputs_hidden_states_and_gradients(name: str, suffix: str) -> None:
+  import torch
+
+  peer = peers.make(name, suffix)
+  config, network, found, params = read(peer)
+  batch = peers.random_batch(peer.config, choices=3 if suffix == "ForMultipleChoice" else None)
+  classes = {"num_classes": 5} if network in ("sequence_classification", "token_classification") else {}
+  module = NETWORKS[network](config, record=True, scan_layers=True, **classes)  # quicker to compile
+  inputs = [batch[part] for part in ("token_ids", "segment_ids", "attention_mask")]
+  theirs = peer(**peers.inputs_of(peer, batch), output_hidden_states=True, output_attentions=True)
+  named = {ours: next((theirs[n] for n in names if n in theirs), None) for ours, names in OUTPUTS.items()}
+  seen = batch["attention_mask"]
+
+  def relevant(outputs: Any) -> dict[str, Any]:
+    """What is compared, without what stands on padding: there the two need not agree."""
+    result = {"hidden": outputs["hidden"][seen.reshape(outputs["hidden"].shape[:2])]}
+    for ours in OUTPUTS:
+      if ours in outputs:
+        x = outputs[ours].logits() if ours == "mlm_scores" else outputs[ours]
+        per_token = ours not in ("nsp_logits", "pooled") and x.shape[:2] == seen.shape
+        result[ours] = x[seen] if per_token else x
+    return result
+
+  def total(params: Any) -> tuple[jax.Array, Any]:
+    outputs: Any = module.apply({"params": params}, *inputs)
+    parts = {ours: x for ours, x in relevant(outputs).items() if ours == "hidden" or named[ours] is not None}
+    return sum((jnp.sum(jnp.sin(x)) for x in parts.values()), jnp.float32(0)), (parts, outputs)
+
+  # Run once each, so what counts is the time to compile.
+  options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+  run = jax.jit(jax.value_and_grad(total, has_aux=True)).lower(params).compile(compiler_options=options)
+  (_, (parts, outputs)), gradient = run(params)
+
+  last = theirs.get("last_hidden_state")
+  states = list(theirs.hidden_states)
+  last = states[-1] if last is None else last
+  expected = {"hidden": last[torch.from_numpy(seen.reshape(last.shape[:2]))]}
+  for ours in parts:
+    x = named.get(ours)
+    if x is not None:
+      per_token = ours not in ("nsp_logits", "pooled") and tuple(x.shape[:2]) == seen.shape
+      expected[ours] = x[torch.from_numpy(seen)] if per_token else x
+  assert set(expected) == set(parts)
+  for ours, x in expected.items():
+    assert_close(ours, parts[ours], x.detach())
+  flat = seen.reshape(-1, seen.shape[-1])
+  assert len(states) == len(outputs["hidden_states"])
+  for number, (mine, other) in enumerate(zip(outputs["hidden_states"], states, strict=True)):
+    if name.startswith("modernbert") and number == len(states) - 1:
+      continue  # theirs is after the last LayerNorm, which is compared as `hidden`
+    assert_close(f"hidden state {number}", mine[flat], other.detach().numpy()[flat])
+  for number, (mine, other) in enumerate(zip(outputs["attentions"], theirs.attentions, strict=True)):
+    mine, other = (np.moveaxis(np.asarray(x), 1, 2)[flat] for x in (mine, other.detach()))
+    assert_close(f"attention {number}", mine, other)
+
+  sum(torch.sin(x).sum() for x in expected.values()).backward()
+  gradients = keys.to_theirs(gradient, found)
+  # Some gradients are 0 in exact arithmetic (of the keys' bias, which softmax does not see): what is left is rounding.
+  largest = max(float(np.abs(x).max()) for x in gradients.values())
+  for key, parameter in peer.named_parameters():
+    if key in gradients:
+      theirs_gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+      assert_close(f"gradient of {key}", gradients[key], theirs_gradient, least=largest / 100)
+  assert {key for key, _ in peer.named_parameters()} <= set(gradients) | set(keys.tied(config, network))
+
+
+def test_both_streams_of_xlnet_and_its_memory() -> None:
+  import torch
+
+  peer = peers.make("xlnet", "LMHeadModel")
+  config, network, _, params = read(peer)
+  batch = peers.random_batch(peer.config)
+  draw = np.random.default_rng(5)
+  rows, length = batch["token_ids"].shape
+  perm_mask = draw.random((rows, length, length)) < 0.4
+  targets = np.stack([draw.permutation(length)[:4] for _ in range(rows)])
+  mapping = np.eye(length, dtype=np.float32)[targets]
+  memory = draw.normal(size=(3, rows, 5, 24)).astype(np.float32)
+  inputs = peers.inputs_of(peer, batch) | {
+    "attention_mask": torch.from_numpy(batch["attention_mask"].astype(np.float32)),
+    "perm_mask": torch.from_numpy(perm_mask.astype(np.float32)),
+    "target_mapping": torch.from_numpy(mapping),
+    "mems": [torch.from_numpy(layer.swapaxes(0, 1).copy()) for layer in memory],
+    "use_mems": True,
+  }
+  with torch.no_grad():
+    theirs = peer(**inputs)
+  module = NETWORKS[network](config, record=True)
+  ours: Any = module.apply(
+    {"params": params},
+    *(batch[part] for part in ("token_ids", "segment_ids", "attention_mask")),
+    perm_mask=perm_mask,
+    target_mapping=mapping,
+    memory=jnp.asarray(memory),
+  )
+  assert_close("logits", ours["mlm_scores"].logits(), theirs.logits)
+  new = xlnet.remember(ours["hidden_states"], jnp.asarray(memory), config)
+  seen = np.concatenate([np.ones((rows, 5), bool), batch["attention_mask"]], axis=1)
+  for layer, (mine, other) in enumerate(zip(new, theirs.mems, strict=True)):
+    assert_close(f"memory {layer}", mine[seen], other.numpy().swapaxes(0, 1)[seen])
+
+
+def test_spans_of_xlnet() -> None:
+  import torch
+
+  peer = peers.make("xlnet", "ForQuestionAnswering")
+  config, network, _, params = read(peer)
+  batch = peers.random_batch(peer.config)
+  with torch.no_grad():
+    theirs = peer(**peers.inputs_of(peer, batch))
+  module = NETWORKS[network](config)
+  inputs = [batch[part] for part in ("token_ids", "segment_ids", "attention_mask")]
+  starts = theirs.start_top_index.numpy().astype(np.int32)
+  ours: Any = module.apply({"params": params}, *inputs, starts)
+  probabilities = jax.nn.softmax(ours["start_logits"], axis=-1)
+  assert_close("starts", np.take_along_axis(probabilities, starts, axis=1), theirs.start_top_log_probs)
+  # Theirs lists ends by rank, then start.
+  best = np.sort(np.asarray(jax.nn.softmax(ours["end_logits"], axis=-1)), axis=-1)[..., ::-1][..., :5]
+  assert_close("ends", best.swapaxes(1, 2).reshape(len(best), -1), theirs.end_top_log_probs)
+  assert_close("answers", ours["no_answer_logits"], theirs.cls_logits)
