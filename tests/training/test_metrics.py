@@ -158,6 +158,7 @@ VALUES = {"mlm_loss": 4.25, "tokens_per_second": 12_300.0, "data_wait_share": 0.
 
 
 def test_a_bar_shows_loss_speed_and_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+  monkeypatch.setenv("COLUMNS", "160")  # or some versions of tqdm cut the line to a narrow terminal's width
   terminal = Terminal()
   monkeypatch.setattr(sys, "stderr", terminal)
   with Progress("[1/2] bert, seed 0", 5, 20) as progress:

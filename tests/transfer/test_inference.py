@@ -198,7 +198,7 @@ def any_model(request: pytest.FixtureRequest, config: Config) -> inference.Model
   draw = random.Random(3)
   words = sorted({word + end for word in re.findall(r"\w+", " ".join(SENTENCES)) for end in ("", "s", "ing", "er")})
   texts = [" ".join(draw.choices(words, k=draw.randint(4, 9))) + "." for _ in range(2000)]
-  size = {"wordpiece": 150, "bpe": 350, "unigram": 52}[request.param]
+  size = {"wordpiece": 150, "bpe": 350, "unigram": 80}[request.param]
   tokenizer = tokenizers.train(texts, TokenizerConfig(kind=request.param, vocab_size=size))
   shape = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
   rng = np.random.default_rng(0)
