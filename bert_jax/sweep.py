@@ -33,6 +33,10 @@ from bert_jax.training.metrics import write_json
 from bert_jax.training.pretraining import corpus_folder, prepare_corpus, pretrain, refuse_other_settings, resolve
 from bert_jax.transfer.finetuning import measure_transfer
 
+# A report is refreshed after a run that took at least so many times as long as a report takes: runs of seconds do not
+# spend half of their time on plots.
+REPORT_SHARE = 10
+
 
 def run(plan: Plan) -> int:
   """Runs what is not finished yet, seed by seed, and writes the report after each run.
@@ -72,9 +76,13 @@ def _run_all(workdir: epath.Path, plan: Plan, jobs: list[tuple[Arm, int]], to_do
     sharding.check_batch_size("evaluation.batch_size", config.evaluation.batch_size, mesh)
   _write_sweep(workdir, plan, [device.device_kind for device in mesh.devices.flat])
   corpora: dict[epath.Path, Corpus] = {}
-  for number, (arm, seed) in enumerate(to_do):
-    if number:
+  reported, cost = time.monotonic(), 1.0  # seconds
+  for arm, seed in to_do:
+    if time.monotonic() - reported > REPORT_SHARE * cost:
+      began = time.monotonic()
       _report(workdir, plan)
+      reported = time.monotonic()
+      cost = reported - began
     label = f"[{jobs.index((arm, seed)) + 1}/{len(jobs)}] {arm.name}, seed {seed}"
     config = plan.configs[arm.name]
     if (folder := corpus_folder(config, workdir)) not in corpora:

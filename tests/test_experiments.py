@@ -60,6 +60,8 @@ def test_smoke(name: str, tmp_path: Path) -> None:
   assert all(gate["holds"] for gate in json.loads((tmp_path / "gates.json").read_text()))
   assert (tmp_path / "report.md").exists()
   assert (tmp_path / "report.html").exists()
+  if name != "pretrain":  # what follows has nothing to do with the arms
+    return
   again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
   assert again.returncode == 0
   assert "Nothing to do" in again.stdout

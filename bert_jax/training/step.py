@@ -55,10 +55,14 @@ def build_model(model: ModelConfig, runtime: RuntimeConfig) -> ForPretraining:
 
 def init_params(model: ModelConfig, seed: int) -> Any:
   """Initial parameters: a function of the model's settings and the seed, on any devices."""
+  return _init(model)(jax.random.key(seed))
+
+
+@functools.cache
+def _init(model: ModelConfig):
   token_ids = jnp.zeros((1, 2), jnp.int32)
   network = build_model(model, RuntimeConfig(scan_layers=True))  # quickest to compile; the tree is the same
-  init = jax.jit(lambda key: network.init(key, token_ids, token_ids, token_ids == 0)["params"])
-  return init(jax.random.key(seed))
+  return jax.jit(lambda key: network.init(key, token_ids, token_ids, token_ids == 0)["params"])
 
 
 def init_state(config: Config, mesh: Mesh) -> TrainState:
