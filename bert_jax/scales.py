@@ -19,7 +19,7 @@ SMOKE: Assignments = {
   "data.masking.max_predictions": None,
   "data.masking.duplicates": 2,
   "optim.peak_lr": 1e-3,
-  "optim.warmup_steps": 4,
+  "optim.warmup_steps": 2,
   "train.steps": 16,
   "train.batch_size": 16,
   "evaluation.every_steps": 8,

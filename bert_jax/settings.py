@@ -103,13 +103,13 @@ def to_dict(config: Any) -> dict[str, Any]:
   return dataclasses.asdict(config)
 
 
-def from_dict(values: Mapping[str, Any]) -> Config:
-  """The config that `to_dict` wrote.
+def from_dict(values: Mapping[str, Any], config_class: Any = Config) -> Any:
+  """The config, of a class, that `to_dict` wrote.
 
   Raises:
     ValueError: a setting is missing or unknown: the file was written by another version.
   """
-  return _from_dict(Config, values, "")
+  return _from_dict(config_class, values, "")
 
 
 def _from_dict(config_class: Any, values: Mapping[str, Any], prefix: str) -> Any:

@@ -3,7 +3,7 @@
 import abc
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -21,8 +21,8 @@ Encoded = tuple[np.ndarray, np.ndarray]
 _SPECIAL_NAMES = {
   "pad": ("[PAD]", "<pad>"),
   "unk": ("[UNK]", "<unk>"),
-  "cls": ("[CLS]", "<s>", "<cls>"),
-  "sep": ("[SEP]", "</s>", "<sep>"),
+  "cls": ("[CLS]", "<cls>", "<s>"),  # XLNet's vocabulary has <s> and </s> too, and does not use them
+  "sep": ("[SEP]", "<sep>", "</s>"),
   "mask": ("[MASK]", "<mask>"),
 }
 SPECIAL_TOKENS: dict[Kind, tuple[str, ...]] = {
@@ -199,8 +199,15 @@ class SentencePiece(Tokenizer):
 
   kind = "unigram"
 
-  def __init__(self, model: bytes, lowercase: bool, origin: str = "the SentencePiece model"):
-    self._model, self.lowercase = model, lowercase
+  def __init__(
+    self,
+    model: bytes,
+    lowercase: bool,
+    origin: str = "the SentencePiece model",
+    added: Mapping[str, int] | None = None,
+  ):
+    """`added` are tokens beside the model's own: text → id, of which -1 stands for the next."""
+    self.model, self.lowercase, self._added = model, lowercase, dict(added or {})
     try:
       self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
     except RuntimeError as error:
@@ -208,11 +215,13 @@ class SentencePiece(Tokenizer):
     pieces = self._pieces
     vocab = {pieces.id_to_piece(i): i for i in range(pieces.get_piece_size())}
     special = [i for i in vocab.values() if pieces.is_control(i) or pieces.is_unknown(i)]
-    self._finish(vocab, special, [hashlib.sha256(model).hexdigest(), lowercase], origin)
+    added_ids = {token: len(vocab) if i < 0 else i for token, i in self._added.items() if token not in vocab}
+    decides = [hashlib.sha256(model).hexdigest(), lowercase, *([added_ids] if added_ids else [])]
+    self._finish(vocab | added_ids, [*special, *added_ids.values()], decides, origin)
     letters = [i for i in vocab.values() if pieces.is_byte(i) or pieces.is_unknown(i)]
     self._piece_starts = PieceStarts(self._tokens, letters)
-    self._recut = {i: self._without_comma(piece) for piece, i in vocab.items() if _ends_in_digit_comma(piece)}
-    self._recut_ids = np.array(list(self._recut), np.int32)
+    self.recut = {i: self._without_comma(piece) for piece, i in vocab.items() if _ends_in_digit_comma(piece)}
+    self._recut_ids = np.array(list(self.recut), np.int32)
 
   def _without_comma(self, piece: str) -> list[int]:
     """`1990,` as `1990` and `,`: ALBERT and XLNet cut so, lest a number has one more form before a comma."""
@@ -228,8 +237,8 @@ class SentencePiece(Tokenizer):
     result = []
     for row in self._pieces.encode(list(texts), num_threads=1):
       ids = np.array(row, np.int32)
-      if self._recut and np.isin(ids, self._recut_ids).any():
-        ids = np.array([new for old in row for new in self._recut.get(old, (old,))], np.int32)
+      if self.recut and np.isin(ids, self._recut_ids).any():
+        ids = np.array([new for old in row for new in self.recut.get(old, (old,))], np.int32)
       result.append((ids, self._piece_starts(ids)))
     return result
 
@@ -238,7 +247,9 @@ class SentencePiece(Tokenizer):
 
   def save(self, folder: epath.PathLike) -> None:
     folder = _made(folder)
-    (folder / "spiece.model").write_bytes(self._model)
+    (folder / "spiece.model").write_bytes(self.model)
+    if self._added:
+      (folder / "added_tokens.json").write_text(json.dumps(self._added) + "\n")
     (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": self.lowercase}) + "\n")
 
 

@@ -24,13 +24,15 @@ __all__ = ["Tokenizer", "load", "train"]
 # ---- load ------------------------------------------------------------------------------------------------
 
 
-def load(path: epath.PathLike, config: TokenizerConfig | None) -> Tokenizer:
+def load(path: epath.PathLike, config: TokenizerConfig | None, default_lowercase: bool | None = None) -> Tokenizer:
   """The tokenizer that a file or folder holds.
 
   Args:
-    path: a vocab.txt, a tokenizer.json, a SentencePiece .model, or a folder that holds one. A
-      tokenizer_config.json beside it may state the casing (`do_lower_case`, `strip_accents`).
+    path: a vocab.txt, a tokenizer.json, a vocab.json with its merges.txt, a SentencePiece .model, or a folder that
+      holds one. A tokenizer_config.json beside it may state the casing (`do_lower_case`, `strip_accents`), an
+      added_tokens.json tokens that a SentencePiece model lacks.
     config: what the settings expect; its `lowercase` is the casing of a file that does not state its own.
+    default_lowercase: that casing where there is no config.
 
   Raises:
     ValueError: there is no such file, it is damaged, it lacks special tokens, or it is not what the config says.
@@ -39,7 +41,7 @@ def load(path: epath.PathLike, config: TokenizerConfig | None) -> Tokenizer:
   stated = file.parent / "tokenizer_config.json"
   casing: dict[str, Any] = json.loads(stated.read_text()) if stated.exists() else {}
   try:
-    tokenizer = _read(file, casing, config)
+    tokenizer = _read(file, casing, config.lowercase if config else default_lowercase)
   except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
     raise ValueError(f"{file} is damaged, or not the file its name says: {error!r}") from error
   for name in ("kind", "lowercase") if config else ():
@@ -60,24 +62,24 @@ def _find(path: epath.Path) -> epath.Path:
   models_here = sorted(path.glob("*.model"))
   if len(models_here) > 1:
     raise ValueError(f"data.tokenizer.path={path} holds several .model files ({models_here}); name one of them")
-  for file in [*models_here, path / "tokenizer.json", path / "vocab.txt"]:
+  for file in [path / "tokenizer.json", *models_here, path / "vocab.txt", path / "vocab.json"]:
     if file.is_file():
       return file
-  raise ValueError(f"data.tokenizer.path={path} holds no vocab.txt, tokenizer.json or .model")
+  raise ValueError(f"data.tokenizer.path={path} holds no vocab.txt, tokenizer.json, vocab.json or .model")
 
 
-def _read(file: epath.Path, casing: dict[str, Any], config: TokenizerConfig | None) -> Tokenizer:
+def _read(file: epath.Path, casing: dict[str, Any], default_lowercase: bool | None) -> Tokenizer:
   origin = str(file)
 
   def lowercase() -> bool:
     if "do_lower_case" in casing:
       return bool(casing["do_lower_case"])
-    if config is None:
+    if default_lowercase is None:
       raise ValueError(f"{file} does not say whether it is cased; put a tokenizer_config.json with do_lower_case by it")
-    return config.lowercase
+    return default_lowercase
 
   if file.suffix == ".model":
-    return SentencePiece(file.read_bytes(), lowercase(), origin)
+    return SentencePiece(file.read_bytes(), lowercase(), origin, _added(file))
   if file.suffix == ".txt":
     tokens = file.read_bytes().decode().removesuffix("\n").split("\n")
     tokens = [token.removesuffix("\r") for token in tokens]
@@ -90,6 +92,8 @@ def _read(file: epath.Path, casing: dict[str, Any], config: TokenizerConfig | No
     return WordPiece(vocab, not cased, accents, origin=origin)
   if file.suffix != ".json":
     raise ValueError(f"data.tokenizer.path={file} must end in .txt (a vocab.txt), .json (a tokenizer.json) or .model")
+  if file.name == "vocab.json":
+    return _byte_level(file, casing)
   text = file.read_text()
   content = json.loads(text)
   if content["model"]["type"] != "WordPiece":
@@ -98,8 +102,33 @@ def _read(file: epath.Path, casing: dict[str, Any], config: TokenizerConfig | No
   if rules.get("type") != "BertNormalizer" or not (rules["clean_text"] and rules["handle_chinese_chars"]):
     raise ValueError(f"{file} holds WordPiece with rules other than BERT's ({rules}); give its vocab.txt instead")
   accents = rules["lowercase"] if rules["strip_accents"] is None else rules["strip_accents"]
-  vocab = content["model"]["vocab"]
+  vocab = content["model"]["vocab"] | {token["content"]: token["id"] for token in content["added_tokens"]}
   return WordPiece(vocab, rules["lowercase"], accents, content["model"]["max_input_chars_per_word"], origin)
+
+
+def _added(model: epath.Path) -> dict[str, int]:
+  """Tokens beside a SentencePiece model: of added_tokens.json; DeBERTa's mask behind its spm.model."""
+  path = model.parent / "added_tokens.json"
+  if path.is_file():
+    return json.loads(path.read_text())
+  return {"[MASK]": -1} if model.name == "spm.model" else {}
+
+
+def _byte_level(vocab: epath.Path, casing: dict[str, Any]) -> Tokenizer:
+  """RoBERTa's two files, a vocab.json and a merges.txt."""
+  merges = vocab.parent / "merges.txt"
+  if not merges.is_file():
+    raise ValueError(f"{vocab} needs {merges} beside it")
+  tokens: dict[str, int] = json.loads(vocab.read_text())
+  lines = merges.read_text().split("\n")
+  pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+  whole = hf.Tokenizer(models.BPE(tokens, pairs))  # pyright: ignore[reportArgumentType]
+  whole.pre_tokenizer = pre_tokenizers.ByteLevel(  # pyright: ignore[reportAttributeAccessIssue]
+    add_prefix_space=bool(casing.get("add_prefix_space", False))
+  )
+  whole.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
+  whole.add_special_tokens([token for token in SPECIAL_TOKENS["bpe"] if token in tokens])
+  return FromJson(whole.to_str(), str(vocab))
 
 
 # ---- train -----------------------------------------------------------------------------------------------

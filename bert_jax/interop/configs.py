@@ -7,28 +7,13 @@ import dataclasses
 from typing import Any
 
 from bert_jax.architectures import (
-  AlbertConfig,
   DebertaConfig,
   DebertaV2Config,
   DistilBertConfig,
-  ElectraConfig,
   ModernBertConfig,
-  XlnetConfig,
 )
 from bert_jax.config import EncoderConfig, ModelConfig
-from bert_jax.models.family import architecture_of
-
-_CONFIGS: dict[str, type[EncoderConfig]] = {
-  "bert": ModelConfig,
-  "roberta": ModelConfig,
-  "distilbert": DistilBertConfig,
-  "albert": AlbertConfig,
-  "electra": ElectraConfig,
-  "xlnet": XlnetConfig,
-  "deberta": DebertaConfig,
-  "deberta-v2": DebertaV2Config,
-  "modernbert": ModernBertConfig,
-}
+from bert_jax.models.family import architecture_of, settings_class
 
 # ---- settings ---------------------------------------------------------------------------------------------------
 
@@ -154,10 +139,12 @@ _ACTIVATION_NAMES = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "t
 _REQUIRED: dict[str, dict[str, tuple[Any, ...]]] = {
   "": {"is_decoder": (False,), "add_cross_attention": (False,), "tie_word_embeddings": (True,)},
   "bert": {"position_embedding_type": ("absolute",)},
-  "roberta": {"position_embedding_type": ("absolute",)},
+  # RoBERTa's and ELECTRA's heads have GELU there whatever the config says, and ours the config's activation.
+  "roberta": {"position_embedding_type": ("absolute",), "hidden_act": ("gelu", "gelu_python")},
   "albert": {"position_embedding_type": ("absolute",)},
   "electra": {
     "position_embedding_type": ("absolute",),
+    "hidden_act": ("gelu", "gelu_python"),
     "summary_type": ("first",),
     "summary_activation": ("gelu",),
     "summary_use_proj": (True,),
@@ -195,8 +182,8 @@ def from_huggingface(values: dict[str, Any], origin: str = "config.json") -> Enc
       f"{origin} asks for code of its own to be run (auto_map: {sorted(values['auto_map'])}); bert_jax runs no code"
       " of a checkpoint. Convert it to one of transformers' own classes first"
     )
-  if name not in _CONFIGS:
-    raise ValueError(f"{origin} has model_type={name!r}; bert_jax knows {', '.join(_CONFIGS)}")
+  if name not in _KEYS:
+    raise ValueError(f"{origin} has model_type={name!r}; bert_jax knows {', '.join(_KEYS)}")
   for key, allowed in (_REQUIRED[""] | _REQUIRED.get(name, {})).items():
     if key in values and values[key] not in allowed:
       raise ValueError(f"{origin} has {key}={values[key]!r}; bert_jax computes {key}={allowed[0]!r} only")
@@ -219,7 +206,7 @@ def from_huggingface(values: dict[str, Any], origin: str = "config.json") -> Enc
     found |= _deberta(values, found, origin)
   if name == "modernbert":
     found |= _modernbert(values, origin)
-  return _CONFIGS[name](**found)
+  return settings_class(name)(**found)
 
 
 def _deberta(values: dict[str, Any], found: dict[str, Any], origin: str) -> dict[str, Any]:
@@ -339,6 +326,11 @@ _OWN = {
     "ForQuestionAnswering": "spans",
   },
 }
+
+
+def networks_of(values: dict[str, Any]) -> list[str]:
+  """All our networks of a config.json's architecture."""
+  return list((_SUFFIXES | _OWN.get(values["model_type"], {})).values())
 
 
 def network_of(values: dict[str, Any], origin: str = "config.json") -> str:

@@ -58,3 +58,9 @@ def architecture_of(config: EncoderConfig) -> Architecture:
   if type(config) is ModelConfig and config.position_offset:
     return _ROBERTA
   return _ARCHITECTURES[type(config)]
+
+
+def settings_class(name: str) -> type[EncoderConfig]:
+  """The class of an architecture's settings, by its name."""
+  classes = {architecture.name: kind for kind, architecture in _ARCHITECTURES.items()} | {_ROBERTA.name: ModelConfig}
+  return classes[name]

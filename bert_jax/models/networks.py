@@ -6,13 +6,14 @@ All take token_ids and segment_ids, int [B, T], attention_mask, bool [B, T], and
 are `encoder`, the same in all of them, and their heads': so one network's encoder drops into another.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from bert_jax.config import ModelConfig
+from bert_jax.config import EncoderConfig, ModelConfig
 from bert_jax.models.bert import MlmHead, Pooler, RobertaPooler
 from bert_jax.models.dropout import DropoutKey, dropout
 from bert_jax.models.electra import DiscriminatorHead
@@ -289,6 +290,28 @@ NETWORKS: dict[str, type[Network]] = {
   "question_answering": ForQuestionAnswering,
   "spans": ForSpans,
 }
+
+
+_CLASSIFIERS = ("sequence_classification", "token_classification")
+
+
+def build(name: str, config: EncoderConfig, num_classes: int = 2, **computation: Any) -> Network:
+  """The network of a name in `NETWORKS`.
+
+  Args:
+    num_classes: of a classifier; the other networks have none.
+    computation: attributes of `EncoderModule` beside the config.
+  """
+  classes = {"num_classes": num_classes} if name in _CLASSIFIERS else {}
+  return NETWORKS[name](config, **classes, **computation)
+
+
+def initial(name: str, config: EncoderConfig, num_classes: int = 2) -> Callable[[], Any]:
+  """A function that makes the parameters of seed 0; `jax.eval_shape` of it gives their shapes."""
+  network = build(name, config, num_classes, scan_layers=True)
+  token_ids = jnp.zeros((1, 1, 2) if name == "multiple_choice" else (1, 2), jnp.int32)
+  more = (jnp.zeros((1, 1), jnp.int32),) if name == "spans" else ()
+  return lambda: network.init(jax.random.key(0), token_ids, token_ids, token_ids == 0, *more)["params"]
 
 
 # ---- one vector for a text --------------------------------------------------------------------------------------

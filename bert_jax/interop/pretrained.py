@@ -1,0 +1,204 @@
+"""A pretrained model in memory and as an imported folder: what the bridge reads, writes and hands on.
+
+FOLDER/model.json           architecture, network, settings; and the config.json that it came with, whole
+FOLDER/params.safetensors   our parameters, by path
+FOLDER/source/              the tokenizer's files, and sentence-transformers' own, byte for byte
+"""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from etils import epath
+
+from bert_jax import settings
+from bert_jax.config import EncoderConfig
+from bert_jax.data import tokenizers
+from bert_jax.data.tokenizers import Tokenizer
+from bert_jax.interop import weights
+from bert_jax.models import networks
+from bert_jax.models.family import architecture_of, settings_class
+
+FORMAT = 1
+DESCRIPTION = "model.json"
+PARAMS = "params.safetensors"
+# Tokenizers of transformers that lower-case unless they are told otherwise.
+_LOWERCASED = ("bert", "distilbert", "electra", "albert")
+TOKENIZER_FILES = (
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "vocab.txt",
+  "vocab.json",
+  "merges.txt",
+  "spiece.model",
+  "spm.model",
+  "sentencepiece.bpe.model",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedding:
+  """How a model was made to embed texts, as sentence-transformers' files say.
+
+  Attributes:
+    pooling: which; None where nothing is said.
+    normalize: to length 1.
+    max_tokens: of a text, special ones counted; None where nothing is said.
+  """
+
+  pooling: Literal["cls", "mean", "max"] | None = None
+  normalize: bool = False
+  max_tokens: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+  """A network with its parameters, its tokenizer and what came with them.
+
+  Attributes:
+    config: of the encoder.
+    network: a name of `networks.NETWORKS`.
+    params: numpy arrays, float32.
+    tokenizer: None where it came without one.
+    num_classes: of a classifier's head.
+    embedding: how it embeds texts, where that is known.
+    source: the config.json that it came with; empty for a model of our own.
+    files: name → content of the tokenizer's and sentence-transformers' files that it came with.
+  """
+
+  config: EncoderConfig
+  network: str
+  params: Any = dataclasses.field(repr=False)
+  tokenizer: Tokenizer | None
+  num_classes: int = 2
+  embedding: Embedding = Embedding()
+  source: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+  files: dict[str, bytes] = dataclasses.field(default_factory=dict, repr=False)
+
+
+def longest(config: EncoderConfig) -> int | None:
+  """Tokens of the longest sequence that the model has positions for; None where it has no limit (XLNet)."""
+  return getattr(config, "max_positions", None)
+
+
+def default_lowercase(architecture: str) -> bool:
+  """Whether the architecture's tokenizer in transformers lower-cases where its files do not say."""
+  return architecture in _LOWERCASED
+
+
+def read_tokenizer(folder: epath.Path, config: EncoderConfig) -> Tokenizer | None:
+  """The tokenizer of a folder; None where there is none.
+
+  Raises:
+    ValueError: it is damaged, or has more tokens than the model.
+  """
+  if not any((folder / name).is_file() for name in TOKENIZER_FILES if "config" not in name and "special" not in name):
+    return None
+  tokenizer = tokenizers.load(folder, None, default_lowercase(architecture_of(config).name))
+  known = config.vocab_size
+  if known is not None and tokenizer.vocab_size > known:
+    raise ValueError(
+      f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens, and the model's vocab_size is {known}: it is not"
+      " this model's. Put the model's own there, or make room with --extend-vocab"
+    )
+  return tokenizer
+
+
+def files_of(folder: epath.Path) -> list[str]:
+  """The files of a folder and of the folders in it, sorted, by their paths in it."""
+  found = [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file()]
+  return sorted(str(path.relative_to(folder)) for path in found)
+
+
+def sha256(content: bytes) -> str:
+  """In hex."""
+  return hashlib.sha256(content).hexdigest()
+
+
+def fingerprint(params: Any) -> str:
+  """sha256 of the parameters, in hex: equal bits, equal text."""
+  hasher = hashlib.sha256()
+  for path, array in sorted(flat(params).items()):
+    hasher.update(path.encode())
+    hasher.update(np.ascontiguousarray(array).tobytes())
+  return hasher.hexdigest()
+
+
+def flat(params: Any) -> dict[str, np.ndarray]:
+  """`encoder/layers/query/kernel` → array."""
+  leaves = jax.tree.leaves_with_path(params)
+  return {"/".join(key.key for key in path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def nested(arrays: dict[str, np.ndarray]) -> Any:
+  """The inverse of `flat`."""
+  tree: dict[str, Any] = {}
+  for path, array in arrays.items():
+    *places, last = path.split("/")
+    node = tree
+    for place in places:
+      node = node.setdefault(place, {})
+    node[last] = array
+  return tree
+
+
+# ---- the imported folder ----------------------------------------------------------------------------------------
+
+
+def is_imported(folder: epath.Path) -> bool:
+  return (folder / DESCRIPTION).is_file()
+
+
+def save(pretrained: Pretrained, folder: epath.PathLike) -> None:
+  """Writes an imported folder; its description comes last, so that a folder with one is whole."""
+  folder = epath.Path(folder)
+  (folder / "source").mkdir(parents=True, exist_ok=True)
+  for name, content in pretrained.files.items():
+    path = folder / "source" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+  weights.write_safetensors(folder / PARAMS, flat(pretrained.params))
+  description = {
+    "format": FORMAT,
+    "architecture": architecture_of(pretrained.config).name,
+    "network": pretrained.network,
+    "num_classes": pretrained.num_classes,
+    "model": settings.to_dict(pretrained.config),
+    "embedding": dataclasses.asdict(pretrained.embedding),
+    "params_sha256": fingerprint(pretrained.params),
+    "source": pretrained.source,
+  }
+  (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+
+
+def load(folder: epath.PathLike) -> Pretrained:
+  """Opens an imported folder.
+
+  Raises:
+    ValueError: it is damaged, or another version's.
+  """
+  folder = epath.Path(folder)
+  try:
+    description = json.loads((folder / DESCRIPTION).read_text())
+    if description["format"] != FORMAT:
+      raise ValueError(f"it is of format {description['format']}, and this version of bert_jax reads {FORMAT}")
+    config = settings.from_dict(description["model"], settings_class(description["architecture"]))
+    embedding = settings.from_dict(description["embedding"], Embedding)
+    network, num_classes, source = (description[name] for name in ("network", "num_classes", "source"))
+    wanted = description["params_sha256"]
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(f"{folder / DESCRIPTION} cannot be read: {error!r}; import the model again") from error
+  params = nested(weights.read_safetensors(folder / PARAMS))
+  shapes = jax.eval_shape(networks.initial(network, config, num_classes))
+  if jax.tree.map(lambda x: x.shape, params) != jax.tree.map(lambda x: x.shape, shapes):
+    raise ValueError(f"{folder / PARAMS} does not hold what {DESCRIPTION} describes; import the model again")
+  if fingerprint(params) != wanted:
+    raise ValueError(f"{folder / PARAMS} is damaged: its bits are not those that were written; import the model again")
+  files = {name: (folder / "source" / name).read_bytes() for name in files_of(folder / "source")}
+  tokenizer = read_tokenizer(folder / "source", config)
+  return Pretrained(config, network, params, tokenizer, num_classes, embedding, source, files)

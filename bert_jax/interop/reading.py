@@ -1,0 +1,232 @@
+"""A Hugging Face folder, or a TF1 checkpoint of google-research/bert, as a `Pretrained` model."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from etils import epath
+
+from bert_jax.config import EncoderConfig
+from bert_jax.interop import configs, keys, names, pretrained, weights
+from bert_jax.interop.pretrained import Embedding, Pretrained
+from bert_jax.models import networks
+
+CONFIG, TF1_CONFIG = "config.json", "bert_config.json"
+_MODULES = "modules.json"  # of sentence-transformers
+
+
+def is_huggingface(folder: epath.Path) -> bool:
+  return (folder / CONFIG).is_file() or (folder / TF1_CONFIG).is_file()
+
+
+def read(folder: epath.PathLike, head: str | None = None, say: Callable[[str], None] = logging.info) -> Pretrained:
+  """Reads a folder.
+
+  Args:
+    folder: with config.json (or bert_config.json), weights, and, as a rule, a tokenizer.
+    head: the network to make of it, where it is not the one that config.json names. Then weights of other heads are
+      left out, and those of a head that the file lacks are new (seed 0); both are said.
+    say: is told in words what the user should know.
+
+  Raises:
+    ValueError: there is no config, or one that we do not compute; weights are missing, unexpected, of another shape,
+      damaged or pickled; the tokenizer is another model's.
+  """
+  folder = epath.Path(folder)
+  source = _config(folder)
+  arrays, file = weights.read(folder)
+  arrays = names.modern(arrays)
+  origin = str(folder / file)
+  encoder = configs.from_huggingface(source, str(folder / CONFIG))
+  network = head or _network(source, encoder, arrays, folder, say)
+  encoder = configs.with_pooler(encoder, network, set(arrays))
+  arrays = names.arranged(arrays, encoder, network, origin)
+  found = keys.entries(encoder, network)
+  num_classes = _num_classes(found, arrays, source)
+  shapes = jax.eval_shape(networks.initial(network, encoder, num_classes))
+  arrays = _complete(arrays, found, shapes, head is not None, origin, say)
+  params = keys.to_ours(arrays, [entry for entry in found if entry.key in arrays])
+  params = _with_new(params, network, encoder, num_classes, shapes)
+  tokenizer = pretrained.read_tokenizer(folder, encoder)
+  if tokenizer is None:
+    say(f"{folder} holds no tokenizer: what is made of it reads token ids, not text")
+  elif encoder.vocab_size is not None and tokenizer.vocab_size < encoder.vocab_size:
+    say(
+      f"the tokenizer has {tokenizer.vocab_size} tokens; the last {encoder.vocab_size - tokenizer.vocab_size} rows of"
+      " the word table stand for none"
+    )
+  return Pretrained(encoder, network, params, tokenizer, num_classes, _embedding(folder), source, _files(folder))
+
+
+def _config(folder: epath.Path) -> dict[str, Any]:
+  if not folder.is_dir():
+    raise ValueError(f"{folder} is no folder; give one with config.json and model.safetensors")
+  for name in (CONFIG, TF1_CONFIG):
+    if (folder / name).is_file():
+      try:
+        values = json.loads((folder / name).read_text())
+      except ValueError as error:
+        raise ValueError(f"{folder / name} is damaged: {error}") from error
+      if not isinstance(values, dict):
+        raise ValueError(f"{folder / name} is damaged: it holds no object")
+      # google-research/bert saves its pretraining network, and its config does not name it.
+      return values if name == CONFIG else {"model_type": "bert", "architectures": ["BertForPreTraining"]} | values
+  raise ValueError(f"{folder} has no {CONFIG} (nor {TF1_CONFIG}); give the folder that save_pretrained wrote")
+
+
+# ---- which network ----------------------------------------------------------------------------------------------
+
+
+def _network(
+  source: dict[str, Any],
+  encoder: EncoderConfig,
+  arrays: weights.Arrays,
+  folder: epath.Path,
+  say: Callable[[str], None],
+) -> str:
+  """The network that config.json names, or, where the file holds just the arrays of another, that one."""
+  stated = configs.network_of(source, str(folder / CONFIG))
+  if not _differences(stated, encoder, arrays):
+    return stated
+  for other in configs.networks_of(source):
+    if other != stated and not _differences(other, encoder, arrays):
+      say(f"{folder / CONFIG} names {stated}, and the file holds just the weights of {other}: read as {other}")
+      return other
+  return stated
+
+
+def _differences(network: str, encoder: EncoderConfig, arrays: weights.Arrays) -> set[str]:
+  encoder = configs.with_pooler(encoder, network, set(arrays))
+  there = set(names.arranged(arrays, encoder, network, ""))
+  return there ^ {entry.key for entry in keys.entries(encoder, network)}
+
+
+def _num_classes(found: list[keys.Entry], arrays: weights.Arrays, source: dict[str, Any]) -> int:
+  for entry in found:
+    if entry.path == ("classifier", "bias") and entry.key in arrays:
+      return int(arrays[entry.key].shape[0])
+  return len(source.get("id2label") or {}) or int(source.get("num_labels") or 2)
+
+
+# ---- what must be there -----------------------------------------------------------------------------------------
+
+
+def _complete(
+  arrays: weights.Arrays,
+  found: list[keys.Entry],
+  shapes: Any,
+  other_head: bool,
+  origin: str,
+  say: Callable[[str], None],
+) -> weights.Arrays:
+  """The arrays of `found`, each there and of its shape; with `other_head`, those of a head may lack.
+
+  Raises:
+    ValueError: which lists what is missing, unexpected, or of another shape.
+  """
+  wanted = {entry.key: entry for entry in found}
+  missing = {key for key in wanted if key not in arrays}
+  unexpected = set(arrays) - set(wanted)
+  if other_head:
+    new = {key for key in missing if wanted[key].path[0] != "encoder"}
+    if new:
+      say(f"{origin} lacks the weights of this head; they are new, drawn with seed 0:\n{names.listed(new)}")
+    beside = {key for key in unexpected if not _of_encoder(key, wanted)}
+    if beside:
+      say(f"weights of other heads in {origin} are left out:\n{names.listed(beside)}")
+    missing, unexpected = missing - new, unexpected - beside
+  problems = []
+  if missing:
+    problems.append(f"{len(missing)} missing:\n{names.listed(missing)}")
+  if unexpected:
+    problems.append(f"{len(unexpected)} unexpected:\n{names.listed(unexpected)}")
+  if problems:
+    raise ValueError(
+      f"the weights in {origin} are not those of its config.json; {'; '.join(problems)}\nFetch both files again from"
+      " one place, or say with --head which network you mean (then other heads are left out, and a missing one is new)"
+    )
+  wrong = [
+    f"{key} has shape {list(arrays[key].shape)}, and config.json asks for {list(shape)}"
+    for key, shape in _shapes(found, shapes).items()
+    if key in arrays and arrays[key].shape != shape
+  ]
+  if wrong:
+    raise ValueError(f"the weights in {origin} are not of the sizes in its config.json:\n{names.listed(wrong)}")
+  return {key: arrays[key] for key in wanted if key in arrays}
+
+
+def _of_encoder(key: str, wanted: dict[str, keys.Entry]) -> bool:
+  """Whether a key stands inside the encoder, so that it belongs to no head."""
+  prefixes = {entry.key.split(".")[0] for entry in wanted.values() if entry.path[0] == "encoder"}
+  return key.split(".")[0] in prefixes and "pooler" not in key
+
+
+def _shapes(found: list[keys.Entry], shapes: Any) -> dict[str, tuple[int, ...]]:
+  """Their shape of every array."""
+  result = {}
+  for entry in found:
+    node = shapes
+    for name in entry.path:
+      node = node[name]
+    shape = node.shape if entry.layer is None else node.shape[1:]
+    result[entry.key] = entry.theirs(np.broadcast_to(np.float32(0), shape)).shape
+  return result
+
+
+def _with_new(params: Any, network: str, encoder: EncoderConfig, num_classes: int, shapes: Any) -> Any:
+  """`params`, and initial ones where they lack some."""
+  there = pretrained.flat(params)
+  lacking = {"/".join(key.key for key in path) for path, _ in jax.tree.leaves_with_path(shapes)} - set(there)
+  if not lacking:
+    return params
+  fresh = pretrained.flat(jax.jit(networks.initial(network, encoder, num_classes))())
+  return pretrained.nested({**there, **{path: fresh[path] for path in lacking}})
+
+
+# ---- what comes with it -----------------------------------------------------------------------------------------
+
+
+def _files(folder: epath.Path) -> dict[str, bytes]:
+  """The tokenizer's files and sentence-transformers' own."""
+  found = [*pretrained.TOKENIZER_FILES, _MODULES, "sentence_bert_config.json", "config_sentence_transformers.json"]
+  found += [f"{module['path']}/config.json" for module in _modules(folder) if module["path"]]
+  return {name: (folder / name).read_bytes() for name in found if (folder / name).is_file()}
+
+
+def _modules(folder: epath.Path) -> list[dict[str, Any]]:
+  path = folder / _MODULES
+  return json.loads(path.read_text()) if path.is_file() else []
+
+
+def _embedding(folder: epath.Path) -> Embedding:
+  """What sentence-transformers' files say of it.
+
+  Raises:
+    ValueError: they ask for a module, or a pooling, that we do not compute.
+  """
+  result = Embedding()
+  for module in _modules(folder):
+    kind = module["type"].rpartition(".")[2]
+    place = folder / module["path"] / CONFIG
+    if kind == "Pooling":
+      values = json.loads(place.read_text())
+      asked = [name for name, value in values.items() if name.startswith("pooling_mode_") and value is True]
+      modes = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_max_tokens": "max"}
+      if len(asked) != 1 or asked[0] not in modes:
+        raise ValueError(f"{place} asks for {asked}; bert_jax embeds by one of {', '.join(modes)}")
+      result = dataclasses.replace(result, pooling=modes[asked[0]])
+    elif kind == "Normalize":
+      result = dataclasses.replace(result, normalize=True)
+    elif kind != "Transformer":
+      raise ValueError(
+        f"{folder / _MODULES} asks for a module {kind}; bert_jax embeds by Transformer, Pooling and"
+        " Normalize only. Take that line out to go without it"
+      )
+  path = folder / "sentence_bert_config.json"
+  if path.is_file():
+    result = dataclasses.replace(result, max_tokens=json.loads(path.read_text()).get("max_seq_length"))
+  return result
