@@ -27,6 +27,7 @@ setup(
   license="Apache-2.0",
   packages=find_packages(include=["bert_jax", "bert_jax.*"]),
   python_requires=">=3.11",
+  entry_points={"console_scripts": ["bert-jax = bert_jax.cli.main:main"]},
   # The lower bounds are what a Colab runtime has (`.ci/matrix` tests them as set C): flax>=0.12 would replace its jax.
   install_requires=[
     "absl-py>=1.4",

@@ -5,17 +5,15 @@ read, so that a wrong flag costs a second.
 """
 
 import dataclasses
-import logging as stdlib_logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from absl import app, flags, logging
-from tqdm import tqdm
+from absl import app, flags
 
+from bert_jax import console, recipes, settings
 from bert_jax import flags as setting_flags
-from bert_jax import recipes, settings
 from bert_jax.config import Config, validate
 
 FLAGS = flags.FLAGS
@@ -116,7 +114,7 @@ def main(experiment: Experiment) -> None:
 
 def _main(experiment: Experiment, arguments: Sequence[str]) -> int:
   """The exit status: 0 done, 1 an error of the user's or the machine's, 75 stopped by a signal and saved."""
-  _log_own_lines_only()
+  console.log_own_lines_only()
   try:
     if arguments:
       raise ValueError(f"{' '.join(arguments)!r} is no flag; flags look like --scale=smoke, and --help lists them")
@@ -174,37 +172,3 @@ def _plan(experiment: Experiment) -> Plan:
   arms = tuple(arm for arm in experiment.arms if arm.name in names)
   workdir = FLAGS.workdir or os.path.join("runs", f"{experiment.name}-{FLAGS.scale}")
   return Plan(experiment, FLAGS.scale, base, arms, configs, seeds, workdir, FLAGS.platform)
-
-
-class _Lines(stdlib_logging.Handler):
-  """Log records as lines for a person: a message, above the progress bar where there is one."""
-
-  def emit(self, record: stdlib_logging.LogRecord) -> None:
-    kind = "" if record.levelno < stdlib_logging.WARNING else f"{record.levelname.lower()}: "
-    tqdm.write(kind + record.getMessage(), file=sys.stderr)
-
-
-def _log_own_lines_only() -> None:
-  """Shows this package's lines, and only the warnings of the libraries below it.
-
-  Orbax logs what it does at every save, and asyncio repeats what goes wrong in it. What goes wrong is raised as well,
-  so none of their lines are shown.
-  """
-  own = os.path.dirname(os.path.abspath(__file__))
-  silent = (f"{os.sep}orbax{os.sep}", f"{os.sep}asyncio{os.sep}")
-
-  def shown(record: stdlib_logging.LogRecord) -> bool:
-    path = os.path.abspath(record.pathname)
-    warns = record.levelno >= stdlib_logging.WARNING
-    return path.startswith(own) or (warns and not any(folder in path for folder in silent))
-
-  logging.set_verbosity(logging.INFO)
-  lines = _Lines()
-  lines.addFilter(shown)
-  root = stdlib_logging.getLogger()
-  root.removeHandler(logging.get_absl_handler())
-  root.addHandler(lines)
-
-  # TensorStore reads on after one array of a damaged checkpoint, and would say so with a traceback for each other one.
-  unraisable = sys.unraisablehook
-  sys.unraisablehook = lambda what: None if str(what.exc_value) == "Event loop is closed" else unraisable(what)

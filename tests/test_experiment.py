@@ -131,8 +131,8 @@ def test_each_arm_starts_from_its_parent_and_a_size_has_the_last_word() -> None:
 
 def test_lines_are_for_a_person(capfd: pytest.CaptureFixture[str]) -> None:
   code = (
-    "import warnings, logging as other; from absl import logging; from bert_jax import experiment, provenance;"
-    "experiment._log_own_lines_only();"
+    "import warnings, logging as other; from absl import logging; from bert_jax import console, provenance;"
+    "console.log_own_lines_only();"
     "exec(compile(\"logging.info('%s: step %d', 'bert, seed 0', 5); logging.warning('hm')\", provenance.__file__,"
     " 'exec'));"
     "exec(compile(\"logging.info('noise'); logging.warning('careful')\", '/lib/jax/x.py', 'exec'));"

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "bert_jax"
 ORDER = (
   ("config",),
   ("settings",),
-  ("recipes", "architectures", "flags", "scales", "provenance", "data"),
+  ("recipes", "architectures", "flags", "scales", "provenance", "console", "data"),
   ("models",),
   ("objectives",),
   ("training",),

@@ -147,6 +147,21 @@ def nested(arrays: dict[str, np.ndarray]) -> Any:
   return tree
 
 
+def new_folder(path: epath.PathLike) -> epath.Path:
+  """Raises ValueError where something stands there already."""
+  folder = epath.Path(path)
+  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    raise ValueError(f"{folder} is there already; choose a new folder, lest two models are mixed up")
+  return folder
+
+
+def describe(model: Pretrained) -> str:
+  """In a line, for people."""
+  parameters = sum(x.size for x in jax.tree.leaves(model.params))
+  tokenizer = f"{model.tokenizer.vocab_size} tokens" if model.tokenizer else "no tokenizer"
+  return f"{architecture_of(model.config).name}, {model.network}, {parameters:,} parameters, {tokenizer}"
+
+
 # ---- the imported folder ----------------------------------------------------------------------------------------
 
 

@@ -36,9 +36,7 @@ def write(model: Pretrained, folder: epath.PathLike, say: Callable[[str], None] 
   Raises:
     ValueError: the folder holds something; Hugging Face has no class for the network.
   """
-  folder = epath.Path(folder)
-  if folder.is_dir() and any(folder.iterdir()):
-    raise ValueError(f"{folder} is not empty; choose another folder, lest two models are mixed up")
+  folder = pretrained.new_folder(folder)
   values = config_of(model)
   folder.mkdir(parents=True, exist_ok=True)
   found = keys.entries(model.config, model.network)

@@ -1,43 +1,71 @@
-"""A finished run as a model to ask: opened from its folder, on one device, whatever saved it.
+"""A pretrained model to ask, on one device: masks to fill, embeddings, what each layer looks at.
 
-B batch, T tokens, K masks, V vocabulary.
+N texts, B rows of a batch, T tokens, K masks, V vocabulary, D hidden size, L layers, H heads.
 """
 
+import concurrent.futures
 import dataclasses
 import functools
-import re
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from etils import epath
+from tqdm import tqdm
 
-from bert_jax import settings
-from bert_jax.config import Config, ModelConfig, RuntimeConfig
+from bert_jax.architectures import XlnetConfig
+from bert_jax.config import Config, EncoderConfig
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.training import sharding
-from bert_jax.training.checkpoints import Checkpoint, CheckpointError, Checkpoints
-from bert_jax.training.step import build_model
+from bert_jax.interop.opening import open_model
+from bert_jax.interop.pretrained import Pretrained, longest
+from bert_jax.models import networks
+from bert_jax.transfer import batching, masks
+from bert_jax.transfer.masks import Candidate
 
-MASK = "[MASK]"  # always understood, whatever the tokenizer calls its mask token
-_LEAST_LENGTH = 32  # tokens of the smallest bucket; each next one is twice as long
 _MASKS = 8  # masks scored at a time
+_TEXTS_AT_ONCE = 65_536  # texts whose windows are in memory together
+Pooling = Literal["cls", "mean", "max"]
 
 
-class Candidate(NamedTuple):
-  """What the model puts in the place of a mask.
+class Encoding(NamedTuple):
+  """A text as the model reads it.
 
   Attributes:
-    token: as text; with `##` before it where it continues the word before, whatever the tokenizer's own mark.
-    probability: over the whole vocabulary.
-    sequence: the text with this token in that place; other masks stay.
+    token_ids: int32 [T], special tokens and all.
+    segment_ids: int32 [T].
+    tokens: T, the vocabulary's text of each.
   """
 
-  token: str
-  probability: float
-  sequence: str
+  token_ids: np.ndarray
+  segment_ids: np.ndarray
+  tokens: list[str]
+
+
+class TokenEmbeddings(NamedTuple):
+  """The last layer's vectors of a text.
+
+  Attributes:
+    tokens: T, special ones and all.
+    vectors: float32 [T, D].
+  """
+
+  tokens: list[str]
+  vectors: np.ndarray
+
+
+class Attentions(NamedTuple):
+  """What each token of a text looks at.
+
+  Attributes:
+    tokens: T, special ones and all.
+    probabilities: float32 [L, H, T, T]; the last axis, over what is looked at, sums to 1.
+  """
+
+  tokens: list[str]
+  probabilities: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,16 +73,183 @@ class Model:
   """A pretrained model.
 
   Attributes:
-    config: of the run.
-    tokenizer: of the run.
-    params: of `ForPretraining`, on one device.
-    step: optimizer steps done.
+    pretrained: its network, settings, and what it came with.
+    params: of the network, on one device.
+    run: the run's config; None for a model from elsewhere.
+    step: optimizer steps done; None for a model from elsewhere.
   """
 
-  config: Config
-  tokenizer: Tokenizer
+  pretrained: Pretrained = dataclasses.field(repr=False)
   params: Any = dataclasses.field(repr=False)
-  step: int
+  run: Config | None = None
+  step: int | None = None
+
+  @property
+  def config(self) -> EncoderConfig:
+    return self.pretrained.config
+
+  @property
+  def tokenizer(self) -> Tokenizer:
+    """Raises ValueError where the model came without one."""
+    if self.pretrained.tokenizer is None:
+      raise ValueError("the model came without a tokenizer, so it reads no text; put its tokenizer.json beside it")
+    return self.pretrained.tokenizer
+
+  @property
+  def _frame(self) -> batching.Frame:
+    return batching.Frame(at_end=isinstance(self.config, XlnetConfig))
+
+  # ---- tokens ----
+
+  @overload
+  def encode(self, texts: str) -> Encoding: ...
+  @overload
+  def encode(self, texts: Sequence[str]) -> list[Encoding]: ...
+  def encode(self, texts: str | Sequence[str]) -> Encoding | list[Encoding]:
+    """Texts as the model reads them, special tokens and all; long ones are not cut."""
+    if isinstance(texts, str):
+      return self.encode([texts])[0]
+    rows = (self._frame.token_ids(ids, self.tokenizer) for ids, _ in self.tokenizer.encode(_texts(texts)))
+    return [Encoding(row, self._frame.segment_ids(row), self.tokenizer.tokens(row)) for row in rows]
+
+  # ---- embeddings ----
+
+  def embed(
+    self,
+    texts: str | Sequence[str],
+    pooling: Pooling | None = None,
+    normalize: bool | None = None,
+    *,
+    batch_size: int = 32,
+    max_tokens: int | None = None,
+    stride: int | None = None,
+    progress: bool | None = None,
+  ) -> np.ndarray:
+    """One vector for each text.
+
+    A text of more tokens than `max_tokens` is read in windows of so many, each starting `stride` tokens after the one
+    before, and pooled over all of them: the mean of the windows' vectors by their numbers of tokens (tokens in two
+    windows count twice), or their maximum with `max`; `cls` takes their plain mean. The log says when that happens.
+
+    Args:
+      pooling: `cls`, `mean` or `max` over the tokens, special ones too; where it is not given, what the model was made
+        for, else `mean`.
+      normalize: to length 1; where it is not given, what the model was made for, else not.
+      batch_size: texts at a time.
+      max_tokens: of a window, special tokens counted; where it is not given, what the model was made for, else all its
+        positions.
+      stride: tokens from one window to the next; half a window where it is not given.
+      progress: a bar on stderr; where it is not given, on a terminal only.
+
+    Returns:
+      float32 [N, D], in the order of the texts; [D] for one text.
+
+    Raises:
+      ValueError: a setting out of its range, or a text that is none.
+    """
+    if isinstance(texts, str):
+      settings = {"batch_size": batch_size, "max_tokens": max_tokens, "stride": stride, "progress": False}
+      return self.embed([texts], pooling, normalize, **settings)[0]
+    made_for, most = self.pretrained.embedding, longest(self.config)
+    pooling = pooling or made_for.pooling or "mean"
+    normalize = made_for.normalize if normalize is None else normalize
+    max_tokens = made_for.max_tokens or most or 512 if max_tokens is None else max_tokens
+    stride = max(1, (max_tokens - 2) // 2) if stride is None else stride
+    if pooling not in ("cls", "mean", "max"):
+      raise ValueError(f"pooling={pooling!r} must be cls, mean or max")
+    if max_tokens < 3 or (most is not None and max_tokens > most):
+      raise ValueError(f"max_tokens={max_tokens} must be at least 3, and at most the model's positions, {most}")
+    if not 1 <= stride <= max_tokens - 2:
+      raise ValueError(f"stride={stride} must be at least 1, and at most max_tokens - 2 = {max_tokens - 2}")
+    if batch_size < 1:
+      raise ValueError(f"batch_size={batch_size} must be at least 1")
+    texts = _texts(texts)
+    result = np.zeros((len(texts), self.config.hidden_size), np.float32)
+    with tqdm(total=len(texts), unit="text", disable=None if progress is None else not progress, leave=False) as bar:
+      for first in range(0, len(texts), _TEXTS_AT_ONCE):
+        some = texts[first : first + _TEXTS_AT_ONCE]
+        result[first : first + len(some)] = self._embed(some, pooling, batch_size, max_tokens, stride, bar)
+    if normalize:
+      result /= np.maximum(np.linalg.norm(result, axis=1, keepdims=True), 1e-12)
+    return result
+
+  def _embed(
+    self, texts: Sequence[str], pooling: Pooling, batch_size: int, max_tokens: int, stride: int, bar: Any
+  ) -> np.ndarray:
+    rows, owners = [], []
+    for owner, (ids, _) in enumerate(self.tokenizer.encode(texts)):
+      cut = batching.windows(ids, max_tokens - 2, stride)
+      rows += [self._frame.token_ids(window, self.tokenizer) for window in cut]
+      owners += [owner] * len(cut)
+    if len(rows) > len(texts):
+      count = int(np.sum(np.bincount(owners) > 1))
+      logging.info(
+        "%d of %d texts have more than %d tokens; they are read in windows of so many, %d tokens apart, and pooled over"
+        " all of them (%s)", count, len(texts), max_tokens, stride, pooling
+      )  # fmt: skip
+    lengths = np.array([len(row) for row in rows])
+    run, found = _pooled(self.config, pooling), np.zeros((len(rows), self.config.hidden_size), np.float32)
+    encoder, whose = {"encoder": self.params["encoder"]}, np.array(owners)
+    left = np.bincount(whose)  # windows to come, of each text
+
+    def vectors(batch: tuple[int, int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+      size, length, indices = batch
+      inputs = self._frame.batch([rows[i] for i in indices], size, length, self.tokenizer.pad_id)
+      return indices, np.asarray(run(encoder, *inputs))[: len(indices)]
+
+    # Two at a time: while one is made ready, or is in a part that one core does, the other keeps the device busy.
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+      for indices, some in pool.map(vectors, batching.batches(lengths, batch_size, longest(self.config))):
+        found[indices] = some
+        touched, counts = np.unique(whose[indices], return_counts=True)
+        left[touched] -= counts
+        bar.update(int(np.sum(left[touched] == 0)))
+    return _over_windows(found, whose, lengths, pooling)
+
+  def token_embeddings(self, texts: str | Sequence[str], *, batch_size: int = 32) -> Any:
+    """The last layer's vectors of each text's tokens.
+
+    Args:
+      batch_size: texts at a time.
+
+    Returns:
+      list[TokenEmbeddings]; one for one text.
+
+    Raises:
+      ValueError: a text has more tokens than the model has positions.
+    """
+    if isinstance(texts, str):
+      return self.token_embeddings([texts], batch_size=batch_size)[0]
+    encodings = self.encode(texts)
+    for encoding in encodings:
+      self._check_length(len(encoding.token_ids))
+    found: list[Any] = [None] * len(encodings)
+    run = _hidden(self.config)
+    lengths = [len(encoding.token_ids) for encoding in encodings]
+    for size, length, indices in batching.batches(lengths, batch_size, longest(self.config)):
+      rows = [encodings[i].token_ids for i in indices]
+      batch = self._frame.batch(rows, size, length, self.tokenizer.pad_id)
+      hidden = np.asarray(run({"encoder": self.params["encoder"]}, *batch))
+      for row, index in enumerate(indices):
+        found[index] = TokenEmbeddings(encodings[index].tokens, hidden[row][batch[2][row]])
+    return found
+
+  def attentions(self, text: str) -> Attentions:
+    """What each token looks at, in every layer and head.
+
+    Raises:
+      ValueError: the text has more tokens than the model has positions.
+    """
+    encoding = self.encode(text)
+    length = len(encoding.token_ids)
+    self._check_length(length)
+    padded = batching.bucket(length, longest(self.config))
+    batch = self._frame.batch([encoding.token_ids], 1, padded, self.tokenizer.pad_id)
+    probabilities = np.asarray(_recorded(self.config)({"encoder": self.params["encoder"]}, *batch))[:, 0]
+    seen = np.flatnonzero(batch[2][0])
+    return Attentions(encoding.tokens, probabilities[:, :, seen][..., seen])
+
+  # ---- masks ----
 
   def fill_mask(self, text: str, top_k: int = 5) -> list[Any]:
     """The likeliest tokens in the place of a mask, the special ones left out.
@@ -67,169 +262,139 @@ class Model:
       list[Candidate], the likeliest first; for several masks, such a list for each. Masks are filled independently.
 
     Raises:
-      ValueError: there is no mask, the text is longer than the model's positions, or top_k is not a number of tokens.
+      ValueError: there is no mask, the text is longer than the model's positions, top_k is not a number of tokens, or
+        the model was not made to fill masks.
     """
     tokenizer = self.tokenizer
+    if self.pretrained.network not in _FILLERS:
+      raise ValueError(
+        f"the model has the head {self.pretrained.network}, which fills no masks; open one with {', '.join(_FILLERS)}"
+      )
     known = tokenizer.vocab_size - len(tokenizer.special_ids)
     if not 1 <= top_k <= known:
       raise ValueError(f"top_k={top_k} must be at least 1 and at most the {known} tokens that are not special")
-    marks = list(re.finditer("|".join(map(re.escape, sorted({MASK, tokenizer.mask_token}))), text))
-    if not marks:
-      raise ValueError(f"the text has no mask: put {MASK} where a token is to be found. Got {text!r}")
-    borders = [0, *(border for mark in marks for border in mark.span()), len(text)]
-    parts = [text[begin:end] for begin, end in zip(borders[::2], borders[1::2], strict=True)]
-    probabilities = self._probabilities(_masked_ids(parts, tokenizer))
-    found = []
-    for mark, row in zip(marks, probabilities, strict=True):
+    marks = masks.find(text, tokenizer)
+    ids = self._frame.token_ids(masks.token_ids(text, marks, tokenizer), tokenizer)
+    found: list[list[Candidate]] = []
+    for mark, row in zip(marks, self._probabilities(ids), strict=True):
       row[tokenizer.special_ids] = -1.0
-      best = np.argsort(-row, kind="stable")[:top_k]
-      before, after = text[: mark.start()], text[mark.end() :]
-      found.append([self._candidate(int(i), float(row[i]), before, after) for i in best])
+      best = np.argsort(-row[: tokenizer.vocab_size], kind="stable")[:top_k]
+      found.append([masks.candidate(int(i), float(row[i]), text, mark, tokenizer) for i in best])
     return found if len(found) > 1 else found[0]
 
-  def _candidate(self, token_id: int, probability: float, before: str, after: str) -> Candidate:
-    token, continues = _readable(token_id, self.tokenizer)
-    left = before.rstrip() if continues else before
-    return Candidate("##" + token if continues else token, probability, left + token + after)
-
   def _probabilities(self, token_ids: np.ndarray) -> np.ndarray:
-    """Of each vocabulary entry at each mask, float32 [K, V]; token_ids: int32 [T], with [CLS] and [SEP]."""
-    length, longest = len(token_ids), self.config.model.max_positions
-    if length > longest:
+    """Of each vocabulary entry at each mask, float32 [K, V]; token_ids: int32 [T], special ones and all."""
+    length = len(token_ids)
+    self._check_length(length)
+    if self.run is not None and length > self.run.data.max_seq_len:
+      logging.warning(
+        "the text has %d tokens, and the model was trained on %d at most", length, self.run.data.max_seq_len
+      )
+    padded = batching.bucket(length, longest(self.config))
+    batch = self._frame.batch([token_ids], 1, padded, self.tokenizer.pad_id)
+    places = np.flatnonzero(batch[0][0] == self.tokenizer.mask_id)
+    score = _score(self.config, self.pretrained.network)
+    scored = []
+    for first in range(0, len(places), _MASKS):
+      some = places[first : first + _MASKS]
+      positions = np.full((1, _MASKS), some[0], np.int32)
+      positions[0, : len(some)] = some
+      scored.append(score(self.params, *batch, positions)[: len(some)])
+    return np.concatenate(jax.device_get(scored))
+
+  def _check_length(self, length: int) -> None:
+    most = longest(self.config)
+    if most is not None and length > most:
       raise ValueError(
         f"the text has {length} tokens, special ones counted, and the model's positions end at"
-        f" model.max_positions={longest}; shorten it around the mask"
+        f" model.max_positions={most}; shorten it"
       )
-    if length > self.config.data.max_seq_len:
-      logging.warning(
-        "the text has %d tokens, and the model was trained on %d at most", length, self.config.data.max_seq_len
-      )
-    bucket = _LEAST_LENGTH
-    while bucket < length:
-      bucket *= 2
-    bucket = min(bucket, longest)
-    row = np.full((1, bucket), self.tokenizer.pad_id, np.int32)
-    row[0, :length] = token_ids
-    attention_mask = np.arange(bucket)[None] < length
-    masks = np.flatnonzero(token_ids == self.tokenizer.mask_id)
-    scored = []
-    for first in range(0, len(masks), _MASKS):
-      positions = np.zeros((1, _MASKS), np.int32)
-      some = masks[first : first + _MASKS]
-      positions[0, : len(some)] = some
-      scored.append(_score(self.config.model)(self.params, row, attention_mask, positions)[: len(some)])
-    return np.concatenate(jax.device_get(scored))
+
+
+_FILLERS = ("masked_lm", "pretraining", "enhanced_masked_lm", "permutation_lm")
+
+
+def _texts(texts: Sequence[str]) -> list[str]:
+  """Raises ValueError of the first that is no text."""
+  texts = list(texts)
+  for number, text in enumerate(texts):
+    if not isinstance(text, str):
+      raise ValueError(f"text {number} is {type(text).__name__} and must be str. Got {text!r:.80}")
+  return texts
+
+
+def _over_windows(vectors: np.ndarray, owners: np.ndarray, lengths: np.ndarray, pooling: Pooling) -> np.ndarray:
+  """Windows' vectors [windows, D] to those of their texts [N, D]; `owners` says whose, in order."""
+  starts = np.flatnonzero(np.diff(owners, prepend=-1))
+  if len(starts) == len(owners):
+    return vectors
+  if pooling == "max":
+    return np.maximum.reduceat(vectors, starts)
+  weights = (lengths if pooling == "mean" else np.ones_like(lengths)).astype(np.float32)
+  return np.add.reduceat(vectors * weights[:, None], starts) / np.add.reduceat(weights, starts)[:, None]
+
+
+# ---- compiled programs, one a shape -----------------------------------------------------------------------------
+
+
+def _encoder(config: EncoderConfig, **computation: Any) -> networks.Network:
+  """The encoder alone: its parameters are the same in every network."""
+  without = {"pooler": False} if hasattr(config, "pooler") else {}
+  # Layers in a loop: in a third of the time compiled, and as quick to run without a backward pass.
+  return networks.build("encoder", dataclasses.replace(config, **without), scan_layers=True, **computation)
 
 
 @functools.cache
-def _score(model: ModelConfig):
-  """Compiled, once for each length: (params, token_ids [1, T], attention_mask, mlm_positions [1, K]) → [K, V]."""
-  network = build_model(model, RuntimeConfig())
+def _pooled(config: EncoderConfig, pooling: Pooling):
+  """(params, token_ids, segment_ids, attention_mask) → [B, D]."""
+  network, at_end = _encoder(config), isinstance(config, XlnetConfig)
 
-  def score(params: Any, token_ids: jax.Array, attention_mask: jax.Array, mlm_positions: jax.Array) -> jax.Array:
-    inputs = (token_ids, jnp.zeros_like(token_ids), attention_mask, mlm_positions)
-    outputs: Any = network.apply({"params": params}, *inputs)
+  def run(params: Any, token_ids: jax.Array, segment_ids: jax.Array, attention_mask: jax.Array) -> jax.Array:
+    outputs: Any = network.apply({"params": params}, token_ids, segment_ids, attention_mask)
+    if pooling == "cls" and at_end:
+      return outputs["hidden"][:, -1]
+    return networks.embed(outputs["hidden"], attention_mask, pooling, normalize=False)
+
+  return jax.jit(run)
+
+
+@functools.cache
+def _hidden(config: EncoderConfig):
+  """(params, token_ids, segment_ids, attention_mask) → [B, T, D]."""
+  network: Any = _encoder(config)
+  return jax.jit(lambda params, *inputs: network.apply({"params": params}, *inputs)["hidden"])
+
+
+@functools.cache
+def _recorded(config: EncoderConfig):
+  """(params, token_ids, segment_ids, attention_mask) → [L, B, H, T, T]."""
+  network: Any = _encoder(config, record=True)
+  return jax.jit(lambda params, *inputs: network.apply({"params": params}, *inputs)["attentions"])
+
+
+@functools.cache
+def _score(config: EncoderConfig, name: str):
+  """(params, token_ids [1, T], segment_ids, attention_mask, mlm_positions [1, K]) → probabilities [K, V]."""
+  network = networks.build(name, config, scan_layers=True)
+
+  def score(
+    params: Any, token_ids: jax.Array, segment_ids: jax.Array, attention_mask: jax.Array, mlm_positions: jax.Array
+  ) -> jax.Array:
+    inputs = (token_ids, segment_ids, attention_mask)
+    if name == "permutation_lm":
+      # The query stream alone asks at a mask, and nothing looks at what stands there.
+      length = token_ids.shape[1]
+      mapping = jax.nn.one_hot(mlm_positions, length)
+      hidden = jnp.broadcast_to(jnp.max(mapping, axis=1, keepdims=True) > 0, (1, length, length))
+      outputs: Any = network.apply({"params": params}, *inputs, perm_mask=hidden, target_mapping=mapping)
+    else:
+      outputs = network.apply({"params": params}, *inputs, mlm_positions)
     return jax.nn.softmax(outputs["mlm_scores"].logits()[0], axis=-1)
 
   return jax.jit(score)
 
 
-# ---- text around masks -------------------------------------------------------------------------------------------
-
-
-def _masked_ids(parts: list[str], tokenizer: Tokenizer) -> np.ndarray:
-  """`[CLS] part [MASK] part … [SEP]`, int32 [T]."""
-  pieces: list[Any] = [[tokenizer.cls_id]]
-  for number, part in enumerate(parts):
-    pieces += [[tokenizer.mask_id]] if number else []
-    pieces.append(_part_ids(part, tokenizer, follows_mask=number > 0))
-  return np.concatenate([*pieces, [tokenizer.sep_id]]).astype(np.int32)
-
-
-def _part_ids(part: str, tokenizer: Tokenizer, follows_mask: bool) -> np.ndarray:
-  """A part's tokens, as they would be with a word in the mask's place."""
-  text = " ".join(part.split())
-  if follows_mask and text and not part[0].isspace() and not part[0].isalnum():
-    # A mark right after the mask, as in "[MASK].": alone it would be cut as if a space went before it.
-    (token_ids, word_starts) = tokenizer.encode(["a" + text])[0]
-    return token_ids[np.flatnonzero(word_starts)[1] :]
-  return tokenizer.encode([text])[0][0] if text else np.empty(0, np.int32)
-
-
-def _readable(token_id: int, tokenizer: Tokenizer) -> tuple[str, bool]:
-  """A token's text, and whether it continues the word before it."""
-  anchor = tokenizer.encode(["a"])[0][0]
-  alone = tokenizer.decode(anchor)
-  behind = tokenizer.decode([*anchor, token_id]).removeprefix(alone)
-  text = behind.strip()
-  return text, bool(text) and text[0].isalnum() and not behind[0].isspace()
-
-
-# ---- opening -----------------------------------------------------------------------------------------------------
-
-
-def load(path: epath.PathLike, step: int | None = None) -> Model:
-  """Opens a run; see `bert_jax.load`."""
-  folder, in_path = _find(epath.Path(path))
-  if step is not None and in_path not in (None, step):
-    raise ValueError(
-      f"{path} is the checkpoint of step {in_path}, and step={step} was asked for; give the run's folder"
-    )
-  step = in_path if step is None else step
-  with Checkpoints(folder) as checkpoints:
-    if not checkpoints.steps():
-      raise ValueError(f"{folder} has no checkpoint yet; let the run go on until it has saved one")
-    found = _restore(checkpoints, step)
-    return Model(
-      config=settings.from_dict(found.about["config"]),
-      tokenizer=checkpoints.tokenizer(found.step),
-      params=found.state.params,
-      step=found.step,
-    )
-
-
-def _restore(checkpoints: Checkpoints, step: int | None) -> Checkpoint:
-  """The checkpoint of a step; else the best; else, where none was evaluated, the latest that is whole."""
-  mesh = sharding.make_mesh(1)
-  chosen = checkpoints.best_step() if step is None else step
-  if chosen is not None:
-    try:
-      return checkpoints.restore(chosen, mesh)
-    except CheckpointError as error:
-      if chosen not in checkpoints.steps():
-        raise
-      others = [s for s in checkpoints.steps() if s != chosen]
-      way_out = f"; bert_jax.load(…, step=N) opens another, N of {others}" if others else ""
-      raise CheckpointError(f"{error}{way_out}") from error
-  failures = []
-  for candidate in reversed(checkpoints.steps()):
-    try:
-      return checkpoints.restore(candidate, mesh)
-    except CheckpointError as error:
-      logging.warning("%s", error)
-      failures.append(str(error))
-  raise CheckpointError(f"every checkpoint in {checkpoints.folder} is damaged: {'; '.join(failures)}")
-
-
-def _find(path: epath.Path) -> tuple[epath.Path, int | None]:
-  """The folder of checkpoints that a workdir, run, or checkpoint stands for, and the step if it is one checkpoint."""
-  if not path.is_dir():
-    raise ValueError(f"{path} is no folder; give a workdir, a run's folder or a checkpoint's")
-  if (path / "state").is_dir() and (path / "about").is_dir():
-    if not path.name.isdigit():
-      raise ValueError(f"{path} is a checkpoint, and its folder must be called by its step, a number; rename it back")
-    return path.parent, int(path.name)
-  if (path / "checkpoints").is_dir():
-    return path / "checkpoints", None
-  if path.name == "checkpoints":
-    return path, None
-  runs = sorted(folder.parent for folder in path.glob("runs/*/seed-*/checkpoints") if folder.is_dir())
-  if len(runs) > 1:
-    listed = "\n".join(f"  {run}" for run in runs)
-    raise ValueError(f"{path} holds {len(runs)} runs; give the folder of one of them:\n{listed}")
-  if not runs:
-    raise ValueError(
-      f"{path} holds no run (runs/ARM/seed-N), no checkpoints and is no checkpoint; give a folder that an experiment"
-      " wrote as its --workdir"
-    )
-  return runs[0] / "checkpoints", None
+def load(path: epath.PathLike, step: int | None = None, head: str | None = None) -> Model:
+  """Opens a model; see `bert_jax.load`."""
+  opened = open_model(path, step, head)
+  return Model(opened.model, jax.device_put(opened.model.params, jax.devices()[0]), opened.run, opened.step)

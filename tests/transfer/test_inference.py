@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,17 +18,23 @@ import pytest
 import bert_jax
 from bert_jax.config import Config, TokenizerConfig
 from bert_jax.data import tokenizers
+from bert_jax.interop.pretrained import Embedding, Pretrained
+from bert_jax.models.networks import build
 from bert_jax.training import sharding
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints
 from bert_jax.training.step import TrainState, init_params, init_state
-from bert_jax.transfer import inference
+from bert_jax.transfer import batching, inference, masks
 from tests.transfer.conftest import SENTENCES, STEPS, save
+
+
+def model_of(config: Config, tokenizer: tokenizers.Tokenizer, params: Any) -> inference.Model:
+  return inference.Model(Pretrained(config.model, "pretraining", params, tokenizer), params, config, STEPS)
 
 
 @pytest.fixture(scope="module")
 def model(config: Config, tokenizer: tokenizers.Tokenizer, trained: TrainState) -> inference.Model:
   params = jax.device_put(jax.device_get(trained.params), jax.devices()[0])
-  return inference.Model(config, tokenizer, params, STEPS)
+  return model_of(config, tokenizer, params)
 
 
 def same(one: object, other: object) -> bool:
@@ -45,7 +52,8 @@ def test_a_workdir_a_run_and_a_checkpoint_open_alike_on_one_device(
   for path in (workdir, str(run), run / "checkpoints", run / "checkpoints" / str(STEPS)):
     opened = bert_jax.load(path)
     assert opened.step == STEPS, "the best, not the latest"
-    assert opened.config == config
+    assert opened.run == config
+    assert opened.config == config.model
     assert same(opened.params, trained.params)
     assert all(len(leaf.sharding.device_set) == 1 for leaf in jax.tree.leaves(opened.params))
   filled = opened.fill_mask("Paris is the [MASK] of France.")
@@ -160,12 +168,12 @@ def test_several_masks_have_a_list_each(model: inference.Model) -> None:
 
 
 def test_padding_does_not_count(model: inference.Model) -> None:
-  """The same text in the bucket of 32 and in that of 40 tokens; sums are rounded in another order."""
+  """The same text alone in its bucket and in one of 40 tokens; sums are rounded in another order."""
   text = "snow is [MASK] and cold."
   short = model.fill_mask(text)
   monkeypatch = pytest.MonkeyPatch()
   with monkeypatch.context() as patch:
-    patch.setattr(inference, "_LEAST_LENGTH", 64)
+    patch.setattr(batching, "bucket", lambda length, longest: 40)
     long = model.fill_mask(text)
   assert [c.token for c in short] == [c.token for c in long]
   np.testing.assert_allclose([c.probability for c in short], [c.probability for c in long], rtol=1e-4)
@@ -173,9 +181,9 @@ def test_padding_does_not_count(model: inference.Model) -> None:
 
 def test_a_length_bucket_is_compiled_once(model: inference.Model) -> None:
   inference._score.cache_clear()
-  for text in ("[MASK] is white.", "the [MASK] sat on the mat.", "[MASK] [MASK] [MASK] sails over the sea."):
+  for text in ("[MASK] is white.", "snow [MASK] white.", "the [MASK] is."):
     model.fill_mask(text)
-  score = inference._score(model.config.model)
+  score = inference._score(model.config, "pretraining")
   assert score._cache_size() == 1
   model.fill_mask("the [MASK] " * 17)
   assert score._cache_size() == 2
@@ -204,7 +212,7 @@ def any_model(request: pytest.FixtureRequest, config: Config) -> inference.Model
   rng = np.random.default_rng(0)
   shapes = jax.eval_shape(lambda: init_params(shape, 0))
   params = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype), shapes)
-  return inference.Model(dataclasses.replace(config, model=shape), tokenizer, params, 0)
+  return model_of(dataclasses.replace(config, model=shape), tokenizer, params)
 
 
 def test_text_around_a_mask_is_cut_as_in_the_whole_text(any_model: inference.Model) -> None:
@@ -213,9 +221,9 @@ def test_text_around_a_mask_is_cut_as_in_the_whole_text(any_model: inference.Mod
   for word in ("cat", "mat"):
     single = tokenizer.encode([f"the {word}"])[0][0][1:]
     assert len(single) == 1, "the test needs a word of one token"
-    parts = "the cat sat on the mat.".split(word)
+    text = "the cat sat on the mat.".replace(word, "[MASK]")
     expected = np.where(whole == single[0], tokenizer.mask_id, whole)
-    assert inference._masked_ids(parts, tokenizer)[1:-1].tolist() == expected.tolist()
+    assert masks.token_ids(text, masks.find(text, tokenizer), tokenizer).tolist() == expected.tolist()
 
 
 def test_tokens_are_readable_and_both_mask_names_understood(any_model: inference.Model) -> None:
@@ -230,3 +238,115 @@ def test_tokens_are_readable_and_both_mask_names_understood(any_model: inference
   assert all(text == f"the{token[2:]} sat." for token, text in continuing.items())
   assert continuing
   assert not any(mark in token for token, mark in itertools.product(by_token, "Ġ▁"))
+
+
+# ---- what a text becomes ----
+
+LONG = " ".join(SENTENCES) * 3  # more than the 40 positions
+
+
+def hidden(model: inference.Model, token_ids: np.ndarray) -> np.ndarray:
+  """The last layer of one row, without padding: [T, D]."""
+  row = np.asarray(token_ids, np.int32)[None]
+  outputs: Any = build("pretraining", model.config).apply({"params": model.params}, row, row * 0, row >= 0)
+  return np.asarray(outputs["hidden"][0])
+
+
+def test_encode_is_what_the_model_reads(model: inference.Model) -> None:
+  encoding = model.encode("the cat sat")
+  assert encoding.tokens == ["[CLS]", "the", "cat", "sat", "[SEP]"]
+  assert encoding.token_ids.tolist()[0] == model.tokenizer.cls_id
+  assert not encoding.segment_ids.any()
+  assert [e.tokens for e in model.encode(["the cat sat", ""])] == [encoding.tokens, ["[CLS]", "[SEP]"]]
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+def test_an_embedding_pools_the_last_layer(model: inference.Model, pooling: inference.Pooling) -> None:
+  """Of texts of many lengths together, so that each is padded; what is padded has no part in it."""
+  texts = ["", "snow", *SENTENCES, "the sea is cold and white"]
+  found = model.embed(texts, pooling, normalize=False, batch_size=3)
+  pool = {"cls": lambda x: x[0], "mean": lambda x: x.mean(axis=0), "max": lambda x: x.max(axis=0)}[pooling]
+  for text, vector in zip(texts, found, strict=True):
+    expected = pool(hidden(model, model.encode(text).token_ids))
+    np.testing.assert_allclose(vector, expected, rtol=1e-4, atol=1e-5)  # float32 sums in another order
+  np.testing.assert_allclose(model.embed(texts[2], pooling), found[2], rtol=1e-4, atol=1e-5)
+
+
+def test_a_length_of_one_and_what_the_model_was_made_for(model: inference.Model) -> None:
+  unit = model.embed(list(SENTENCES), "max", normalize=True)
+  np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, rtol=1e-5)
+  made = dataclasses.replace(model.pretrained, embedding=Embedding("max", True, 24))
+  other = dataclasses.replace(model, pretrained=made)
+  np.testing.assert_allclose(other.embed(list(SENTENCES)), unit, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+def test_long_texts_are_pooled_over_windows(
+  model: inference.Model, pooling: inference.Pooling, caplog: pytest.LogCaptureFixture
+) -> None:
+  ids = model.tokenizer.encode([LONG])[0][0]
+  cut = batching.windows(ids, 18, 7)
+  assert len(cut) > 3
+  assert {int(i) for window in cut for i in window} == set(ids.tolist())
+  with caplog.at_level("INFO", logger="absl"):
+    found = model.embed([LONG, "snow"], pooling, False, max_tokens=20, stride=7)[0]
+  assert "1 of 2 texts have more than 20 tokens" in caplog.text
+  rows = [[model.tokenizer.cls_id, *window, model.tokenizer.sep_id] for window in cut]
+  vectors = model.embed([model.tokenizer.decode(window) for window in cut], pooling, False)
+  weights = [len(row) if pooling == "mean" else 1 for row in rows]
+  expected = vectors.max(axis=0) if pooling == "max" else np.average(vectors, axis=0, weights=weights)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_windows_cover_a_text_and_the_last_ends_with_it() -> None:
+  ids = np.arange(23)
+  cut = batching.windows(ids, 7, 5)
+  assert [list(window[[0, -1]]) for window in cut] == [[0, 6], [5, 11], [10, 16], [15, 21], [16, 22]]
+  assert len(batching.windows(ids, 23, 5)) == 1
+  assert [list(window) for window in batching.windows(np.arange(4), 2, 2)] == [[0, 1], [2, 3]]
+
+
+def test_token_embeddings_and_attentions_are_of_the_text_alone(model: inference.Model) -> None:
+  both = model.token_embeddings([SENTENCES[0], "snow"])
+  for text, one in zip((SENTENCES[0], "snow"), both, strict=True):
+    assert one.tokens == model.encode(text).tokens
+    np.testing.assert_allclose(one.vectors, hidden(model, model.encode(text).token_ids), rtol=1e-4, atol=1e-5)
+  found = model.attentions("the cat sat")
+  assert found.probabilities.shape == (2, 3, 5, 5)
+  np.testing.assert_allclose(found.probabilities.sum(axis=-1), 1, rtol=1e-5)
+
+
+def test_what_cannot_be_embedded_is_said(model: inference.Model) -> None:
+  assert model.embed([]).shape == (0, 48)
+  for settings, message in (
+    ({"pooling": "sum"}, "pooling='sum' must be cls, mean or max"),
+    ({"max_tokens": 41}, "max_tokens=41 must be at least 3, and at most the model's positions, 40"),
+    ({"max_tokens": 0}, "max_tokens=0 must be"),
+    ({"stride": 39}, "stride=39 must be at least 1"),
+    ({"batch_size": 0}, "batch_size=0 must be"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      model.embed(["snow"], **settings)
+  with pytest.raises(ValueError, match="text 1 is float and must be str"):
+    model.embed(["snow", float("nan")])  # pyright: ignore[reportArgumentType]
+  with pytest.raises(ValueError, match="positions end at"):
+    model.attentions(LONG)
+  encoder = dataclasses.replace(model, pretrained=dataclasses.replace(model.pretrained, network="encoder"))
+  with pytest.raises(ValueError, match="the head encoder, which fills no masks"):
+    encoder.fill_mask("[MASK]")
+  mute = dataclasses.replace(model, pretrained=dataclasses.replace(model.pretrained, tokenizer=None))
+  with pytest.raises(ValueError, match="came without a tokenizer"):
+    mute.embed(["snow"])
+
+
+def test_a_batch_has_texts_of_about_one_length() -> None:
+  draw = np.random.default_rng(0)
+  lengths = draw.integers(2, 300, 1000)
+  found = list(batching.batches(lengths, 32, 512))
+  assert sorted(index for _, _, some in found for index in some) == list(range(1000))
+  assert all(len(some) <= rows and lengths[some].max() <= length for rows, length, some in found)
+  padded = sum(rows * length for rows, length, _ in found)
+  assert padded < 1.2 * lengths.sum()
+  assert len({(rows, length) for rows, length, _ in found}) < 40
+  assert batching.bucket(39, 40) == 40
+  assert batching.bucket(41, None) == 48

@@ -1,0 +1,1 @@
+"""`bert-jax VERB`: one small module a verb."""

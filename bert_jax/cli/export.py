@@ -1,0 +1,27 @@
+"""Writes a run, or an imported folder, as a Hugging Face folder that AutoModel and AutoTokenizer open.
+
+OUT holds config.json, model.safetensors, the tokenizer's files, and receipt.json: the hash of each file, and how far
+the outputs of what was written are from the model's.
+"""
+
+import argparse
+
+HELP = "a run, or an imported folder → a Hugging Face folder"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("run_or_folder", metavar="RUN", help="a workdir with one run, a run, a checkpoint, or a model")
+  parser.add_argument("out", metavar="OUT", help="folder to write; new or empty")
+  parser.add_argument("--step", type=int, help="of a run, which checkpoint; without it the best")
+
+
+def run(given: argparse.Namespace) -> int:
+  from bert_jax.cli.importing import say
+  from bert_jax.interop import pretrained, writing
+  from bert_jax.interop.opening import open_model
+
+  out = pretrained.new_folder(given.out)
+  model = open_model(given.run_or_folder, given.step).model
+  receipt = writing.write(model, out, say)
+  print(f"{given.run_or_folder} is exported to {out} as {receipt['class']}: {pretrained.describe(model)}")
+  return 0

@@ -1,0 +1,28 @@
+"""Fills the masks of texts: the likeliest tokens in the place of each [MASK]."""
+
+import argparse
+import sys
+
+HELP = "the likeliest tokens in the place of each [MASK]"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("model", metavar="MODEL", help="a run, an imported folder, or a Hugging Face folder")
+  parser.add_argument("texts", metavar="TEXT", nargs="*", help="with [MASK] in it; none: lines of stdin")
+  parser.add_argument("--top-k", type=int, default=5, help="candidates of a mask (5)")
+  parser.add_argument("--step", type=int, help="of a run, which checkpoint; without it the best")
+
+
+def run(given: argparse.Namespace) -> int:
+  import bert_jax
+  from bert_jax.cli.lines import read_lines
+
+  model = bert_jax.load(given.model, given.step)
+  for text in given.texts or read_lines(sys.stdin.buffer, "stdin"):
+    found = model.fill_mask(text, given.top_k)
+    several = found and isinstance(found[0], list)
+    for number, candidates in enumerate(found if several else [found]):
+      print(f"{text}  (mask {number + 1})" if several else text)
+      for candidate in candidates:
+        print(f"  {candidate.probability:.4f}  {candidate.token:16}  {candidate.sequence}")
+  return 0

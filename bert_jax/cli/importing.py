@@ -1,0 +1,46 @@
+"""Reads a Hugging Face folder, or a TF1 checkpoint of google-research/bert, into a folder of bert_jax's own.
+
+Every weight is accounted for: what is missing, unexpected or of another shape is an error. OUT holds model.json,
+params.safetensors and the tokenizer's files as they came, and opens with bert_jax.load and in every verb.
+"""
+
+import argparse
+import sys
+
+HELP = "a Hugging Face folder → a folder of bert_jax's own"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("source", metavar="SOURCE", help="folder with config.json, weights and tokenizer")
+  parser.add_argument("out", metavar="OUT", help="folder to write; new or empty")
+  parser.add_argument(
+    "--head",
+    help="the network to make of it where config.json names another: encoder, masked_lm, sequence_classification, …"
+    " (weights of other heads are left out; those that are lacking are new)",
+  )
+  parser.add_argument(
+    "--extend-vocab", metavar="FILE", help="new tokens, one a line: each gets the mean of its old pieces' rows"
+  )
+  parser.add_argument(
+    "--extend-positions", metavar="N", type=int, help="make the longest sequence N tokens: the old rows, again"
+  )
+
+
+def run(given: argparse.Namespace) -> int:
+  from etils import epath
+
+  from bert_jax.interop import growth, pretrained, reading
+
+  out = pretrained.new_folder(given.out)
+  model = reading.read(given.source, given.head, say)
+  if given.extend_vocab is not None:
+    model = growth.extend_vocab(model, growth.read_tokens(epath.Path(given.extend_vocab)), say)
+  if given.extend_positions is not None:
+    model = growth.extend_positions(model, given.extend_positions, say)
+  pretrained.save(model, out)
+  print(f"{given.source} is imported to {out}: {pretrained.describe(model)}")
+  return 0
+
+
+def say(text: str) -> None:
+  print(text, file=sys.stderr)

@@ -1,0 +1,42 @@
+"""What a command says on stderr while it works."""
+
+import logging as stdlib_logging
+import os
+import sys
+
+from absl import logging
+from tqdm import tqdm
+
+
+class _Lines(stdlib_logging.Handler):
+  """Log records as lines for a person: a message, above the progress bar where there is one."""
+
+  def emit(self, record: stdlib_logging.LogRecord) -> None:
+    kind = "" if record.levelno < stdlib_logging.WARNING else f"{record.levelname.lower()}: "
+    tqdm.write(kind + record.getMessage(), file=sys.stderr)
+
+
+def log_own_lines_only() -> None:
+  """Shows this package's lines, and only the warnings of the libraries below it.
+
+  Orbax logs what it does at every save, and asyncio repeats what goes wrong in it. What goes wrong is raised as well,
+  so none of their lines are shown.
+  """
+  own = os.path.dirname(os.path.abspath(__file__))
+  silent = (f"{os.sep}orbax{os.sep}", f"{os.sep}asyncio{os.sep}")
+
+  def shown(record: stdlib_logging.LogRecord) -> bool:
+    path = os.path.abspath(record.pathname)
+    warns = record.levelno >= stdlib_logging.WARNING
+    return path.startswith(own) or (warns and not any(folder in path for folder in silent))
+
+  logging.set_verbosity(logging.INFO)
+  lines = _Lines()
+  lines.addFilter(shown)
+  root = stdlib_logging.getLogger()
+  root.removeHandler(logging.get_absl_handler())
+  root.addHandler(lines)
+
+  # TensorStore reads on after one array of a damaged checkpoint, and would say so with a traceback for each other one.
+  unraisable = sys.unraisablehook
+  sys.unraisablehook = lambda what: None if str(what.exc_value) == "Event loop is closed" else unraisable(what)
