@@ -37,6 +37,27 @@ def write(model: Pretrained, folder: epath.PathLike, say: Callable[[str], None] 
     ValueError: the folder holds something; Hugging Face has no class for the network.
   """
   folder = pretrained.new_folder(folder)
+  write_files(model, folder)
+  receipt = {
+    "written_by": provenance.versions(),
+    "network": model.network,
+    "class": configs.class_of(model.config, model.network),
+    "parameters": sum(x.size for x in jax.tree.leaves(model.params)),
+    "max_difference": max_difference(model, reading.read(folder, say=lambda _: None)),
+    "batch": f"{_ROWS} sequences of up to {_LENGTH} random tokens, drawn with seed 0; float32",
+    "sha256": {name: pretrained.sha256((folder / name).read_bytes()) for name in pretrained.files_of(folder)},
+  }
+  (folder / RECEIPT).write_text(json.dumps(receipt, indent=2) + "\n")
+  say(f"read back, the outputs of {folder} differ by {receipt['max_difference']:g} at most")
+  return receipt
+
+
+def write_files(model: Pretrained, folder: epath.Path) -> None:
+  """All but the receipt.
+
+  Raises:
+    ValueError: Hugging Face has no class for the network.
+  """
   values = config_of(model)
   folder.mkdir(parents=True, exist_ok=True)
   found = keys.entries(model.config, model.network)
@@ -48,18 +69,6 @@ def write(model: Pretrained, folder: epath.PathLike, say: Callable[[str], None] 
   elif model.tokenizer is not None:
     tokenizer_files.write(model.tokenizer, folder, pretrained.longest(model.config))
   (folder / reading.CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
-  receipt = {
-    "written_by": provenance.versions(),
-    "network": model.network,
-    "class": values["architectures"][0],
-    "parameters": sum(x.size for x in jax.tree.leaves(model.params)),
-    "max_difference": max_difference(model, reading.read(folder, say=lambda _: None)),
-    "batch": f"{_ROWS} sequences of up to {_LENGTH} random tokens, drawn with seed 0; float32",
-    "sha256": {name: pretrained.sha256((folder / name).read_bytes()) for name in pretrained.files_of(folder)},
-  }
-  (folder / RECEIPT).write_text(json.dumps(receipt, indent=2) + "\n")
-  say(f"read back, the outputs of {folder} differ by {receipt['max_difference']:g} at most")
-  return receipt
 
 
 def config_of(model: Pretrained) -> dict[str, Any]:

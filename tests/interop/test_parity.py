@@ -1,15 +1,21 @@
-"""Every architecture with every head against Hugging Face's own model: hidden states, logits and gradients."""
+"""Every architecture with every head against Hugging Face's own model, through its files and back.
 
+Hidden states, attentions, outputs and gradients; then what is written opens there again, with equal weights.
+"""
+
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 
-from bert_jax.interop import configs, keys
+from bert_jax.interop import keys, reading, writing
+from bert_jax.interop.pretrained import Pretrained
 from bert_jax.models import xlnet
-from bert_jax.models.networks import NETWORKS
+from bert_jax.models.networks import build
 from tests.interop import peers
 
 pytestmark = pytest.mark.parity
@@ -33,27 +39,44 @@ def assert_close(name: str, ours: Any, theirs: Any, least: float = 0.0) -> None:
   assert np.abs(ours - theirs).max() <= TOLERANCE * max(np.abs(theirs).max(), least), name
 
 
-def read(peer: Any) -> tuple[Any, str, list[keys.Entry], Any]:
-  """Our settings, network, entries and parameters of their model."""
-  values = peer.config.to_dict() | {"architectures": [type(peer).__name__]}
-  network = configs.network_of(values)
-  named = {name: x.detach().numpy() for name, x in peer.state_dict().items()}
-  config = configs.with_pooler(configs.from_huggingface(values), network, set(named))
-  found = keys.entries(config, network)
-  known = {entry.key for entry in found} | set(keys.tied(config, network))
-  assert set(named) - {name for name in named if name.endswith("position_ids")} <= known, set(named) - known
-  return config, network, found, keys.to_ours(named, found)
+def read(peer: Any, folder: Path) -> Pretrained:
+  """Their model, as we read what it saves."""
+  peer.save_pretrained(folder / "theirs")
+  said: list[str] = []
+  model = reading.read(folder / "theirs", say=said.append)
+  assert [text for text in said if "holds no tokenizer" not in text] == []
+  return model
+
+
+def assert_opens_there(model: Pretrained, peer: Any, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+  """What we write is their model again, bit by bit, and they have nothing to say about it."""
+  import torch
+  import transformers
+
+  writing.write_files(model, epath.Path(folder / "ours"))
+  transformers.utils.logging.enable_propagation()
+  caplog.clear()
+  again, loading = type(peer).from_pretrained(folder / "ours", output_loading_info=True)
+  assert not any(loading.values()), loading
+  assert [record.message for record in caplog.records if "within the vocabulary" not in record.message] == []
+  weights, wanted = again.state_dict(), peer.state_dict()
+  assert set(weights) == set(wanted)
+  assert all(torch.equal(weights[name], x) for name, x in wanted.items())
 
 
 @pytest.mark.parametrize(("name", "suffix"), peers.CASES)
-def test_outputs_hidden_states_and_gradients(name: str, suffix: str) -> None:
+def test_outputs_hidden_states_gradients_and_the_way_back(
+  name: str, suffix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
   import torch
 
   peer = peers.make(name, suffix)
-  config, network, found, params = read(peer)
+  model = read(peer, tmp_path)
+  assert_opens_there(model, peer, tmp_path, caplog)
+  config, network, params = model.config, model.network, model.params
+  found = keys.entries(config, network)
   batch = peers.random_batch(peer.config, choices=3 if suffix == "ForMultipleChoice" else None)
-  classes = {"num_classes": 5} if network in ("sequence_classification", "token_classification") else {}
-  module = NETWORKS[network](config, record=True, scan_layers=True, **classes)  # quicker to compile
+  module = build(network, config, model.num_classes, record=True, scan_layers=True)  # quicker to compile
   inputs = [batch[part] for part in ("token_ids", "segment_ids", "attention_mask")]
   theirs = peer(**peers.inputs_of(peer, batch), output_hidden_states=True, output_attentions=True)
   named = {ours: next((theirs[n] for n in names if n in theirs), None) for ours, names in OUTPUTS.items()}
@@ -112,11 +135,12 @@ def test_outputs_hidden_states_and_gradients(name: str, suffix: str) -> None:
   assert {key for key, _ in peer.named_parameters()} <= set(gradients) | set(keys.tied(config, network))
 
 
-def test_both_streams_of_xlnet_and_its_memory() -> None:
+def test_both_streams_of_xlnet_and_its_memory(tmp_path: Path) -> None:
   import torch
 
   peer = peers.make("xlnet", "LMHeadModel")
-  config, network, _, params = read(peer)
+  model = read(peer, tmp_path)
+  config, params = model.config, model.params
   batch = peers.random_batch(peer.config)
   draw = np.random.default_rng(5)
   rows, length = batch["token_ids"].shape
@@ -133,7 +157,7 @@ def test_both_streams_of_xlnet_and_its_memory() -> None:
   }
   with torch.no_grad():
     theirs = peer(**inputs)
-  module = NETWORKS[network](config, record=True)
+  module = build(model.network, config, record=True)
   ours: Any = module.apply(
     {"params": params},
     *(batch[part] for part in ("token_ids", "segment_ids", "attention_mask")),
@@ -148,15 +172,17 @@ def test_both_streams_of_xlnet_and_its_memory() -> None:
     assert_close(f"memory {layer}", mine[seen], other.numpy().swapaxes(0, 1)[seen])
 
 
-def test_spans_of_xlnet() -> None:
+def test_spans_of_xlnet(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
   import torch
 
   peer = peers.make("xlnet", "ForQuestionAnswering")
-  config, network, _, params = read(peer)
+  model = read(peer, tmp_path)
+  config, params = model.config, model.params
   batch = peers.random_batch(peer.config)
   with torch.no_grad():
     theirs = peer(**peers.inputs_of(peer, batch))
-  module = NETWORKS[network](config)
+  assert_opens_there(model, peer, tmp_path, caplog)
+  module = build(model.network, config)
   inputs = [batch[part] for part in ("token_ids", "segment_ids", "attention_mask")]
   starts = theirs.start_top_index.numpy().astype(np.int32)
   ours: Any = module.apply({"params": params}, *inputs, starts)

@@ -1,0 +1,67 @@
+"""Small pretrained models of every architecture, with random numbers for parameters and real tokenizers."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from bert_jax.architectures import (
+  AlbertConfig,
+  DebertaConfig,
+  DebertaV2Config,
+  DistilBertConfig,
+  ElectraConfig,
+  ModernBertConfig,
+  XlnetConfig,
+)
+from bert_jax.config import EncoderConfig, ModelConfig, TokenizerConfig
+from bert_jax.data import tokenizers
+from bert_jax.data.tokenizers import Tokenizer
+from bert_jax.interop.pretrained import Pretrained
+from bert_jax.models import networks
+
+SENTENCES = ("Paris is the capital of France.", "The cat sat on the mat, 2019.", "Snow is white; the sea is cold.")
+# All sizes differ, so that a swapped axis cannot pass.
+SIZES: dict[str, Any] = {"num_layers": 3, "hidden_size": 24, "num_heads": 4, "intermediate_size": 37}
+CONFIGS: dict[str, EncoderConfig] = {
+  "bert": ModelConfig(**SIZES, max_positions=40),
+  "roberta": ModelConfig(**SIZES, max_positions=40, position_offset=2, type_vocab_size=1, initializer="normal"),
+  "distilbert": DistilBertConfig(**SIZES, max_positions=40),
+  "albert": AlbertConfig(**SIZES, max_positions=40, embedding_size=13, num_groups=2, blocks_per_group=2),
+  "electra": ElectraConfig(**SIZES, max_positions=40, embedding_size=13, initializer="normal"),
+  "xlnet": XlnetConfig(**SIZES, initializer="normal"),
+  "deberta": DebertaConfig(**SIZES, max_positions=40, max_distance=40, initializer="normal"),
+  "deberta-v2": DebertaV2Config(
+    **SIZES, max_positions=40, max_distance=40, position_buckets=6, convolution_size=3, initializer="normal"
+  ),
+  "modernbert": ModernBertConfig(**SIZES, max_positions=40, local_window=6, global_every=2),
+}
+NETWORKS = {"bert": "pretraining", "electra": "replaced_tokens", "xlnet": "permutation_lm"}
+
+
+def tokenizer_of(kind: str = "wordpiece", lowercase: bool = True) -> Tokenizer:
+  size = {"wordpiece": 90, "bpe": 300, "unigram": 60}[kind]
+  return tokenizers.train(SENTENCES * 50, TokenizerConfig(kind=kind, vocab_size=size, lowercase=lowercase))  # type: ignore[arg-type]
+
+
+def make(name: str = "bert", network: str | None = None, tokenizer: Tokenizer | None = None) -> Pretrained:
+  """A model of an architecture; five classes where it classifies."""
+  network = network or NETWORKS.get(name, "masked_lm")
+  config = dataclasses.replace(CONFIGS[name], vocab_size=tokenizer.vocab_size if tokenizer else 61)
+  if isinstance(config, ModelConfig) and name in ("bert", "albert", "roberta"):
+    pooled = network in ("pretraining", "sentence_pairs", "sequence_classification")
+    config = dataclasses.replace(config, pooler=pooled and name != "roberta")
+  draw = np.random.default_rng(7)
+  shapes = jax.eval_shape(networks.initial(network, config, 5))
+  params = jax.tree.map(lambda x: draw.normal(0, 0.2, x.shape).astype(np.float32), shapes)
+  return Pretrained(config, network, params, tokenizer, 5 if "classification" in network else 2)
+
+
+def edit_config(folder: Path, **values: Any) -> None:
+  """Sets keys of a folder's config.json; None takes one out."""
+  path = folder / "config.json"
+  content = json.loads(path.read_text()) | values
+  path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
