@@ -177,7 +177,7 @@ class FromJson(Tokenizer):
     decides = {key: content[key] for key in ("model", "normalizer", "pre_tokenizer", "added_tokens")}
     special = [token["id"] for token in content["added_tokens"] if token["special"]]
     self._finish(self._whole.get_vocab(with_added_tokens=True), special, decides, origin)
-    self._piece_starts = PieceStarts(self._tokens) if self.kind == "unigram" else None
+    self._piece_starts = PieceStarts(self._tokens, [self.unk_id]) if self.kind == "unigram" else None
 
   def encode(self, texts: Sequence[str]) -> list[Encoded]:
     if self._piece_starts is not None:

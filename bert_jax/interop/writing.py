@@ -17,6 +17,7 @@ from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.interop import configs, keys, pretrained, reading, tokenizer_files, weights
 from bert_jax.interop.pretrained import Pretrained
 from bert_jax.models import networks
+from bert_jax.models.family import architecture_of
 
 RECEIPT = "receipt.json"
 _ROWS, _LENGTH = 3, 24  # of the fixed batch
@@ -43,7 +44,7 @@ def write(model: Pretrained, folder: epath.PathLike, say: Callable[[str], None] 
     "network": model.network,
     "class": configs.class_of(model.config, model.network),
     "parameters": sum(x.size for x in jax.tree.leaves(model.params)),
-    "max_difference": max_difference(model, reading.read(folder, say=lambda _: None)),
+    "max_difference": max_difference(model, _read_back(model, folder)),
     "batch": f"{_ROWS} sequences of up to {_LENGTH} random tokens, drawn with seed 0; float32",
     "sha256": {name: pretrained.sha256((folder / name).read_bytes()) for name in pretrained.files_of(folder)},
   }
@@ -58,6 +59,7 @@ def write_files(model: Pretrained, folder: epath.Path) -> None:
   Raises:
     ValueError: Hugging Face has no class for the network.
   """
+  model = _fitted(model)
   values = config_of(model)
   folder.mkdir(parents=True, exist_ok=True)
   found = keys.entries(model.config, model.network)
@@ -109,20 +111,39 @@ def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:
   }
 
 
-def max_difference(one: Pretrained, other: Pretrained) -> float:
-  """The largest absolute difference of any output over a fixed batch.
+def _fitted(model: Pretrained) -> Pretrained:
+  """The model with its positions where Hugging Face's RoBERTa looks for them: from the row after the padding's id."""
+  config, tokenizer = model.config, model.tokenizer
+  if architecture_of(config).name != "roberta" or tokenizer is None or model.source:
+    return model
+  assert isinstance(config, ModelConfig)
+  offset = tokenizer.pad_id + 1
+  if offset == config.position_offset:
+    return model
+  arrays = pretrained.flat(model.params)
+  learned = arrays["encoder/embeddings/positions"][config.position_offset :]
+  arrays["encoder/embeddings/positions"] = np.concatenate([np.zeros((offset, config.hidden_size), np.float32), learned])
+  config = dataclasses.replace(config, position_offset=offset)
+  return dataclasses.replace(model, config=config, params=pretrained.nested(arrays))
 
-  Raises:
-    ValueError: the two are not of one network.
-  """
-  if (one.config, one.network, one.num_classes) != (other.config, other.network, other.num_classes):
-    raise ValueError(
-      f"{one.network} of {one.config} was written, and reads back as {other.network} of {other.config};"
-      " please report it"
-    )
-  network = networks.build(one.network, one.config, one.num_classes, scan_layers=True)
-  run = jax.jit(lambda params: _arrays(network.apply({"params": params}, *_batch(one))))
-  pairs = zip(jax.tree.leaves(run(one.params)), jax.tree.leaves(run(other.params)), strict=True)
+
+def _read_back(model: Pretrained, folder: epath.Path) -> Pretrained:
+  """What a folder that was just written reads as."""
+  wanted, found = _fitted(model), reading.read(folder, say=lambda _: None)
+  alike = (wanted.config, wanted.network, wanted.num_classes) == (found.config, found.network, found.num_classes)
+  assert alike, (wanted, found)
+  return found
+
+
+def max_difference(one: Pretrained, other: Pretrained) -> float:
+  """The largest absolute difference of any output over a fixed batch; both are of one network."""
+  batch = _batch(one)
+
+  def run(model: Pretrained) -> Any:
+    network = networks.build(model.network, model.config, model.num_classes, scan_layers=True)
+    return jax.jit(lambda params: _arrays(network.apply({"params": params}, *batch)))(model.params)
+
+  pairs = zip(jax.tree.leaves(run(one)), jax.tree.leaves(run(other)), strict=True)
   return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in pairs)
 
 

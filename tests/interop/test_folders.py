@@ -108,6 +108,16 @@ def test_a_tokenizer_comes_along_byte_for_byte(folder: Path, model: Pretrained, 
     assert (tmp_path / "back" / name).read_bytes() == (folder / name).read_bytes()
 
 
+def test_roberta_finds_its_positions_behind_any_padding_id(tmp_path: Path) -> None:
+  """Hugging Face's counts them from the padding's id, which is 1 in its vocabulary and 0 in this one."""
+  model = small.make("roberta", tokenizer=small.tokenizer_of())
+  assert writing.write(model, tmp_path / "hf", silent)["max_difference"] == 0
+  read = reading.read(tmp_path / "hf", say=silent)
+  assert read.config == dataclasses.replace(model.config, position_offset=1)
+  old, new = (pretrained.flat(m.params)["encoder/embeddings/positions"] for m in (model, read))
+  np.testing.assert_array_equal(new[1:], old[2:])
+
+
 def test_nothing_is_written_over(folder: Path, model: Pretrained) -> None:
   with pytest.raises(ValueError, match="is there already; choose a new folder"):
     writing.write(model, folder, silent)
