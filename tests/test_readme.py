@@ -1,0 +1,96 @@
+"""README's section "From and to Hugging Face", as it stands."""
+
+import dataclasses
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import flax.serialization
+import numpy as np
+import pytest
+from etils import epath
+
+import bert_jax
+from bert_jax import console, sweep
+from bert_jax.cli import main
+from bert_jax.interop import pretrained, reading, writing
+from tests import tiny
+from tests.interop import small
+from tests.interop.test_folders import arrays_of, to_flax
+
+
+def section(title: str) -> list[str]:
+  """Its commands."""
+  text = (Path(__file__).parent.parent / "README.md").read_text()
+  found = re.search(rf"^## {title}\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
+  assert found, title
+  return [line.strip() for line in found[1].splitlines() if line.startswith("    ")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+  """What the section starts from: HF, FLAX, W and texts.txt."""
+  folder = tmp_path_factory.mktemp("readme")
+  model = small.make("bert", tokenizer=small.tokenizer_of())
+  writing.write_files(model, epath.Path(folder / "HF"))
+  writing.write_files(dataclasses.replace(model, tokenizer=None), epath.Path(folder / "FLAX"))
+  tree = to_flax(arrays_of(folder / "FLAX"))
+  (folder / "FLAX" / "model.safetensors").unlink()
+  (folder / "FLAX" / "flax_model.msgpack").write_bytes(flax.serialization.msgpack_serialize(tree))
+  source = tiny.write_text(folder / "text")
+  assert sweep.run(tiny.plan(source, folder / "W", arms=["bert"])) == 0
+  (folder / "texts.txt").write_text("Snow is white.\nThe sea is cold.\n")
+  return folder
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path) -> Path:
+  """The folder after the section's commands."""
+  commands = section("From and to Hugging Face")
+  assert len(commands) == 8
+  with pytest.MonkeyPatch.context() as patch:
+    patch.chdir(folder)
+    patch.setattr(console, "log_own_lines_only", lambda: None)
+    for command in commands:
+      program, *arguments = shlex.split(command)
+      if program == "bert-jax":
+        assert main.main(arguments) == 0, command
+      else:
+        assert program == "python", command
+        run = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+        assert run.stdout == "(2, 24)\n", run.stderr
+  return folder
+
+
+def test_both_directions_and_the_rescue(done: Path) -> None:
+  assert np.load(done / "vectors.npy").shape == (2, 24)
+  given, back = (reading.read(done / name, say=lambda _: None) for name in ("HF", "FOR_TRANSFORMERS"))
+  rescued = reading.read(done / "RESCUED_FOR_TRANSFORMERS", say=lambda _: None)
+  wanted = pretrained.fingerprint(given.params)
+  assert pretrained.fingerprint(back.params) == wanted
+  assert pretrained.fingerprint(rescued.params) == wanted
+  own = reading.read(done / "W_FOR_TRANSFORMERS", say=lambda _: None)
+  assert pretrained.fingerprint(own.params) == pretrained.fingerprint(bert_jax.load(done / "W").params)
+  for name in ("FOR_TRANSFORMERS", "RESCUED_FOR_TRANSFORMERS", "W_FOR_TRANSFORMERS"):
+    assert json.loads((done / name / "receipt.json").read_text())["max_difference"] == 0
+
+
+@pytest.mark.parity
+def test_transformers_opens_a_run_of_ours_and_gives_its_outputs(done: Path) -> None:
+  import torch
+  import transformers
+
+  ours = bert_jax.load(done / "W")
+  tokenizer: Any = transformers.AutoTokenizer.from_pretrained(done / "W_FOR_TRANSFORMERS")
+  theirs = transformers.AutoModel.from_pretrained(done / "W_FOR_TRANSFORMERS", attn_implementation="eager").eval()
+  text = (done / "text" / "000.txt").read_text()[:60]
+  batch = tokenizer(text, return_tensors="pt")
+  assert batch["input_ids"][0].tolist() == ours.encode(text).token_ids.tolist()
+  with torch.no_grad():
+    hidden = theirs(**batch).last_hidden_state[0].numpy()
+  vectors = ours.token_embeddings(text).vectors
+  assert np.abs(vectors - hidden).max() <= 1e-5 * np.abs(hidden).max()  # float32 sums in another order
