@@ -70,15 +70,18 @@ def bucket(length: int, longest: int | None) -> int:
 
 
 def batches(
-  lengths: Sequence[int] | np.ndarray, batch_size: int, longest: int | None
+  lengths: Sequence[int] | np.ndarray, batch_size: int, longest: int | None, most_tokens: int | None = None
 ) -> Iterator[tuple[int, int, np.ndarray]]:
   """(rows, padded length, indices) of batches of texts of about one length.
 
-  The longest come first, so that memory runs out at once or never. All batches have `batch_size` rows but the last,
-  which has the next power of two that is enough.
+  The longest come first, so that memory runs out at once or never. Rows are `batch_size`, or fewer where they would
+  have more than `most_tokens` tokens, padding counted; the last batch has the next power of two that is enough.
   """
   order = np.argsort(-np.asarray(lengths), kind="stable")
-  for start in range(0, len(order), batch_size):
-    some = order[start : start + batch_size]
-    rows = min(batch_size, 1 << (len(some) - 1).bit_length())
-    yield rows, bucket(int(lengths[some[0]]), longest), some
+  start = 0
+  while start < len(order):
+    length = bucket(int(lengths[order[start]]), longest)
+    rows = batch_size if most_tokens is None else max(1, min(batch_size, most_tokens // length))
+    some = order[start : start + rows]
+    yield min(rows, 1 << (len(some) - 1).bit_length()), length, some
+    start += rows

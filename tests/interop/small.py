@@ -56,7 +56,10 @@ def make(name: str = "bert", network: str | None = None, tokenizer: Tokenizer | 
     config = dataclasses.replace(config, pooler=pooled and name != "roberta")
   draw = np.random.default_rng(7)
   shapes = jax.eval_shape(networks.initial(network, config, 5))
-  params = jax.tree.map(lambda x: draw.normal(0, 0.2, x.shape).astype(np.float32), shapes)
+  # Gains around 1: with smaller ones, every text would come out alike.
+  params = jax.tree.map_with_path(
+    lambda path, x: draw.normal(float(path[-1].key == "scale"), 0.2, x.shape).astype(np.float32), shapes
+  )
   return Pretrained(config, network, params, tokenizer, 5 if "classification" in network else 2)
 
 

@@ -348,5 +348,8 @@ def test_a_batch_has_texts_of_about_one_length() -> None:
   padded = sum(rows * length for rows, length, _ in found)
   assert padded < 1.2 * lengths.sum()
   assert len({(rows, length) for rows, length, _ in found}) < 40
+  some = list(batching.batches(lengths, 32, 512, most_tokens=500))
+  assert sorted(index for _, _, indices in some for index in indices) == list(range(1000))
+  assert all(rows == 1 or rows * length <= 500 for rows, length, _ in some)
   assert batching.bucket(39, 40) == 40
   assert batching.bucket(41, None) == 48

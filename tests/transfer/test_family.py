@@ -1,0 +1,58 @@
+"""Architectures that are framed, padded or asked in ways of their own, as models to ask."""
+
+import jax
+import numpy as np
+import pytest
+
+from bert_jax.transfer import batching, inference
+from bert_jax.transfer.inference import Model
+from tests.interop import small
+
+TEXTS = ["Snow is white.", "The cat sat on the mat, and the sea is cold.", "cat"]
+
+
+def model_of(name: str) -> Model:
+  pretrained = small.make(name, tokenizer=small.tokenizer_of())
+  return Model(pretrained, jax.device_put(pretrained.params))
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("name", ["xlnet", "deberta-v2", "modernbert", "albert"])
+def test_padding_has_no_influence(name: str, pooling: inference.Pooling, monkeypatch: pytest.MonkeyPatch) -> None:
+  model = model_of(name)
+  alone = np.stack([model.embed(text, pooling) for text in TEXTS])
+  monkeypatch.setattr(batching, "bucket", lambda length, longest: 33)
+  np.testing.assert_allclose(model.embed(TEXTS, pooling), alone, rtol=1e-4, atol=1e-5)  # sums in another order
+  assert np.abs(alone[0] - alone[1]).max() > 1e-2
+
+
+def test_xlnet_has_its_special_tokens_at_the_end_and_pads_in_front() -> None:
+  model = model_of("xlnet")
+  encoding = model.encode("cat")
+  assert encoding.tokens == ["cat", "[SEP]", "[CLS]"]
+  assert encoding.segment_ids.tolist() == [0, 0, 2]
+  frame = batching.Frame(at_end=True)
+  token_ids, segment_ids, attention_mask = frame.batch([encoding.token_ids], 2, 5, 0)
+  assert token_ids[0].tolist() == [0, 0, *encoding.token_ids]
+  assert segment_ids[0].tolist() == [0, 0, 0, 0, 2]
+  assert attention_mask.tolist() == [[False, False, True, True, True], [False, False, False, False, True]]
+  hidden = model.token_embeddings("cat").vectors
+  np.testing.assert_allclose(model.embed("cat", "cls"), hidden[-1], rtol=1e-4, atol=1e-5)
+
+
+def test_xlnet_fills_a_mask_from_what_stands_around_it() -> None:
+  """Its query stream asks; the token that stands at the place is hidden, from itself and from all others."""
+  model = model_of("xlnet")
+  ids = model.encode("the cat is white").token_ids
+  places = np.full((1, 8), 2, np.int32)
+  score = inference._score(model.config, "permutation_lm")
+
+  def probabilities(token: int, other: int) -> np.ndarray:
+    row = ids.copy()
+    row[2], row[3] = token, other
+    inputs = model._frame.batch([row], 1, len(row), model.tokenizer.pad_id)
+    return np.asarray(score(model.params, *inputs, places))[0]
+
+  np.testing.assert_array_equal(probabilities(ids[2], ids[3]), probabilities(ids[0], ids[3]))
+  assert np.abs(probabilities(ids[2], ids[3]) - probabilities(ids[2], ids[0])).max() > 1e-4
+  assert len(model.fill_mask("the cat [MASK] white", top_k=3)) == 3
