@@ -38,6 +38,7 @@ def run(given: argparse.Namespace) -> int:
 
   import bert_jax
   from bert_jax.cli.lines import read_lines, write_whole
+  from bert_jax.training import sharding
 
   if given.input == "-":
     texts = read_lines(sys.stdin.buffer, "stdin")
@@ -47,6 +48,7 @@ def run(given: argparse.Namespace) -> int:
         texts = read_lines(file, given.input)
     except OSError as error:
       raise ValueError(f"{given.input}: {error.strerror}") from error
+  sharding.use_compilation_cache()
   model = bert_jax.load(given.model, given.step)
   vectors = model.embed(
     texts,

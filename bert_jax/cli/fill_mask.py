@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
   import bert_jax
   from bert_jax.cli.lines import read_lines
+  from bert_jax.training import sharding
 
+  sharding.use_compilation_cache()
   model = bert_jax.load(given.model, given.step)
   for text in given.texts or read_lines(sys.stdin.buffer, "stdin"):
     found = model.fill_mask(text, given.top_k)

@@ -330,7 +330,8 @@ _OWN = {
 
 def networks_of(values: dict[str, Any]) -> list[str]:
   """All our networks of a config.json's architecture."""
-  return list((_SUFFIXES | _OWN.get(values["model_type"], {})).values())
+  enhanced = ["enhanced_masked_lm"] if values["model_type"].startswith("deberta") else []  # of no class of theirs
+  return [*(_SUFFIXES | _OWN.get(values["model_type"], {})).values(), *enhanced]
 
 
 def network_of(values: dict[str, Any], origin: str = "config.json") -> str:
@@ -345,8 +346,8 @@ def network_of(values: dict[str, Any], origin: str = "config.json") -> str:
     if stated in known:
       return known[stated]
   raise ValueError(
-    f"{origin} has architectures={values.get('architectures')}; bert_jax knows {', '.join(known)}. Say with --head what"
-    " the model is for"
+    f"{origin} has architectures={values.get('architectures')}; bert_jax knows {', '.join(known)}. Say which"
+    f" network you want: --head of {', '.join(networks_of(values))}"
   )
 
 

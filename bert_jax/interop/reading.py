@@ -14,6 +14,7 @@ from bert_jax.config import EncoderConfig
 from bert_jax.interop import configs, keys, names, pretrained, weights
 from bert_jax.interop.pretrained import Embedding, Pretrained
 from bert_jax.models import networks
+from bert_jax.models.family import architecture_of
 
 CONFIG, TF1_CONFIG = "config.json", "bert_config.json"
 _MODULES = "modules.json"  # of sentence-transformers
@@ -50,7 +51,10 @@ def read(folder: epath.PathLike, head: str | None = None, say: Callable[[str], N
   found = keys.entries(encoder, network)
   num_classes = _num_classes(found, arrays, source)
   shapes = jax.eval_shape(networks.initial(network, encoder, num_classes))
-  arrays = _complete(arrays, found, shapes, head is not None, origin, say)
+  beside = {entry.key for other in configs.networks_of(source) for entry in keys.entries(encoder, other)}
+  prefix = keys.PREFIX[architecture_of(encoder).name] + "."
+  beside |= {key.removeprefix(prefix) for key in beside}  # as an encoder alone names them
+  arrays = _complete(arrays, found, shapes, beside, head is not None, origin, say)
   params = keys.to_ours(arrays, [entry for entry in found if entry.key in arrays])
   params = _with_new(params, network, encoder, num_classes, shapes)
   tokenizer = pretrained.read_tokenizer(folder, encoder)
@@ -121,11 +125,14 @@ def _complete(
   arrays: weights.Arrays,
   found: list[keys.Entry],
   shapes: Any,
+  of_heads: set[str],
   other_head: bool,
   origin: str,
   say: Callable[[str], None],
 ) -> weights.Arrays:
   """The arrays of `found`, each there and of its shape; with `other_head`, those of a head may lack.
+
+  `of_heads` are the names of all the architecture's networks.
 
   Raises:
     ValueError: which lists what is missing, unexpected, or of another shape.
@@ -137,7 +144,7 @@ def _complete(
     new = {key for key in missing if wanted[key].path[0] != "encoder"}
     if new:
       say(f"{origin} lacks the weights of this head; they are new, drawn with seed 0:\n{names.listed(new)}")
-    beside = {key for key in unexpected if not _of_encoder(key, wanted)}
+    beside = {key for key in unexpected if key in of_heads or not _of_encoder(key, wanted)}
     if beside:
       say(f"weights of other heads in {origin} are left out:\n{names.listed(beside)}")
     missing, unexpected = missing - new, unexpected - beside
@@ -147,9 +154,10 @@ def _complete(
   if unexpected:
     problems.append(f"{len(unexpected)} unexpected:\n{names.listed(unexpected)}")
   if problems:
+    way_out = "Fetch both files again from one place, or say with --head which network you mean: then weights of other"
     raise ValueError(
-      f"the weights in {origin} are not those of its config.json; {'; '.join(problems)}\nFetch both files again from"
-      " one place, or say with --head which network you mean (then other heads are left out, and a missing one is new)"
+      f"the weights in {origin} are not those of its config.json; {'; '.join(problems)}\n{way_out} heads are left out,"
+      " and those of a head that is missing are new"
     )
   wrong = [
     f"{key} has shape {list(arrays[key].shape)}, and config.json asks for {list(shape)}"

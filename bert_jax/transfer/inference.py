@@ -19,8 +19,9 @@ from tqdm import tqdm
 from bert_jax.architectures import XlnetConfig
 from bert_jax.config import Config, EncoderConfig
 from bert_jax.data.tokenizers import Tokenizer
+from bert_jax.interop import writing
 from bert_jax.interop.opening import open_model
-from bert_jax.interop.pretrained import Pretrained, longest
+from bert_jax.interop.pretrained import Pretrained, longest, new_folder, save
 from bert_jax.models import networks
 from bert_jax.transfer import batching, masks
 from bert_jax.transfer.masks import Candidate
@@ -99,6 +100,20 @@ class Model:
   @property
   def _frame(self) -> batching.Frame:
     return batching.Frame(at_end=isinstance(self.config, XlnetConfig))
+
+  # ---- on disk ----
+
+  def save(self, folder: epath.PathLike) -> None:
+    """Writes a folder of bert_jax's own, as `bert-jax import` does; it opens with `bert_jax.load`.
+
+    Raises:
+      ValueError: something stands there already.
+    """
+    save(self.pretrained, new_folder(folder))
+
+  def export(self, folder: epath.PathLike) -> dict[str, Any]:
+    """Writes a Hugging Face folder, as `bert-jax export` does, and returns its receipt; see `writing.write`."""
+    return writing.write(self.pretrained, folder)
 
   # ---- tokens ----
 

@@ -159,6 +159,24 @@ def test_another_head_is_said_in_words(folder: Path) -> None:
     reading.read(folder, "token_classification", silent)
 
 
+def test_deberta_with_the_decoder_of_its_authors(tmp_path: Path) -> None:
+  """As the published DeBERTa V3: no `architectures`, heads that transformers has no class for, a table of positions."""
+  model = small.make("deberta-v2", "enhanced_masked_lm")
+  arrays = keys.to_theirs(model.params, keys.entries(model.config, model.network))
+  (tmp_path / "hf").mkdir()
+  put(tmp_path / "hf", arrays | {"mask_predictions.dense.weight": np.zeros((24, 24), np.float32)})
+  content = writing.config_of(dataclasses.replace(model, network="encoder")) | {"architectures": None}
+  (tmp_path / "hf" / "config.json").write_text(json.dumps(content))
+  with pytest.raises(ValueError, match=r"Say which network you want: --head of encoder, .*enhanced_masked_lm"):
+    reading.read(tmp_path / "hf", say=silent)
+  said: list[str] = []
+  assert same(reading.read(tmp_path / "hf", "enhanced_masked_lm", said.append), model)
+  assert "mask_predictions.dense.weight" in said[0]
+  encoder = reading.read(tmp_path / "hf", "encoder", said.append)
+  assert "embeddings.position_embeddings.weight" in said[-2]
+  assert "positions" not in encoder.params["encoder"]
+
+
 def test_a_file_that_holds_another_head_than_config_json_names(folder: Path) -> None:
   """As bert-base-uncased: BertForMaskedLM by its config.json, with the weights of BertForPreTraining."""
   small.edit_config(folder, architectures=["BertForMaskedLM"])
@@ -326,7 +344,7 @@ def test_what_is_no_model_is_said(folder: Path, tmp_path: Path) -> None:
   small.edit_config(folder, position_embedding_type=None, hidden_act="swish")
   refused("hidden_act='swish'; bert_jax knows gelu")
   small.edit_config(folder, hidden_act="gelu", architectures=["BertLMHeadModel"])
-  refused(r"architectures=\['BertLMHeadModel'\]; bert_jax knows .*Say with --head")
+  refused(r"architectures=\['BertLMHeadModel'\]; bert_jax knows .*Say which network you want: --head of encoder")
   (folder / "config.json").write_text(config[:50])
   refused("config.json is damaged")
   (folder / "config.json").unlink()
