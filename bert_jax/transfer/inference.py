@@ -144,8 +144,8 @@ class Model:
     """One vector for each text.
 
     A text of more tokens than `max_tokens` is read in windows of so many, each starting `stride` tokens after the one
-    before, and pooled over all of them: the mean of the windows' vectors by their numbers of tokens (tokens in two
-    windows count twice), or their maximum with `max`; `cls` takes their plain mean. The log says when that happens.
+    before (the last ends with the text), and its vector is the mean of theirs, or their maximum with `max`; a token
+    in two windows counts twice. The log says when that happens.
 
     Args:
       pooling: `cls`, `mean` or `max` over the tokens, special ones too; where it is not given, what the model was made
@@ -221,7 +221,7 @@ class Model:
         touched, counts = np.unique(whose[indices], return_counts=True)
         left[touched] -= counts
         bar.update(int(np.sum(left[touched] == 0)))
-    return _over_windows(found, whose, lengths, pooling)
+    return _over_windows(found, whose, pooling)
 
   def token_embeddings(self, texts: str | Sequence[str], *, batch_size: int = 32) -> Any:
     """The last layer's vectors of each text's tokens.
@@ -340,15 +340,17 @@ def _texts(texts: Sequence[str]) -> list[str]:
   return texts
 
 
-def _over_windows(vectors: np.ndarray, owners: np.ndarray, lengths: np.ndarray, pooling: Pooling) -> np.ndarray:
-  """Windows' vectors [windows, D] to those of their texts [N, D]; `owners` says whose, in order."""
+def _over_windows(vectors: np.ndarray, owners: np.ndarray, pooling: Pooling) -> np.ndarray:
+  """Windows' vectors [windows, D] to those of their texts [N, D]; `owners` says whose, in order.
+
+  All windows of a text have one length, so their plain mean is that over their tokens.
+  """
   starts = np.flatnonzero(np.diff(owners, prepend=-1))
   if len(starts) == len(owners):
     return vectors
   if pooling == "max":
     return np.maximum.reduceat(vectors, starts)
-  weights = (lengths if pooling == "mean" else np.ones_like(lengths)).astype(np.float32)
-  return np.add.reduceat(vectors * weights[:, None], starts) / np.add.reduceat(weights, starts)[:, None]
+  return np.add.reduceat(vectors, starts) / np.bincount(owners)[:, None]
 
 
 # ---- compiled programs, one a shape -----------------------------------------------------------------------------

@@ -153,6 +153,9 @@ def test_another_head_is_said_in_words(folder: Path) -> None:
   assert "lacks the weights of this head; they are new" in said[0]
   assert "classifier.weight" in said[0]
   arrays = arrays_of(folder)
+  put(folder, arrays | {"bert.encoder.layer.7.output.dense.bias": arrays["bert.embeddings.LayerNorm.bias"]})
+  with pytest.raises(ValueError, match="1 unexpected"):
+    reading.read(folder, "token_classification", silent)
   del arrays["bert.embeddings.word_embeddings.weight"]
   put(folder, arrays)
   with pytest.raises(ValueError, match="1 missing"):  # an encoder's weight is no head's
