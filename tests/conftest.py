@@ -19,8 +19,8 @@ def pytest_configure(config: pytest.Config) -> None:
   jax.config.update("jax_platforms", "cpu")
   jax.config.update("jax_num_cpu_devices", 4)
   jax.config.update("jax_numpy_rank_promotion", "raise")
-  # Tests spend most of their time in the compiler. Those in processes of their own, with whole experiments, keep all
-  # optimisations, as users have them.
+  # Tests spend most of their time in the compiler. Those that run experiments keep all optimisations, as users have
+  # them.
   jax.config.update("jax_disable_most_optimizations", True)
   if not jax.config.values["jax_compilation_cache_dir"] and config.cache is not None:
     jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("compiled")))

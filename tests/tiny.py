@@ -104,6 +104,7 @@ def environment(cache: Path, devices: int = 1) -> dict[str, str]:
   return os.environ | {
     "JAX_PLATFORMS": "cpu",
     "JAX_COMPILATION_CACHE_DIR": str(cache),
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # each number of devices is a program to compile
     "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
   }
 
