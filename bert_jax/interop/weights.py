@@ -6,6 +6,7 @@ unpickled.
 
 import json
 import re
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -58,7 +59,12 @@ def read(folder: epath.Path) -> tuple[Arrays, str]:
 def read_safetensors(path: epath.Path) -> Arrays:
   """Raises ValueError where the file is damaged, cut short or missing."""
   try:
-    return safetensors.numpy.load(path.read_bytes()) if "://" in str(path) else safetensors.numpy.load_file(str(path))
+    if "://" not in str(path):
+      return safetensors.numpy.load_file(str(path))
+    with tempfile.NamedTemporaryFile() as local:  # of a bucket; read from bytes, the library knows no bfloat16
+      local.write(path.read_bytes())
+      local.flush()
+      return safetensors.numpy.load_file(local.name)
   except FileNotFoundError as error:
     raise ValueError(f"{path} is missing") from error
   except (safetensors.SafetensorError, ValueError, KeyError) as error:
