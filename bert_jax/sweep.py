@@ -1,4 +1,4 @@
-"""Arms × seeds, each a run; a stopped sweep goes on where it was; a report after every run.
+"""Arms × seeds, each a run; a stopped sweep goes on where it was; a report after runs that take a while.
 
 WORKDIR/data/                 the tokenised corpus, shared by all runs
 WORKDIR/sweep.json            the question, the arms, the settings
@@ -39,7 +39,7 @@ REPORT_SHARE = 10
 
 
 def run(plan: Plan) -> int:
-  """Runs what is not finished yet, seed by seed, and writes the report after each run.
+  """Runs what is not finished yet, seed by seed, and keeps the report up to date; see `REPORT_SHARE`.
 
   Returns:
     The exit status: 0, or `loop.EXIT_PREEMPTED` after a signal.

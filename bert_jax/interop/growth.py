@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from bert_jax.architectures import DebertaConfig, ModernBertConfig
 from bert_jax.config import ModelConfig
+from bert_jax.data import bert_text
 from bert_jax.data.tokenizer_kinds import FromJson, SentencePiece, Tokenizer, WordPiece
 from bert_jax.interop import pretrained
 from bert_jax.interop.pretrained import Pretrained
@@ -45,9 +45,7 @@ def extend_vocab(model: Pretrained, tokens: Sequence[str], say: Callable[[str], 
   tokenizer = model.tokenizer
   if tokenizer is None:
     raise ValueError("--extend-vocab needs a tokenizer, and the model came without one")
-  for token in tokens:
-    if token.split() != [token]:
-      raise ValueError(f"--extend-vocab: {token!r} has whitespace in it; a token is a word")
+  tokens = [_as_read(token, tokenizer) for token in tokens]
   if len(set(tokens)) < len(tokens):
     raise ValueError("--extend-vocab lists a token twice")
   pieces = [ids for ids, _ in tokenizer.encode(list(tokens))]
@@ -72,6 +70,20 @@ def extend_vocab(model: Pretrained, tokens: Sequence[str], say: Callable[[str], 
   say(f"{len(new)} new tokens, from id {first}; the word table has {total} rows (before, {rows})")
   config = dataclasses.replace(model.config, vocab_size=total)
   return dataclasses.replace(model, config=config, params=pretrained.nested(arrays), tokenizer=grown, files=files)
+
+
+def _as_read(token: str, tokenizer: Tokenizer) -> str:
+  """The token as the tokenizer reads it, without case or accents if it drops them.
+
+  Raises:
+    ValueError: it is cut into words before their pieces are looked for, so it would never be found.
+  """
+  text = token
+  if isinstance(tokenizer, WordPiece):
+    text = bert_text.split_words(token, tokenizer.lowercase, tokenizer.strip_accents)
+  if len(text.split()) != 1:
+    raise ValueError(f"--extend-vocab: {token!r} is read as {len(text.split())} words ({text}); a token is one word")
+  return text.strip()
 
 
 def _grown(tokenizer: Tokenizer, tokens: list[str], files: dict[str, bytes]) -> tuple[Tokenizer, dict[str, bytes]]:
@@ -124,7 +136,7 @@ def extend_positions(model: Pretrained, longest: int, say: Callable[[str], None]
     ValueError: the model has no table of absolute positions to grow, or has so many already.
   """
   config = model.config
-  if isinstance(config, ModernBertConfig | DebertaConfig) or not isinstance(config, ModelConfig):
+  if not isinstance(config, ModelConfig):
     raise ValueError(
       f"--extend-positions={longest}: this architecture has no table of absolute positions; it reads longer texts as it"
       " is, where its config.json says so (max_position_embeddings)"

@@ -7,6 +7,7 @@ import numpy as np
 
 from bert_jax.config import EncoderConfig
 from bert_jax.interop import keys
+from bert_jax.interop.encoders import PREFIX
 from bert_jax.interop.weights import Arrays
 from bert_jax.models.family import architecture_of
 
@@ -38,7 +39,7 @@ def arranged(arrays: Arrays, config: EncoderConfig, network: str, origin: str) -
     ValueError: two copies of one array differ.
   """
   name = architecture_of(config).name
-  prefix = keys.PREFIX[name] + "."
+  prefix = PREFIX[name] + "."
   if network == "encoder":
     result = {key.removeprefix(prefix): array for key, array in arrays.items()}
   else:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 from etils import epath
+from flax import traverse_util
 
 from bert_jax import settings
 from bert_jax.config import EncoderConfig
@@ -86,11 +87,6 @@ def longest(config: EncoderConfig) -> int | None:
   return getattr(config, "max_positions", None)
 
 
-def default_lowercase(architecture: str) -> bool:
-  """Whether the architecture's tokenizer in transformers lower-cases where its files do not say."""
-  return architecture in _LOWERCASED
-
-
 def read_tokenizer(folder: epath.Path, config: EncoderConfig) -> Tokenizer | None:
   """The tokenizer of a folder; None where there is none.
 
@@ -99,12 +95,12 @@ def read_tokenizer(folder: epath.Path, config: EncoderConfig) -> Tokenizer | Non
   """
   if not any((folder / name).is_file() for name in TOKENIZER_FILES if "config" not in name and "special" not in name):
     return None
-  tokenizer = tokenizers.load(folder, None, default_lowercase(architecture_of(config).name))
+  tokenizer = tokenizers.load(folder, None, architecture_of(config).name in _LOWERCASED)
   known = config.vocab_size
   if known is not None and tokenizer.vocab_size > known:
     raise ValueError(
       f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens, and the model's vocab_size is {known}: it is not"
-      " this model's. Put the model's own there, or make room with --extend-vocab"
+      " this model's; put the model's own there"
     )
   return tokenizer
 
@@ -131,20 +127,12 @@ def fingerprint(params: Any) -> str:
 
 def flat(params: Any) -> dict[str, np.ndarray]:
   """`encoder/layers/query/kernel` → array."""
-  leaves = jax.tree.leaves_with_path(params)
-  return {"/".join(key.key for key in path): np.asarray(leaf) for path, leaf in leaves}
+  return {path: np.asarray(leaf) for path, leaf in traverse_util.flatten_dict(params, sep="/").items()}
 
 
 def nested(arrays: dict[str, np.ndarray]) -> Any:
   """The inverse of `flat`."""
-  tree: dict[str, Any] = {}
-  for path, array in arrays.items():
-    *places, last = path.split("/")
-    node = tree
-    for place in places:
-      node = node.setdefault(place, {})
-    node[last] = array
-  return tree
+  return traverse_util.unflatten_dict(arrays, sep="/")
 
 
 def new_folder(path: epath.PathLike) -> epath.Path:

@@ -9,9 +9,12 @@ import jax
 import numpy as np
 from absl import logging
 from etils import epath
+from flax import traverse_util
 
 from bert_jax.config import EncoderConfig
 from bert_jax.interop import configs, keys, names, pretrained, weights
+from bert_jax.interop.encoders import PREFIX
+from bert_jax.interop.entries import Entry, to_ours
 from bert_jax.interop.pretrained import Embedding, Pretrained
 from bert_jax.models import networks
 from bert_jax.models.family import architecture_of
@@ -52,10 +55,10 @@ def read(folder: epath.PathLike, head: str | None = None, say: Callable[[str], N
   num_classes = _num_classes(found, arrays, source)
   shapes = jax.eval_shape(networks.initial(network, encoder, num_classes))
   beside = {entry.key for other in configs.networks_of(source) for entry in keys.entries(encoder, other)}
-  prefix = keys.PREFIX[architecture_of(encoder).name] + "."
+  prefix = PREFIX[architecture_of(encoder).name] + "."
   beside |= {key.removeprefix(prefix) for key in beside}  # as an encoder alone names them
   arrays = _complete(arrays, found, shapes, beside, head is not None, origin, say)
-  params = keys.to_ours(arrays, [entry for entry in found if entry.key in arrays])
+  params = to_ours(arrays, [entry for entry in found if entry.key in arrays])
   params = _with_new(params, network, encoder, num_classes, shapes)
   tokenizer = pretrained.read_tokenizer(folder, encoder)
   if tokenizer is None:
@@ -111,7 +114,7 @@ def _differences(network: str, encoder: EncoderConfig, arrays: weights.Arrays) -
   return there ^ {entry.key for entry in keys.entries(encoder, network)}
 
 
-def _num_classes(found: list[keys.Entry], arrays: weights.Arrays, source: dict[str, Any]) -> int:
+def _num_classes(found: list[Entry], arrays: weights.Arrays, source: dict[str, Any]) -> int:
   for entry in found:
     if entry.path == ("classifier", "bias") and entry.key in arrays:
       return int(arrays[entry.key].shape[0])
@@ -123,7 +126,7 @@ def _num_classes(found: list[keys.Entry], arrays: weights.Arrays, source: dict[s
 
 def _complete(
   arrays: weights.Arrays,
-  found: list[keys.Entry],
+  found: list[Entry],
   shapes: Any,
   of_heads: set[str],
   other_head: bool,
@@ -141,7 +144,8 @@ def _complete(
   missing = {key for key in wanted if key not in arrays}
   unexpected = set(arrays) - set(wanted)
   if other_head:
-    new = {key for key in missing if wanted[key].path[0] != "encoder"}
+    there = {wanted[key].path[0] for key in set(wanted) - missing}
+    new = {key for key in missing if wanted[key].path[0] not in {"encoder", *there}}  # heads of which nothing is there
     if new:
       say(f"{origin} lacks the weights of this head; they are new, drawn with seed 0:\n{names.listed(new)}")
     beside = {key for key in unexpected if key in of_heads or not _of_encoder(key, wanted)}
@@ -169,13 +173,13 @@ def _complete(
   return {key: arrays[key] for key in wanted if key in arrays}
 
 
-def _of_encoder(key: str, wanted: dict[str, keys.Entry]) -> bool:
+def _of_encoder(key: str, wanted: dict[str, Entry]) -> bool:
   """Whether a key stands inside the encoder, so that it belongs to no head."""
   prefixes = {entry.key.split(".")[0] for entry in wanted.values() if entry.path[0] == "encoder"}
   return key.split(".")[0] in prefixes and "pooler" not in key
 
 
-def _shapes(found: list[keys.Entry], shapes: Any) -> dict[str, tuple[int, ...]]:
+def _shapes(found: list[Entry], shapes: Any) -> dict[str, tuple[int, ...]]:
   """Their shape of every array."""
   result = {}
   for entry in found:
@@ -190,7 +194,7 @@ def _shapes(found: list[keys.Entry], shapes: Any) -> dict[str, tuple[int, ...]]:
 def _with_new(params: Any, network: str, encoder: EncoderConfig, num_classes: int, shapes: Any) -> Any:
   """`params`, and initial ones where they lack some."""
   there = pretrained.flat(params)
-  lacking = {"/".join(key.key for key in path) for path, _ in jax.tree.leaves_with_path(shapes)} - set(there)
+  lacking = set(traverse_util.flatten_dict(shapes, sep="/")) - set(there)
   if not lacking:
     return params
   fresh = pretrained.flat(jax.jit(networks.initial(network, encoder, num_classes))())

@@ -93,28 +93,20 @@ def _read_shards(index: epath.Path) -> Arrays:
 
 def _read_msgpack(path: epath.Path) -> Arrays:
   """What transformers 4's Flax classes saved: a tree of PyTorch's names with Flax's layouts."""
-  from flax import serialization
+  from flax import serialization, traverse_util
 
   try:
     tree: Any = serialization.msgpack_restore(path.read_bytes())
   except Exception as error:  # msgpack has errors of many kinds
     raise ValueError(f"{path} is damaged or was cut short ({error!r}); fetch it again") from error
   arrays: Arrays = {}
-
-  def walk(node: Any, parts: tuple[str, ...]) -> None:
-    if isinstance(node, dict):
-      for name, inside in node.items():
-        walk(inside, (*parts, name))
-      return
-    *place, last = parts
-    array = np.asarray(node)
+  for (*place, last), leaf in traverse_util.flatten_dict(tree.get("params", tree)).items():
+    array = np.asarray(leaf)
     if last == "kernel":
       last, array = "weight", array.T
     elif last in ("embedding", "scale"):
       last = "weight"
     arrays[".".join((*place, last))] = array
-
-  walk(tree.get("params", tree), ())
   return arrays
 
 

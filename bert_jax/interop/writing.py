@@ -15,6 +15,7 @@ from bert_jax.architectures import XlnetConfig
 from bert_jax.config import EncoderConfig, ModelConfig
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.interop import configs, keys, pretrained, reading, tokenizer_files, weights
+from bert_jax.interop.entries import to_theirs
 from bert_jax.interop.pretrained import Pretrained
 from bert_jax.models import networks
 from bert_jax.models.family import architecture_of
@@ -63,7 +64,7 @@ def write_files(model: Pretrained, folder: epath.Path) -> None:
   values = config_of(model)
   folder.mkdir(parents=True, exist_ok=True)
   found = keys.entries(model.config, model.network)
-  weights.write_safetensors(folder / weights.WEIGHTS, keys.to_theirs(model.params, found))
+  weights.write_safetensors(folder / weights.WEIGHTS, to_theirs(model.params, found))
   if model.files:
     for name, content in model.files.items():
       (folder / name).parent.mkdir(parents=True, exist_ok=True)

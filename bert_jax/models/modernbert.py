@@ -12,7 +12,7 @@ from flax import linen as nn
 from bert_jax.architectures import ModernBertConfig
 from bert_jax.models.attention import attention
 from bert_jax.models.dropout import DropoutKey, dropout
-from bert_jax.models.module import Encoded, EncoderModule
+from bert_jax.models.module import Encoded, EncoderModule, text_mean
 
 
 class ModernBertBlock(EncoderModule):
@@ -112,6 +112,5 @@ class ModernBertPooler(EncoderModule):
     del key
     pooled = hidden[:, 0]
     if self.config.pooling == "mean":
-      weights = attention_mask / jnp.sum(attention_mask, axis=1, keepdims=True)
-      pooled = jnp.einsum("btd,bt->bd", hidden, weights)
+      pooled = text_mean(hidden, attention_mask)
     return PredictionLayer(**self.settings(), name="layer")(pooled)

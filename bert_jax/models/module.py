@@ -132,6 +132,12 @@ class EncoderModule(nn.Module):
     return Encoded(hidden, words, jnp.concatenate([embedded[None], states]), attentions)
 
 
+def text_mean(hidden: jax.Array, attention_mask: jax.Array) -> jax.Array:
+  """The mean over a text's tokens: float32 [B, T, D] and bool [B, T] → [B, D]."""
+  weights = attention_mask / jnp.maximum(jnp.sum(attention_mask, axis=1, keepdims=True), 1)
+  return jnp.einsum("btd,bt->bd", hidden, weights)
+
+
 def activate(x: jax.Array, name: str) -> jax.Array:
   """The activation of a name that the settings know."""
   if name == "relu":

@@ -19,7 +19,7 @@ from bert_jax.models.dropout import DropoutKey, dropout
 from bert_jax.models.electra import DiscriminatorHead
 from bert_jax.models.family import architecture_of
 from bert_jax.models.modernbert import ModernBertEncoder
-from bert_jax.models.module import Encoded, EncoderModule
+from bert_jax.models.module import Encoded, EncoderModule, text_mean
 from bert_jax.models.vocabulary import VocabularyScores
 
 
@@ -35,6 +35,14 @@ class Network(EncoderModule):
       pooler = RobertaPooler  # as for all models that get their pooler for a task
     place = key and key.fold_in(c.num_layers + 1)
     return pooler(**self.settings(), name="pooler")(encoded.hidden, attention_mask, place)
+
+  def score(self, encoded: Encoded, mlm_positions: jax.Array | None) -> VocabularyScores:
+    """Scores of the vocabulary at mlm_positions, int [B, K]; None for all T."""
+    scored = encoded.hidden
+    if mlm_positions is not None:
+      scored = jnp.take_along_axis(scored, mlm_positions[..., None], axis=1)
+    biased = architecture_of(self.config).encoder is not ModernBertEncoder
+    return MlmHead(**self.settings(), use_bias=biased, name="mlm_head")(scored, encoded.words)
 
   def classify(self, x: jax.Array, classes: int, rate: float, key: DropoutKey | None) -> jax.Array:
     """Dropout and a task's linear layer: [..., D] → float32 [..., C]."""
@@ -72,13 +80,7 @@ class ForPretraining(Network):
     """
     c = self.config
     encoded = self.encode(token_ids, segment_ids, attention_mask, key)
-    scored = encoded.hidden
-    if mlm_positions is not None:
-      scored = jnp.take_along_axis(scored, mlm_positions[..., None], axis=1)
-    biased = architecture_of(c).encoder is not ModernBertEncoder
-    outputs = self.outputs(
-      encoded, mlm_scores=MlmHead(**self.settings(), use_bias=biased, name="mlm_head")(scored, encoded.words)
-    )
+    outputs = self.outputs(encoded, mlm_scores=self.score(encoded, mlm_positions))
     if isinstance(c, ModelConfig) and c.pooler:
       outputs["pooled"] = Pooler(**self.settings(), name="pooler")(encoded.hidden, attention_mask)
       outputs["nsp_logits"] = self.dense(2, "nsp_head")(outputs["pooled"]).astype(jnp.float32)
@@ -127,11 +129,7 @@ class ForEnhancedMaskedLM(Network):
     """See `ForPretraining`."""
     encoder = architecture_of(self.config).encoder(**self.settings(), enhanced=True, name="encoder")
     encoded = encoder(token_ids, segment_ids, attention_mask, key)
-    scored = encoded.hidden
-    if mlm_positions is not None:
-      scored = jnp.take_along_axis(scored, mlm_positions[..., None], axis=1)
-    scores = MlmHead(**self.settings(), name="mlm_head")(scored, encoded.words)
-    return self.outputs(encoded, mlm_scores=scores)
+    return self.outputs(encoded, mlm_scores=self.score(encoded, mlm_positions))
 
 
 class ForReplacedTokens(Network):
@@ -193,8 +191,7 @@ class ForSequenceClassification(Network):
     """→ `logits` float32 [B, C]."""
     encoded = self.encode(token_ids, segment_ids, attention_mask, key)
     if self.pooling == "mean":
-      weights = attention_mask / jnp.sum(attention_mask, axis=1, keepdims=True)
-      pooled = jnp.einsum("btd,bt->bd", encoded.hidden, weights)
+      pooled = text_mean(encoded.hidden, attention_mask)
     elif self.pooling == "first":
       pooled = encoded.hidden[:, 0]
     else:
@@ -331,7 +328,7 @@ def embed(
     first = jnp.argmax(attention_mask, axis=1)
     pooled = jnp.take_along_axis(hidden, first[:, None, None], axis=1)[:, 0]
   elif pooling == "mean":
-    pooled = jnp.sum(hidden * seen, axis=1) / jnp.maximum(jnp.sum(seen, axis=1), 1)
+    pooled = text_mean(hidden, attention_mask)
   else:
     pooled = jnp.max(jnp.where(seen, hidden, -jnp.inf), axis=1)
   if normalize:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import zstandard
 from absl import logging
 
 from bert_jax.config import DataConfig
@@ -17,7 +18,7 @@ from bert_jax.data import sources
 PACKED = {
   ".gz": gzip.compress,
   ".xz": lzma.compress,
-  ".zst": lambda raw: pytest.importorskip("zstandard", reason="needs zstandard").ZstdCompressor().compress(raw),
+  ".zst": lambda raw: zstandard.ZstdCompressor().compress(raw),
 }
 TEXT = "Erste Zeile, schön.\nZweite.\n\n\nEin zweites Stück. \r\n \r\nDas dritte, naïve.\n"
 
@@ -262,7 +263,6 @@ print([name for name in ("tensorflow", "torch", "jax") if name in sys.modules])
 
 @pytest.mark.slow
 def test_tfds_is_read_without_tensorflow(tmp_path):
-  pytest.importorskip("tensorflow_datasets", reason="needs tensorflow-datasets")
   (tmp_path / "tiny.py").write_text(TFDS_PROGRAM)
   run = subprocess.run(
     [sys.executable, tmp_path / "tiny.py"],

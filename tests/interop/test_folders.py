@@ -15,6 +15,7 @@ import safetensors.numpy
 
 import bert_jax
 from bert_jax.interop import keys, pretrained, reading, weights, writing
+from bert_jax.interop.entries import to_theirs
 from bert_jax.interop.pretrained import Embedding, Pretrained
 from tests.interop import small
 
@@ -156,6 +157,9 @@ def test_another_head_is_said_in_words(folder: Path) -> None:
   put(folder, arrays | {"bert.encoder.layer.7.output.dense.bias": arrays["bert.embeddings.LayerNorm.bias"]})
   with pytest.raises(ValueError, match="1 unexpected"):
     reading.read(folder, "token_classification", silent)
+  put(folder, {name: array for name, array in arrays.items() if name != "cls.predictions.bias"})
+  with pytest.raises(ValueError, match="1 missing"):  # a head is whole, or new
+    reading.read(folder, "masked_lm", silent)
   del arrays["bert.embeddings.word_embeddings.weight"]
   put(folder, arrays)
   with pytest.raises(ValueError, match="1 missing"):  # an encoder's weight is no head's
@@ -165,7 +169,7 @@ def test_another_head_is_said_in_words(folder: Path) -> None:
 def test_deberta_with_the_decoder_of_its_authors(tmp_path: Path) -> None:
   """As the published DeBERTa V3: no `architectures`, heads that transformers has no class for, a table of positions."""
   model = small.make("deberta-v2", "enhanced_masked_lm")
-  arrays = keys.to_theirs(model.params, keys.entries(model.config, model.network))
+  arrays = to_theirs(model.params, keys.entries(model.config, model.network))
   (tmp_path / "hf").mkdir()
   put(tmp_path / "hf", arrays | {"mask_predictions.dense.weight": np.zeros((24, 24), np.float32)})
   content = writing.config_of(dataclasses.replace(model, network="encoder")) | {"architectures": None}
@@ -250,7 +254,7 @@ def test_half_precision_is_read_as_what_it_is(dtype: Any, folder: Path) -> None:
   arrays = {name: array.astype(dtype) for name, array in arrays_of(folder).items()}
   put(folder, arrays)
   read = reading.read(folder, say=silent)
-  found = keys.to_theirs(read.params, keys.entries(read.config, read.network))
+  found = to_theirs(read.params, keys.entries(read.config, read.network))
   for name, array in arrays.items():
     np.testing.assert_array_equal(found[name], array.astype(np.float32))
 

@@ -76,6 +76,11 @@ def test_transformers_cuts_the_new_tokens_alike(kind: str, name: str, tmp_path: 
     assert theirs(text, add_special_tokens=False)["input_ids"] == tokens_of(grown).encode([text])[0][0].tolist(), text
 
 
+def test_a_new_token_is_found_in_any_case_where_case_is_dropped() -> None:
+  grown = growth.extend_vocab(small.make("bert", tokenizer=small.tokenizer_of()), ["BRCÁ1"], lambda _: None)
+  assert tokens_of(grown).tokens(tokens_of(grown).encode(["Brca1 BRCA1"])[0][0]) == ["brca1", "brca1"]
+
+
 def test_rows_behind_the_last_token_are_used_first() -> None:
   import dataclasses
 
@@ -109,7 +114,11 @@ def test_new_positions_repeat_the_old_ones(name: str, tmp_path: Path) -> None:
 
 def test_what_cannot_grow_is_said(tmp_path: Path) -> None:
   model = small.make("bert", tokenizer=small.tokenizer_of())
-  for tokens, message in ((["two words"], "has whitespace"), (["same", "same"], "lists a token twice")):
+  for tokens, message in (
+    (["two words"], "is read as 2 words"),
+    (["covid-19"], r"'covid-19' is read as 3 words \(covid - 19\)"),
+    (["same", "Same"], "lists a token twice"),
+  ):
     with pytest.raises(ValueError, match=message):
       growth.extend_vocab(model, tokens, lambda _: None)
   with pytest.raises(ValueError, match="needs a tokenizer"):

@@ -107,7 +107,8 @@ def test_a_failed_write_names_the_file_and_the_rest_stays(tmp_path: Path) -> Non
 
 def events(folder: Path) -> list[Any]:
   """All events of a folder, as TensorBoard reads them: files by name; a record is length, checksum, bytes, checksum."""
-  proto = pytest.importorskip("tensorboardX.proto.event_pb2", reason="needs tensorboardX")
+  from tensorboardX.proto import event_pb2 as proto
+
   found = []
   for path in sorted((folder / "tensorboard").iterdir()):
     content = path.read_bytes()
