@@ -147,7 +147,8 @@ class EvaluationConfig:
 
   every_steps: int = setting(1000, "steps between evaluations; there is always one at the end")
   batch_size: int = setting(256, "sequences a batch")
-  max_examples: int = setting(4096, "held-out examples used, at most")
+  # With all 3,673 of the demo, another choice of documents moves a difference between arms by 0.002 to 0.006 nats.
+  max_examples: int = setting(32_768, "held-out examples used, at most; fewer make every difference less certain")
 
 
 @dataclasses.dataclass(frozen=True)

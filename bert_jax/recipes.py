@@ -83,7 +83,6 @@ def bert(size: str) -> Config:
         rate=0.15,  # Devlin et al. 2018, section 3.1, task 1, as the 80/10/10 below
         mask_prob=0.8,
         random_prob=0.1,
-        max_predictions=20,  # google-research/bert README, for length 128
       ),
     ),
     optim=OptimConfig(

@@ -169,7 +169,7 @@ STYLE = """\
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, sans-serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 1.2rem 1rem 4rem; overflow-wrap: anywhere; }
+main { max-width: 70rem; margin: 0 auto; padding: 1.2rem 1rem 4rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.65rem; line-height: 1.25; margin: 0.6rem 0 1rem; }
 h2 { font-size: 1.2rem; margin: 2.4rem 0 0.6rem; padding-top: 0.8rem; border-top: 1px solid var(--grid); }
 li { margin: 0.3rem 0; }
@@ -192,6 +192,11 @@ figure svg { display: block; width: 100%; min-width: 32rem; height: auto; }
 figure svg text { font-family: inherit !important; }
 figcaption { color: var(--muted); font-size: 0.88rem; }
 @media (max-width: 40rem) { td:first-child { white-space: normal; min-width: 6rem; } }
+@media print {
+  body { font-size: 9pt; } main { max-width: none; padding: 0; } .wide { overflow: visible; }
+  table { font-size: 7.5pt; } th, td { padding: 0.2rem 0.35rem; } .short, .number { white-space: normal; }
+  figure, tr { break-inside: avoid; } figure svg { min-width: 0; }
+}
 details { margin: 0.8rem 0; }
 summary { cursor: pointer; font-weight: 600; }
 """

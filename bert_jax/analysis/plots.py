@@ -8,7 +8,7 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -40,8 +40,16 @@ WIDTH = 8.0  # inches; 800 px at 100 dots an inch
 CLIP = 2.5  # an interval is cut at this many times the largest difference of single seeds, so that those can be seen
 
 
-def draw(results: Results) -> dict[str, tuple[bytes, str]]:
-  """Name → (PNG, SVG) of each figure that there is something to draw for: differences, loss, transfer."""
+class Drawn(NamedTuple):
+  """A figure as a PNG file, as an SVG file, and as an element of the HTML page."""
+
+  png: bytes
+  svg: str
+  element: str
+
+
+def draw(results: Results) -> dict[str, Drawn]:
+  """Each figure that there is something to draw for, by name: differences, loss, transfer."""
   drawn = {}
   with _style():
     for name, figure in (
@@ -50,7 +58,8 @@ def draw(results: Results) -> dict[str, tuple[bytes, str]]:
       ("transfer", transfer(results)),
     ):
       if figure is not None:
-        drawn[name] = (_png(figure), _svg(figure, name))
+        png, svg = _png(figure), _svg(figure, name)
+        drawn[name] = Drawn(png, svg, _for_the_page(svg))
   return drawn
 
 
@@ -108,8 +117,8 @@ def _forest_limit(rows: list[Comparison]) -> float:
 
 
 def loss_curves(results: Results) -> "Figure | None":
-  """Held-out loss against tokens seen: the mean of an arm's finished runs, a band from least to most, and the
-  unigram line; a run that has not finished is a thin dotted line."""
+  """Held-out loss at [MASK] against tokens seen: the mean of an arm's finished runs, a band from least to most, and
+  what is reached without context; a run that has not finished is a thin dotted line."""
   sweep = results.sweep
   if not any(run.evaluations for run in sweep.runs):
     return None
@@ -129,31 +138,32 @@ def loss_curves(results: Results) -> "Figure | None":
       axes.plot(*_curve(run), color=colour, lw=1, ls=(0, (1, 1.5)), marker="." if len(run.evaluations) == 1 else None)
     if others and not len(tokens):
       last = others[-1].evaluations[-1]
-      ends.append((last.tokens, last.mlm_loss, f"{arm.name} ({others[-1].status})", colour))
-  unigrams = sorted({round(run.values["unigram_entropy"], 4) for run in sweep.runs if "unigram_entropy" in run.values})
-  _loss_axes(axes, results, unigrams)
+      ends.append((last.tokens, last.mask_loss, f"{arm.name} ({others[-1].status})", colour))
+  values = [run.values for run in sweep.runs if "context_free_mask_loss" in run.values]
+  lines = sorted({round(seen["context_free_mask_loss"], 4) for seen in values})
+  _loss_axes(axes, results, lines)
   right = axes.get_xlim()[1]
-  ends += [(right, unigram, f"unigram entropy {wording.number(unigram, 3)}", "none") for unigram in unigrams]
+  ends += [(right, line, f"no context {wording.number(line, 3)}", "none") for line in lines]
   _label_ends(axes, ends)
   return figure
 
 
-def _loss_axes(axes: "Axes", results: Results, unigrams: list[float]) -> None:
+def _loss_axes(axes: "Axes", results: Results, lines: list[float]) -> None:
   from matplotlib.ticker import EngFormatter
 
-  losses = [evaluation.mlm_loss for run in results.sweep.runs for evaluation in run.evaluations]
-  low, high = min([*losses, *unigrams]), max([*losses, *unigrams])
-  if unigrams and low < unigrams[0]:
-    # Losses before the first few hundred steps say nothing; what lies well above the unigram line is cut off.
-    high = min(high, unigrams[-1] + 0.2 * (unigrams[-1] - low))
+  losses = [evaluation.mask_loss for run in results.sweep.runs for evaluation in run.evaluations]
+  low, high = min([*losses, *lines]), max([*losses, *lines])
+  if lines and low < lines[0]:
+    # Losses before the first few hundred steps say nothing; what lies well above the line without context is cut off.
+    high = min(high, lines[-1] + 0.2 * (lines[-1] - low))
   margin = 0.05 * (high - low) or 0.05
   axes.set_ylim(low - margin, high + margin)
   axes.set_xlim(left=0)
-  for unigram in unigrams:
-    axes.axhline(unigram, color=INK, lw=1, ls=(0, (5, 3)), zorder=1)
+  for line in lines:
+    axes.axhline(line, color=INK, lw=1, ls=(0, (5, 3)), zorder=1)
   axes.xaxis.set_major_formatter(EngFormatter(sep=""))
   axes.set_xlabel("tokens seen in training")
-  axes.set_title("held-out MLM loss, nats", loc="left")
+  axes.set_title("held-out loss at [MASK], nats", loc="left")
   axes.grid(axis="y")
 
 
@@ -194,49 +204,45 @@ def _band(runs: list[Run]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
     for evaluation in run.evaluations:
       by_step[evaluation.step].append(evaluation)
   shared = [by_step[step] for step in sorted(by_step) if len(by_step[step]) == len(runs)]
-  losses = [np.array([evaluation.mlm_loss for evaluation in evaluations]) for evaluations in shared]
+  losses = [np.array([evaluation.mask_loss for evaluation in evaluations]) for evaluations in shared]
   tokens = np.array([np.mean([evaluation.tokens for evaluation in evaluations]) for evaluations in shared])
   low, mean, high = (np.array([reduce(of_step) for of_step in losses]) for reduce in (np.min, np.mean, np.max))
   return tokens, low, mean, high
 
 
 def _curve(run: Run) -> tuple[list[float], list[float]]:
-  return [at.tokens for at in run.evaluations], [at.mlm_loss for at in run.evaluations]
+  return [at.tokens for at in run.evaluations], [at.mask_loss for at in run.evaluations]
 
 
 def transfer(results: Results) -> "Figure | None":
-  """One panel a task, one row an arm: accuracy of the pretrained network, of the same one not pretrained, and of
-  TF-IDF with logistic regression; bars from least to most over seeds."""
+  """One panel a task, and for each arm a lane of the pretrained network's accuracy and one of the same network not
+  pretrained, bars from least to most over seeds; TF-IDF and the most frequent class as marks across both."""
   sweep = results.sweep
   tasks = [task for task in sweep.tasks() if any(f"{task}.pretrained" in arm.spreads for arm in results.arms)]
   if not tasks:
     return None
-  heights = [0.34 * len(sweep.arms) + 0.75 for _ in tasks]
+  heights = [0.46 * len(sweep.arms) + 0.75 for _ in tasks]
   figure = _figure(sum(heights) + 0.3)
-  kinds = (
-    ("majority", "most frequent class", "|", MUTED, 9),
-    ("scratch", "not pretrained", "o", PAPER, 7),
-    ("tfidf", "TF-IDF + logistic regression", "D", ORANGE, 6),
-    ("pretrained", "pretrained", "o", BLUE, 7),
-  )
+  lanes = (("pretrained", "pretrained", "o", BLUE, -0.15), ("scratch", "not pretrained", "s", VERMILLION, 0.15))
+  marks = (("tfidf", "TF-IDF + logistic regression", INK, "-"), ("majority", "most frequent class", MUTED, ":"))
   panels = _stack(figure, heights)
   for axes, task in zip(panels, tasks, strict=True):
     for place, result in enumerate(results.arms):
       runs = sweep.finished(result.arm.name)
-      seen = {
-        part: [100 * run.values[f"{task}.{part}"] for run in runs if f"{task}.{part}" in run.values]
-        for part, *_ in kinds
-      }
-      if not seen["pretrained"]:
+
+      def seen(part: str, task: str = task, runs: list[Run] = runs) -> list[float]:
+        return [100 * run.values[f"{task}.{part}"] for run in runs if f"{task}.{part}" in run.values]
+
+      if not seen("pretrained"):
         axes.text(0.5, place, "not run", transform=axes.get_yaxis_transform(), va="center", ha="center", color=MUTED)
         continue
-      if seen["scratch"]:
-        axes.plot([np.mean(seen["scratch"]), np.mean(seen["pretrained"])], [place] * 2, color=GRID, lw=4, zorder=1)
-      for part, _, marker, colour, size in kinds:
-        if seen[part]:
-          edge = BLUE if part == "scratch" else colour
-          axes.plot([min(seen[part]), max(seen[part])], [place] * 2, color=edge, lw=1.6, zorder=2)
-          axes.plot(np.mean(seen[part]), place, marker, mfc=colour, mec=edge, ms=size, mew=1.6, zorder=3)
+      for part, _, colour, line in marks:
+        if values := seen(part):
+          axes.plot([np.mean(values)] * 2, [place - 0.32, place + 0.32], color=colour, lw=1.6, ls=line, zorder=2)
+      for part, _, marker, colour, offset in lanes:
+        if values := seen(part):
+          axes.plot([min(values), max(values)], [place + offset] * 2, color=colour, lw=3, alpha=0.45, zorder=3)
+          axes.plot(np.mean(values), place + offset, marker, color=colour, ms=6, zorder=4)
     axes.set_ylim(len(results.arms) - 0.5, -0.5)
     axes.set_yticks(range(len(results.arms)), [result.arm.name for result in results.arms])
     axes.tick_params(axis="y", length=0)
@@ -244,10 +250,11 @@ def transfer(results: Results) -> "Figure | None":
     axes.set_xlim(left=0)
     axes.set_title(task, loc="left")
     axes.set_xlabel("accuracy on test texts, %")
-  for _, label, marker, colour, size in reversed(kinds):
-    edge = BLUE if label == "not pretrained" else colour
-    panels[0].plot([], [], marker, mfc=colour, mec=edge, ms=size, mew=1.6, label=label)
-  figure.legend(loc="outside upper left", ncols=len(kinds), frameon=False, handletextpad=0.2, columnspacing=1.4)
+  for _, label, marker, colour, _ in lanes:
+    panels[0].plot([], [], marker, color=colour, ms=6, label=label)
+  for _, label, colour, line in marks:
+    panels[0].plot([], [], color=colour, lw=1.6, ls=line, label=label)
+  figure.legend(loc="outside upper left", ncols=4, frameon=False, handletextpad=0.4, columnspacing=1.4)
   return figure
 
 
@@ -302,14 +309,18 @@ def _png(figure: "Figure") -> bytes:
 
 
 def _svg(figure: "Figure", name: str) -> str:
-  """The figure as an <svg> element that can stand in a page beside others, in the page's colours."""
+  """The figure as an SVG file; equal figures give equal text."""
   import matplotlib
 
   file = io.StringIO()
   with matplotlib.rc_context({"svg.hashsalt": name}):
-    figure.savefig(file, format="svg")
-  text = file.getvalue()
-  text = text[text.index("<svg") :]
+    figure.savefig(file, format="svg", metadata={"Date": None})
+  return file.getvalue()
+
+
+def _for_the_page(svg: str) -> str:
+  """An SVG file as an <svg> element that can stand in a page beside others, in the page's colours."""
+  text = svg[svg.index("<svg") :]
   text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
   text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
   text = re.sub(r' (?:width|height)="[\d.]+pt"', "", text, count=2)

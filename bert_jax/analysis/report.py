@@ -8,7 +8,7 @@ from bert_jax.analysis import comparisons, document, plots, runs, sections, tabl
 
 
 def write_report(folder: epath.PathLike) -> Path:
-  """Writes results.csv, times.csv, results.json, plots/*.png, report.md and report.html into a sweep's folder.
+  """Writes results.csv, times.csv, results.json, report.md, report.html and the plots as PNG and SVG.
 
   It may be called at any time, finished runs or not: what is missing is said in words. Each file is replaced
   as a whole. All but times.csv and the two reports are equal, byte for byte, where the runs are.
@@ -26,12 +26,13 @@ def write_report(folder: epath.PathLike) -> Path:
   sweep = runs.read_sweep(folder)
   results = comparisons.compute(sweep)
   drawn = plots.draw(results)
-  pictures = {name: (f"plots/{name}.png", svg) for name, (_, svg) in drawn.items()}
+  pictures = {name: (f"plots/{name}.png", figure.element) for name, figure in drawn.items()}
   blocks = sections.report(results, pictures)
 
   (folder / "plots").mkdir(parents=True, exist_ok=True)
-  for name, (png, _) in drawn.items():
-    _replace(folder / "plots" / f"{name}.png", png)
+  for name, figure in drawn.items():
+    _replace(folder / "plots" / f"{name}.png", figure.png)
+    _replace(folder / "plots" / f"{name}.svg", figure.svg.encode())
   _replace(folder / "results.csv", tables.results_csv(sweep).encode())
   _replace(folder / "times.csv", tables.times_csv(sweep).encode())
   _replace(folder / "results.json", tables.results_json(results).encode())

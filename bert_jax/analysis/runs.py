@@ -9,26 +9,44 @@ from typing import Any
 from absl import logging
 from etils import epath
 
-# What a finished run may report, in the order of the tables. Losses in nats, shares between 0 and 1.
+# What a finished run may report, in the order of the tables. Losses in nats, shares between 0 and 1. `mask_…` is at the
+# predicted places that show [MASK], `mlm_…` at all of them; `context_free_…` is what the best predictor without context
+# reaches on the same places; `own_…` is on examples cut as the arm trains on them.
 MEASURES = (
   "steps",
   "tokens",
   "predicted_tokens",
-  "examples_seen",
   "epochs",
   "parameters",
-  "unigram_entropy",
+  "train_documents",
+  "train_tokens",
+  "held_out_documents",
+  "held_out_tokens",
+  "held_out_examples",
+  "eval_examples",
+  "mask_loss",
+  "context_free_mask_loss",
+  "best_loss",
+  "mask_accuracy",
+  "context_free_mask_accuracy",
   "mlm_loss",
-  "best_mlm_loss",
+  "context_free_mlm_loss",
   "mlm_perplexity",
   "mlm_accuracy",
-  "own_mlm_loss",
+  "context_free_mlm_accuracy",
+  "own_mask_loss",
+  "context_free_own_mask_loss",
   "nsp_accuracy",
+  "nsp_majority",
+  "nsp_balanced_accuracy",
 )
 # What one transfer task reports; a value is named TASK.PART.
 TRANSFER_PARTS = ("pretrained", "scratch", "tfidf", "majority", "test_texts", "labels_per_class")
 COUNTS = frozenset(
-  ("steps", "tokens", "predicted_tokens", "examples_seen", "parameters", "test_texts", "labels_per_class")
+  (
+    *("steps", "tokens", "predicted_tokens", "parameters", "train_documents", "train_tokens", "held_out_documents"),
+    *("held_out_tokens", "held_out_examples", "eval_examples", "test_texts", "labels_per_class"),
+  )
 )
 TIMES = ("train_seconds", "eval_seconds", "transfer_seconds", "compile_seconds", "tokens_per_second", "data_wait_share")
 
@@ -47,11 +65,21 @@ class Arm:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """One evaluation while a run trained."""
+  """One evaluation while a run trained: its loss at the places that show [MASK]."""
 
   step: int
   tokens: float
-  mlm_loss: float
+  mask_loss: float
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+  """The last evaluation by document: predictions at [MASK], their loss, and that of the best guess without context."""
+
+  documents: tuple[int, ...]
+  count: tuple[float, ...]
+  mask_nats: tuple[float, ...]
+  context_free_nats: tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +92,7 @@ class Run:
   values: Mapping[str, float]
   times: Mapping[str, float]
   evaluations: tuple[Evaluation, ...]
+  held_out: HeldOut | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +208,15 @@ def _read_run(folder: epath.Path, arm: str, seed: int) -> Run:
   if status == "finished" and "mlm_loss" not in values:
     status = "diverged"
   times = _finite(_read_json(folder / "times.json") or {})
-  return Run(arm, seed, status, values, {name: times[name] for name in TIMES if name in times}, evaluations)
+  times = {name: times[name] for name in TIMES if name in times}
+  return Run(arm, seed, status, values, times, evaluations, _read_held_out(folder / "heldout.json"))
+
+
+def _read_held_out(path: epath.Path) -> HeldOut | None:
+  content = _read_json(path)
+  if content is None:
+    return None
+  return HeldOut(**{field.name: tuple(content[field.name]) for field in dataclasses.fields(HeldOut)})
 
 
 def _finite(values: Mapping[str, Any]) -> dict[str, float]:
@@ -199,8 +236,8 @@ def _read_evaluations(path: epath.Path) -> tuple[Evaluation, ...]:
       # A run that is killed leaves half a line. It is drawn nowhere else, so the rest can still be shown.
       logging.warning("%s, line %d is not whole and is left out", path, number)
       continue
-    if entry["kind"] == "eval" and _finite({"loss": entry["mlm_loss"]}):
-      by_step[entry["step"]] = Evaluation(entry["step"], entry["tokens"], entry["mlm_loss"])
+    if entry["kind"] == "eval" and _finite({"loss": entry["mask_loss"]}):
+      by_step[entry["step"]] = Evaluation(entry["step"], entry["tokens"], entry["mask_loss"])
   return tuple(by_step[step] for step in sorted(by_step))
 
 

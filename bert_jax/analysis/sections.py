@@ -1,13 +1,15 @@
 """The report's sections in order, in words made from the results; nothing is claimed that is not computed."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bert_jax.analysis import wording
-from bert_jax.analysis.comparisons import LOSS, NSP, PLATEAU_MARGIN, Comparison, Results
+from bert_jax.analysis.comparisons import LEARNED_MARGIN, LOSS, NSP, Comparison, Results
 from bert_jax.analysis.document import Block, Bullets, Folded, Heading, Paragraph, Picture, Table
-from bert_jax.analysis.statistics import CONFIDENCE, t_quantile
+from bert_jax.analysis.runs import COUNTS
+from bert_jax.analysis.statistics import CONFIDENCE, PAIRS_FOR_A_SHARE, t_quantile
 from bert_jax.analysis.summary import missing_runs, summary
 from bert_jax.analysis.wording import CONFIDENCE_LEVEL, NOTHING
 
@@ -15,18 +17,20 @@ Pictures = Mapping[str, tuple[str, str]]  # name → (path beside the report, SV
 
 
 def report(results: Results, pictures: Pictures) -> list[Block]:
-  """The whole report."""
+  """The whole report; of one arm alone, without what compares arms."""
+  several = len(results.sweep.arms) > 1
+  first = "differences" if "differences" in pictures else "loss"
   sections = (
     [Heading(1, results.sweep.question)],
-    summary(results),
-    _arms(results),
-    _table(results),
-    _changes(results, pictures),
-    _curves(results, pictures),
-    _transfer(results, pictures),
+    summary(results, _differences(pictures) if first == "differences" else _loss(results, pictures)),
+    _arms(results) if several else [],
+    _tables(results),
+    _changes(results) if results.comparisons else [],
+    _curves(results, pictures) if first == "differences" else [],
+    _transfer(results, pictures) if results.sweep.tasks() else [],
     _limits(results),
     _how(results),
-    _gates(results),
+    _gates(results) if several else [],
   )
   return list(itertools.chain.from_iterable(sections))
 
@@ -35,89 +39,170 @@ def _arms(results: Results) -> list[Block]:
   items = []
   for arm in results.sweep.arms:
     base = f", against `{arm.parent}`" if arm.parent else ""
-    items.append(f"**`{arm.name}`**{base}: {arm.change}" + (f" The paper: {arm.expects}" if arm.expects else ""))
+    items.append(f"**`{arm.name}`**{base}: {arm.change}." + (f" The paper: {arm.expects}." if arm.expects else ""))
   return [
     Heading(2, "The arms"),
     Paragraph("Each arm is one recipe" + (", compared with the arm that it changes." if results.comparisons else ".")),
-    Bullets(items),
+    Bullets([item.replace("..", ".") for item in items]),
   ]
 
 
 # ---- results ----
 
 
-def _table(results: Results) -> list[Block]:
-  sweep, tasks = results.sweep, results.sweep.tasks()
-  has_nsp = any(NSP.key in result.spreads for result in results.arms)
-  has_own = any("own_mlm_loss" in result.spreads for result in results.arms)
-  header = ["Arm", "runs", "held-out loss", "perplexity", "below unigram"]
-  header += ["loss, own format"] * has_own + ["NSP accuracy, %"] * has_nsp + [f"{task}, %" for task in tasks]
-  header += ["tokens seen", "predicted tokens", "steps"]
+def _tables(results: Results) -> list[Block]:
+  blocks: list[Block] = [Heading(2, "Results"), *_loss_table(results), *_void(results)]
+  if any(NSP.key in result.spreads for result in results.arms):
+    blocks += _nsp_table(results)
+  blocks += _seen_table(results)
+  return blocks + [Bullets(lines) for lines in [missing_runs(results)] if lines]
+
+
+def _loss_table(results: Results) -> list[Block]:
+  header = ["Arm", "runs", "loss at [MASK]", "learned from context", "right at [MASK], %", "loss, all places"]
+  header += ["perplexity, all places", "at [MASK], own format"]
   rows = []
   for result in results.arms:
     seen = result.spreads
-    row = [
-      f"`{result.arm.name}`" + (" **void**" if result.is_void else ""),
-      f"{len(result.seeds_with('finished'))} of {len(sweep.seeds)}",
-      wording.mean_sd(seen.get("mlm_loss"), 3),
-      wording.mean_sd(seen.get("mlm_perplexity"), 1),
-      wording.mean_sd(seen.get("below_unigram"), 3),
-    ]
-    row += [wording.mean_sd(seen.get("own_mlm_loss"), 3)] * has_own
-    row += [wording.mean_sd(seen.get(NSP.key), 1, 100)] * has_nsp
-    row += [wording.mean_sd(seen.get(f"{task}.pretrained"), 1, 100) for task in tasks]
-    row += [wording.si(seen[count].mean) if count in seen else NOTHING for count in ("tokens", "predicted_tokens")]
-    row.append(f"{seen['steps'].mean:,.0f}" if "steps" in seen else NOTHING)
-    rows.append(row)
-  words = [
-    "Mean ± standard deviation over finished runs. **Held-out loss** is in nats for each masked token of text that no "
-    "arm has trained on, the same text and the same masks for every arm; lower is better. **Perplexity** is e to the "
-    "loss: the model is as unsure as if it had to choose among that many equally likely tokens. **Below unigram**: "
-    "nats under the unigram entropy, which is the loss of knowing how frequent each token is and ignoring its context."
-  ]
-  if has_own:
-    words.append(
-      "**Loss, own format** is on examples cut as the arm trains on them, so arms differ in their text there."
+    rows.append(
+      [
+        f"`{result.arm.name}`" + (" **void**" if result.is_void else ""),
+        f"{len(result.seeds_with('finished'))} of {len(results.sweep.seeds)}",
+        wording.mean_sd(seen.get("mask_loss"), 3),
+        wording.mean_sd(seen.get("learned"), 3),
+        wording.mean_sd(seen.get("mask_accuracy"), 1, 100),
+        wording.mean_sd(seen.get("mlm_loss"), 3),
+        wording.mean_sd(seen.get("mlm_perplexity"), 1),
+        wording.mean_sd(seen.get("own_mask_loss"), 3),
+      ]
     )
-  if has_nsp:
-    words.append("**NSP accuracy**: the share of next-sentence questions answered rightly.")
-  if tasks:
-    words.append(f"{wording.listing([f'**{task}**' for task in tasks])}: few-label accuracy after fine-tuning.")
-  blocks: list[Block] = [Heading(2, "Results"), Table(header, rows, range(1, len(header))), Paragraph(" ".join(words))]
+  rows += _without_context(results)
+  return [
+    Table(header, rows, range(1, len(header))),
+    Paragraph(
+      "Mean ± standard deviation over finished runs. Losses are in nats for each predicted token of text that no arm "
+      "has trained on, with the same masks for every arm; lower is better. **At [MASK]**: where the token is hidden, "
+      "which is what arms are compared by. **All places**: a tenth of the predicted places show the token itself and "
+      "a tenth a random one, so this loss, though it is the usual one, is won in part by copying. **No context** is "
+      "the best predictor that sees the shown token and nothing around it, computed from token frequencies and the "
+      "masking rule; **learned from context** is how far an arm got below it at [MASK]. **Perplexity** is exp(loss). "
+      "**Own format**: on examples cut as the arm trains on them, so arms differ in their text there."
+    ),
+  ]
+
+
+def _without_context(results: Results) -> list[list[str]]:
+  """The row of the best predictor without context, where all arms have the same."""
+  seen = [arm.spreads for arm in results.arms if "context_free_mask_loss" in arm.spreads]
+  if not seen:
+    return []
+
+  def same(key: str, decimals: int, scale: float = 1.0) -> str:
+    means = {wording.number(scale * spreads[key].mean, decimals) for spreads in seen if key in spreads}
+    return means.pop() if len(means) == 1 else f"{min(means)} to {max(means)}" if means else NOTHING
+
+  return [
+    [
+      "no context",
+      NOTHING,
+      same("context_free_mask_loss", 3),
+      wording.number(0, 3),
+      same("context_free_mask_accuracy", 1, 100),
+      same("context_free_mlm_loss", 3),
+      wording.number(math.exp(seen[0]["context_free_mlm_loss"].mean), 1)
+      if "context_free_mlm_loss" in seen[0]
+      else NOTHING,
+      same("context_free_own_mask_loss", 3),
+    ]
+  ]
+
+
+def _void(results: Results) -> list[Block]:
   void = [result for result in results.arms if result.is_void]
+  blocks: list[Block] = []
   if void:
     names = [f"`{result.arm.name}` ({wording.seeds(result.void_seeds)})" for result in void]
     blocks.append(
       Paragraph(
-        f"**Void**: never left the unigram plateau, which is to say that the loss never got {PLATEAU_MARGIN} nats "
-        f"below the unigram entropy: {wording.listing(names)}. Such a model has learned no context yet, so "
-        "comparisons with it say nothing about recipes."
+        f"**Void**: the loss at [MASK] never got {LEARNED_MARGIN} nats below what is reached without context: "
+        f"{wording.listing(names)}. Such a model has learned no context yet, so comparisons with it say nothing about "
+        "recipes."
       )
     )
-  return blocks + [Bullets(lines) for lines in [missing_runs(results)] if lines]
+  unmeasured = [arm for arm in results.arms if "mlm_loss" in arm.spreads and "mask_loss" not in arm.spreads]
+  if unmeasured:
+    names = wording.listing([f"`{arm.arm.name}`" for arm in unmeasured])
+    blocks.append(
+      Paragraph(
+        f"**Not measured at [MASK]**: {names}, whose training never shows [MASK]. Compare its transfer instead."
+      )
+    )
+  return blocks
 
 
-def _changes(results: Results, pictures: Pictures) -> list[Block]:
-  blocks: list[Block] = [Heading(2, "What each change did")]
-  if not results.comparisons:
-    return [*blocks, Paragraph("No arm of this sweep is compared with another.")]
-  blocks.append(
+def _nsp_table(results: Results) -> list[Block]:
+  rows = [
+    [
+      f"`{result.arm.name}`",
+      wording.mean_sd(result.spreads.get("nsp_accuracy"), 1, 100),
+      wording.mean_sd(result.spreads.get("nsp_majority"), 1, 100),
+      wording.mean_sd(result.spreads.get(NSP.key), 1, 100),
+    ]
+    for result in results.arms
+    if NSP.key in result.spreads
+  ]
+  return [
+    Paragraph("**Next sentence prediction**, on held-out pairs"),
+    Table(["Arm", "accuracy, %", "majority, %", "balanced accuracy, %"], rows, (1, 2, 3)),
+    Paragraph(
+      "**Majority**: the share of the more frequent answer, which saying it always gets right. **Balanced**: the mean "
+      "of the shares right among next and among random pairs; 50 for whatever ignores the pair."
+    ),
+  ]
+
+
+def _seen_table(results: Results) -> list[Block]:
+  keys = ("tokens", "predicted_tokens", "train_documents", "train_tokens", "parameters")
+  rows = []
+  for result in results.arms:
+    seen = result.spreads
+    row = [f"`{result.arm.name}`", f"{seen['steps'].mean:,.0f}" if "steps" in seen else NOTHING]
+    row += [wording.si(seen[key].mean) if key in seen else NOTHING for key in keys[:2]]
+    row.append(wording.number(seen["epochs"].mean, 2) if "epochs" in seen else NOTHING)
+    row += [wording.si(seen[key].mean) if key in seen else NOTHING for key in keys[2:]]
+    rows.append(row)
+  header = ["Arm", "steps", "tokens seen", "predicted tokens", "passes over its text"]
+  header += ["documents to train on", "their tokens", "parameters"]
+  return [Paragraph("**What each arm saw**"), Table(header, rows, range(1, len(header)))]
+
+
+def _changes(results: Results) -> list[Block]:
+  blocks: list[Block] = [
+    Heading(2, "What each change did"),
     Paragraph(
       "Differences are arm minus the arm it is compared with, paired by seed: both runs of a pair have the same seed. "
       f"The interval is Student's t for the mean of the pairs, at {CONFIDENCE_LEVEL}; the verdict is better or worse "
-      "only where the interval excludes 0."
-    )
-  )
-  header = ["Change", "difference, nats", f"{CONFIDENCE_LEVEL} interval", "pairs", "verdict", "the paper", "this sweep"]
-  rows = [[*_change_cells(row), *_seen_ratio(results, row)] for row in results.on(LOSS)]
-  header += ["tokens seen", "predicted tokens"]
+      "only where the interval excludes 0. Accuracies move in steps of a text, so they have an interval, and a "
+      f"verdict, from {PAIRS_FOR_A_SHARE} pairs on."
+    ),
+  ]
+  header = ["Change", "difference", f"{CONFIDENCE_LEVEL} interval", "held-out text", "pairs", "verdict", "the paper"]
+  header += ["this sweep"]
+  rows = []
+  for row in results.on(LOSS):
+    change, difference, interval, *others = _change_cells(row)
+    rows.append([change, difference, interval, wording.sampling_error(row), *others])
   blocks += [
-    Paragraph("**Held-out loss** (below 0 is better)"),
-    Table(header, rows, (1, 2, 3, 7, 8)),
+    Paragraph("**Loss at [MASK]**, in nats (below 0 is better)"),
+    Table(header, rows, (1, 2, 3, 4)),
+    Paragraph(
+      "**Held-out text**: the standard error of the difference from the choice of held-out documents; the interval, "
+      "which is of seeds, does not include it."
+    ),
   ]
   others = [row for row in results.comparisons if row.measure != LOSS]
   if others:
-    header = ["Change", "measure", "difference, points", *header[2:7]]
+    header = ["Change", "measure", "difference", *header[2:3], *header[4:]]
     rows = []
     for row in others:
       change, *cells = _change_cells(row)
@@ -125,21 +210,27 @@ def _changes(results: Results, pictures: Pictures) -> list[Block]:
     blocks += [Paragraph("**Accuracies**, in percentage points (above 0 is better)"), Table(header, rows, (2, 3, 4))]
   blocks.append(
     Paragraph(
-      "The paper's column is the direction of the published finding, at the paper's size and on its own measures. "
-      "Tokens seen are relative to the arm compared with: a difference between arms that saw different "
-      "amounts of text is not one of the recipe alone."
+      "The paper's column is the direction of the published finding, at the paper's size and on its own measures."
     )
   )
-  if "differences" in pictures:
-    blocks.append(
-      Picture(
-        *pictures["differences"],
-        "Forest plot of the paired differences",
-        f"Paired differences: mean and {CONFIDENCE_LEVEL} interval; small upright ticks are single seeds. Filled "
-        "circle: better; square: worse; hollow circle: not shown; cross: void. An arrowhead: the interval goes on.",
-      )
-    )
+  unequal = [text for row in results.on(LOSS) if (text := _unequal(results, row))]
+  if unequal:
+    blocks += [
+      Paragraph("A difference between arms that saw different amounts of text is not one of the recipe alone:"),
+      Bullets(unequal),
+    ]
   return blocks
+
+
+def _differences(pictures: Pictures) -> list[Block]:
+  return [
+    Picture(
+      *pictures["differences"],
+      "Forest plot of the paired differences",
+      f"Paired differences: mean and {CONFIDENCE_LEVEL} interval; small upright ticks are single seeds. Filled circle: "
+      "better; square: worse; hollow circle: not shown; cross: void. An arrowhead: the interval goes on.",
+    )
+  ]
 
 
 def _change_cells(row: Comparison) -> list[str]:
@@ -154,20 +245,25 @@ def _change_cells(row: Comparison) -> list[str]:
   ]
 
 
-def _seen_ratio(results: Results, row: Comparison) -> list[str]:
-  """How much text an arm saw, as a multiple of what the arm it is compared with saw."""
+def _unequal(results: Results, row: Comparison) -> str:
+  """How much text an arm saw, as a multiple of what the arm it is compared with saw; empty where it is the same."""
   ours, theirs = results.arm(row.arm).spreads, results.arm(row.against).spreads
-  return [
-    f"× {ours[count].mean / theirs[count].mean:.2f}" if count in ours and count in theirs else NOTHING
-    for count in ("tokens", "predicted_tokens")
-  ]
+  if "tokens" not in ours or "tokens" not in theirs:
+    return ""
+  ratio = ours["tokens"].mean / theirs["tokens"].mean
+  if 0.995 < ratio < 1.005:
+    return ""
+  return f"`{row.arm}` saw × {ratio:.2f} the tokens that `{row.against}` saw."
 
 
 def _curves(results: Results, pictures: Pictures) -> list[Block]:
-  blocks: list[Block] = [Heading(2, "Loss while training")]
+  return [Heading(2, "Loss while training"), *_loss(results, pictures)]
+
+
+def _loss(results: Results, pictures: Pictures) -> list[Block]:
   if "loss" not in pictures:
-    return [*blocks, Paragraph("Not run: no evaluation is there yet.")]
-  parts = ["Held-out loss against tokens seen."]
+    return [Paragraph("No evaluation is there yet.")]
+  parts = ["Held-out loss at [MASK] against tokens seen."]
   if any(run.status == "finished" for run in results.sweep.runs):
     parts.append(
       "Lines: mean over the finished runs of an arm; bands: from the lowest to the highest seed."
@@ -176,51 +272,54 @@ def _curves(results: Results, pictures: Pictures) -> list[Block]:
     )
   if any(run.status in ("unfinished", "diverged") and run.evaluations for run in results.sweep.runs):
     parts.append("Thin dotted lines: runs that have not finished.")
-  if any("unigram_entropy" in run.values for run in results.sweep.runs):
+  if any("context_free_mask_loss" in run.values for run in results.sweep.runs):
     parts.append(
-      "The dashed line is the unigram entropy: a model above it or on it has learned at most how frequent tokens are."
+      "The dashed line is what is reached without context: a model above it or on it knows at most how frequent tokens "
+      "are."
     )
-  return [*blocks, Picture(*pictures["loss"], "Held-out loss against tokens seen, by arm", " ".join(parts))]
+  return [Picture(*pictures["loss"], "Held-out loss against tokens seen, by arm", " ".join(parts))]
 
 
 def _transfer(results: Results, pictures: Pictures) -> list[Block]:
-  blocks: list[Block] = [Heading(2, "Few-label accuracy")]
   tasks = results.sweep.tasks()
-  if not tasks:
-    return [*blocks, Paragraph("Not run: no finished run reports a transfer task.")]
-  blocks.append(
+  blocks: list[Block] = [
+    Heading(2, "Few-label accuracy"),
     Paragraph(
       "Each pretrained network is fine-tuned on few labelled texts, and so is the same network from its random start, "
       "not pretrained. TF-IDF with logistic regression has the same labels and no pretraining: it is what a network "
-      f"has to beat to be worth its cost. Gains are paired by seed, in points, with {CONFIDENCE_LEVEL} intervals."
-    )
-  )
-  header = ["Task", "arm", "pretrained, %", "not pretrained, %", "TF-IDF, %", "most frequent class, %"]
-  header += ["gain over not pretrained", "verdict", "gain over TF-IDF", "verdict"]
-  rows = []
-  for task, result in itertools.product(tasks, results.arms):
-    accuracies = [
-      wording.mean_sd(result.spreads.get(f"{task}.{part}"), 1, 100)
-      for part in ("pretrained", "scratch", "tfidf", "majority")
-    ]
-    row = [task, f"`{result.arm.name}`", *accuracies]
-    for baseline in ("scratch", "tfidf"):
-      gain = results.gain(result.arm.name, task, baseline)
-      has_interval = gain.interval is not None and gain.interval.low is not None
-      ends = f" ({wording.interval(gain)})" if has_interval else ""
-      row += [wording.difference(gain) + ends, wording.verdict(gain)]
-    rows.append(row)
-  blocks.append(Table(header, rows, (2, 3, 4, 5, 6, 8)))
+      "has to beat to be worth its cost."
+    ),
+  ]
   if "transfer" in pictures:
     blocks.append(
       Picture(
         *pictures["transfer"],
         "Few-label accuracy by arm, beside its baselines",
-        "Accuracy after fine-tuning on few labels; bars reach from the lowest to the highest seed, and the grey bar is "
-        "what pretraining changed.",
+        "Accuracy after fine-tuning on few labels; bars reach from the lowest to the highest seed.",
       )
     )
+  header = ["Task", "arm", "pretrained, %", "not pretrained, %", "TF-IDF, %", "most frequent class, %"]
+  rows, gains = [], []
+  for task, result in itertools.product(tasks, results.arms):
+    name = f"`{result.arm.name}`"
+    accuracies = [
+      wording.mean_sd(result.spreads.get(f"{task}.{part}"), 1, 100)
+      for part in ("pretrained", "scratch", "tfidf", "majority")
+    ]
+    rows.append([task, name, *accuracies])
+    gain = [results.gain(result.arm.name, task, baseline) for baseline in ("scratch", "tfidf")]
+    gains.append([task, name, *itertools.chain.from_iterable((_with_ends(row), wording.verdict(row)) for row in gain)])
+  blocks += [
+    Table(header, rows, (2, 3, 4, 5)),
+    Paragraph(f"**Gains**, in percentage points, paired by seed, with {CONFIDENCE_LEVEL} intervals"),
+    Table(["Task", "arm", "over not pretrained", "verdict", "over TF-IDF", "verdict"], gains, (2, 4)),
+  ]
   return blocks
+
+
+def _with_ends(row: Comparison) -> str:
+  has_interval = row.interval is not None and row.interval.low is not None
+  return wording.difference(row) + (f" ({wording.interval(row)})" if has_interval else "")
 
 
 # ---- what it is worth, how it was made ----
@@ -231,8 +330,8 @@ def _limits(results: Results) -> list[Block]:
   blocks: list[Block] = [Heading(2, "What this size can and cannot show"), Paragraph(sweep.scale_note)]
   tested = [row for row in results.comparisons if row.interval and row.interval.resolution is not None]
   items = []
-  if not tested:
-    items.append("No comparison has two paired runs yet, so nothing tells chance from effect and nothing can be shown.")
+  if results.comparisons and not tested:
+    items.append("No comparison has enough paired runs yet to tell chance from effect, so nothing can be shown.")
   for pairs in sorted({len(row.seeds) for row in tested}):
     items.append(
       f"With {pairs} paired seeds an interval has {wording.plural(pairs - 1, 'degree')} of freedom and reaches "
@@ -243,10 +342,11 @@ def _limits(results: Results) -> list[Block]:
       f"{wording.plural(len(tested), 'verdict')} at {CONFIDENCE_LEVEL}: if no change had any effect, "
       f"{len(tested) * (1 - CONFIDENCE):.1f} of them would still be expected to read better or worse by chance.",
       "The intervals speak of other seeds (initial weights, order of the text, masks) on this text at this size; not "
-      "of other texts, sizes or settings.",
+      "of other held-out documents, texts, sizes or settings.",
       "“Not shown” is not “no effect”: an effect smaller than the smallest difference below could not have been shown.",
     ]
-  blocks.append(Bullets(items))
+  if items:
+    blocks.append(Bullets(items))
   if tested:
     header = ["Change", "measure", "pairs", "degrees of freedom", "difference seen", "smallest difference to be shown"]
     rows = [
@@ -272,25 +372,45 @@ def _limits(results: Results) -> list[Block]:
 def _how(results: Results) -> list[Block]:
   sweep = results.sweep
   finished = sum(run.status == "finished" for run in sweep.runs)
-  parameters = {
-    arm.arm.name: wording.si(arm.spreads["parameters"].mean) for arm in results.arms if "parameters" in arm.spreads
-  }
   seconds = [run.times[name] for run in sweep.runs for name in run.times if name.endswith("_seconds")]
   items = [
     f"Experiment `{sweep.experiment}` at scale `{sweep.scale}`: {wording.plural(len(sweep.arms), 'arm')}, "
     f"{wording.seeds(sweep.seeds)}; {finished} of {wording.plural(len(sweep.runs), 'run')} finished.",
+    *_text(results),
     f"Hardware: {sweep.hardware}.",
     f"Versions: {wording.listing([f'{name} {version}' for name, version in sweep.versions.items()])}.",
   ]
-  if parameters:
-    alike = len(set(parameters.values())) == 1
-    each = [f"`{name}` {count}" for name, count in parameters.items()]
-    items.append(f"Parameters: {next(iter(parameters.values())) if alike else wording.listing(each)}.")
   if seconds:
     items.append(f"Time, of the runs that tell theirs, together: {wording.duration(sum(seconds))}.")
   blocks: list[Block] = [Heading(2, "How it was run"), Bullets(items)]
-  blocks += [Paragraph("What each arm sets, over the base settings:"), _assignments(results)]
+  if len(sweep.arms) > 1:
+    blocks += [Paragraph("What each arm sets, over the base settings:"), _assignments(results)]
   return [*blocks, Folded("Time of each run", [_times(results)]), Folded("Base settings", [_settings(sweep.config)])]
+
+
+def _text(results: Results) -> list[str]:
+  """What was trained on and what was held out, in a line; none before a run has ended."""
+  seen = [arm.spreads for arm in results.arms if "held_out_documents" in arm.spreads]
+  if not seen:
+    return []
+  source = _lookup(results.sweep.config, "data.source")
+  sizes = {key: seen[0][key].mean for key in COUNTS if key in seen[0]}
+  trained = sorted({arm["train_tokens"].mean for arm in seen})
+  used, there = sizes["eval_examples"], sizes["held_out_examples"]
+  return [
+    f"Text: `{source}`; {wording.si(trained[-1])} tokens to train on"
+    + (f" (arms with less: {wording.listing([wording.si(x) for x in trained[:-1]])})" if trained[1:] else "")
+    + f", {sizes['held_out_documents']:,.0f} documents of {wording.si(sizes['held_out_tokens'])} tokens held out, "
+    f"evaluated on {'all' if used == there else f'{used:,.0f} of'} {there:,.0f} examples."
+  ]
+
+
+def _lookup(config: Mapping[str, Any], path: str) -> Any:
+  """A setting of a stored config, by its dotted path; None where it has none."""
+  node: Any = config
+  for name in path.split("."):
+    node = node.get(name) if isinstance(node, Mapping) else None
+  return node
 
 
 def _assignments(results: Results) -> Table:

@@ -8,6 +8,9 @@ import numpy as np
 from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
+# A share of a hundred texts moves in steps of a hundredth, so two or three pairs agree by chance to the last digit, and
+# the interval of their t test says nothing. So many pairs are asked for before a share is judged.
+PAIRS_FOR_A_SHARE = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-  """Mean of n paired differences with its t interval; `low` and `high` are None for one pair.
+  """Mean of n paired differences with its t interval; `low` and `high` are None where there is none.
 
   `resolution` is half the interval's width: the smallest mean difference that would have excluded 0 with
   this many pairs and the spread that they showed.
@@ -50,15 +53,40 @@ def t_quantile(degrees_of_freedom: int, confidence: float = CONFIDENCE) -> float
   return float(stdtrit(degrees_of_freedom, 0.5 + confidence / 2))
 
 
-def paired_interval(differences: Sequence[float], confidence: float = CONFIDENCE) -> Interval | None:
-  """The t interval of the mean of paired differences, with n − 1 degrees of freedom; None without pairs."""
+def paired_interval(
+  differences: Sequence[float], is_share: bool = False, confidence: float = CONFIDENCE
+) -> Interval | None:
+  """The t interval of the mean of paired differences, with n − 1 degrees of freedom; None without pairs.
+
+  There is no interval, and so no verdict, of one pair, of pairs that all differ alike (their spread is not 0, it was
+  not seen), and of a share's with fewer than `PAIRS_FOR_A_SHARE`.
+  """
   seen = spread(differences)
   if seen is None:
     return None
-  if seen.sd is None:
-    return Interval(1, seen.mean, None, None, None)
+  # Equal differences of floats are equal up to their last digits.
+  if seen.sd is None or seen.sd <= 1e-12 * max(1.0, abs(seen.mean)) or (is_share and seen.n < PAIRS_FOR_A_SHARE):
+    return Interval(seen.n, seen.mean, None, None, None)
   half = t_quantile(seen.n - 1, confidence) * seen.sd / math.sqrt(seen.n)
   return Interval(seen.n, seen.mean, seen.mean - half, seen.mean + half, half)
+
+
+def sampling_error(differences: Sequence[float], counts: Sequence[float]) -> float | None:
+  """The standard error of a difference of losses from the choice of held-out documents; None for fewer than two.
+
+  The difference is a ratio of sums over documents; this is the usual linearised error of such a ratio, with documents
+  as the units drawn (Cochran 1977, section 6.4).
+
+  Args:
+    differences: of each document, summed over its predictions; mean over seeds.
+    counts: of each document's predictions.
+  """
+  deltas, sizes = np.array(differences), np.array(counts)
+  documents, total = len(sizes), sizes.sum()
+  if documents < 2 or total == 0:
+    return None
+  residuals = deltas - deltas.sum() / total * sizes
+  return float(math.sqrt(documents / (documents - 1) * np.sum(residuals**2)) / total)
 
 
 def verdict(interval: Interval | None, higher_is_better: bool) -> str:

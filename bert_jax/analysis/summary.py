@@ -3,14 +3,21 @@
 from collections.abc import Sequence
 
 from bert_jax.analysis import wording
-from bert_jax.analysis.comparisons import LOSS, PLATEAU_MARGIN, Comparison, Results
+from bert_jax.analysis.comparisons import LEARNED_MARGIN, LOSS, Comparison, Results
 from bert_jax.analysis.document import Block, Bullets, Heading, Paragraph
 from bert_jax.analysis.wording import CONFIDENCE_LEVEL, PERCENT
 
 
-def summary(results: Results) -> list[Block]:
-  """State of the sweep, warnings, and the findings."""
-  return [*_state(results), Heading(2, "What was found"), Paragraph(_headline(results)), Bullets(_findings(results))]
+def summary(results: Results, picture: list[Block]) -> list[Block]:
+  """State of the sweep, warnings, the finding in a sentence, the picture of it, and the findings."""
+  items = _findings(results)
+  return [
+    *_state(results),
+    Heading(2, "What was found"),
+    Paragraph(_headline(results)),
+    *picture,
+    *([Bullets(items)] if items else []),
+  ]
 
 
 def _state(results: Results) -> list[Block]:
@@ -47,13 +54,17 @@ def _state(results: Results) -> list[Block]:
 
 
 def _headline(results: Results) -> str:
-  """One sentence: how many changes came out how, on held-out loss."""
+  """One sentence: how many changes came out how, on held-out loss; without changes, what was reached."""
   rows = results.on(LOSS)
   if not rows:
-    return "This sweep compares no arms; it says what each one reached."
-  counts = {
-    name: sum(row.verdict == name for row in rows) for name in ("better", "worse", "not shown", "void", "not run")
-  }
+    reached = [
+      f"`{arm.arm.name}` reached a held-out loss of **{wording.mean_sd(arm.spreads['mask_loss'], 3)} nats** at [MASK]"
+      for arm in results.arms
+      if "mask_loss" in arm.spreads
+    ]
+    return f"{wording.listing(reached)}." if reached else "No run has finished yet."
+  names = ("better", "worse", "not shown", "void", "not measured", "not run")
+  counts = {name: sum(row.verdict == name for row in rows) for name in names}
   if counts["not run"] == len(rows):
     return f"**Nothing can be compared yet**: no pair of runs of the {wording.plural(len(rows), 'change')} is finished."
   words = {
@@ -61,12 +72,13 @@ def _headline(results: Results) -> str:
     "worse": "made it worse",
     "not shown": "had no effect that this sweep can show",
     "void": "cannot be judged because an arm is void",
+    "not measured": "cannot be judged at [MASK], which an arm never saw",
     "not run": "is not run yet",
   }
   if len(rows) == 1:
-    return f"By its loss on held-out text, **the one change {words[rows[0].verdict]}**."
+    return f"By its loss on hidden tokens of held-out text, **the one change {words[rows[0].verdict]}**."
   parts = [f"{counts[name]} {words[name]}" for name in words if counts[name]]
-  return f"By loss on held-out text, **of {len(rows)} changes {wording.listing(parts)}**."
+  return f"By loss on hidden tokens of held-out text, **of {len(rows)} changes {wording.listing(parts)}**."
 
 
 def _findings(results: Results) -> list[str]:
@@ -74,24 +86,27 @@ def _findings(results: Results) -> list[str]:
   items = []
   for verdict in ("better", "worse"):
     items += [
-      f"`{row.arm}` is **{verdict}** than `{row.against}`: held-out loss {wording.difference(row)} nats "
+      f"`{row.arm}` is **{verdict}** than `{row.against}`: loss at [MASK] {wording.difference(row)} nats "
       f"({CONFIDENCE_LEVEL} interval {wording.interval(row)}, {wording.plural(len(row.seeds), 'seed')})."
       for row in rows
       if row.verdict == verdict
     ]
-  unshown = [row for row in rows if row.verdict == "not shown" and not wording.one_seed(row)]
+  unshown = [row for row in rows if row.verdict == "not shown" and not wording.too_few(row)]
   if unshown:
     items.append(f"**Not shown**, in either direction: {_named(unshown)}. That is no proof that there is no effect.")
-  lone = [row for row in rows if wording.one_seed(row)]
+  lone = [row for row in rows if wording.too_few(row)]
   if lone:
-    items.append(f"**Not shown** because one pair of runs tells no spread: {_named(lone)}.")
+    items.append(f"**Not shown** because so few runs tell no spread: {_named(lone)}.")
   void = [row for row in rows if row.verdict == "void"]
   if void:
     items.append(f"**Void**, since an arm has not learned any context: {_pairs(void)}.")
+  unmeasured = [row for row in rows if row.verdict == "not measured"]
+  if unmeasured:
+    items.append(f"**Not measured**, since an arm never sees [MASK] in training: {_pairs(unmeasured)}.")
   absent = [row for row in rows if row.verdict == "not run"]
   if absent:
     items.append(f"**Not run**, or without a finished pair of runs: {_pairs(absent)}.")
-  return items + _accuracies(results) + _paper(rows) + _unigram(results) + _tasks(results)
+  return items + _accuracies(results) + _paper(rows) + _learned(results) + _tasks(results)
 
 
 def _accuracies(results: Results) -> list[str]:
@@ -118,22 +133,22 @@ def _paper(rows: Sequence[Comparison]) -> list[str]:
   return [text.replace("; disagrees", "; this sweep disagrees").replace("; cannot", "; this sweep cannot") + "."]
 
 
-def _unigram(results: Results) -> list[str]:
-  reached = [(arm.spreads["below_unigram"].mean, arm) for arm in results.arms if "below_unigram" in arm.spreads]
+def _learned(results: Results) -> list[str]:
+  reached = [(arm.spreads["learned"].mean, arm) for arm in results.arms if "learned" in arm.spreads]
   if not reached:
     return []
-  entropy = reached[0][1].spreads["unigram_entropy"].mean
-  line = f"the unigram entropy, {wording.number(entropy, 3)} nats, where a model ends up that ignores context"
+  lines = [arm.spreads["context_free_mask_loss"].mean for _, arm in reached]
+  line = f"what is reached without context, {_ends(lines, 3)} nats"
   void = [f"`{arm.arm.name}`" for _, arm in reached if arm.is_void]
   learned = sorted(((depth, arm.arm.name) for depth, arm in reached if not arm.is_void), key=lambda at: at[0])
   if not learned:
-    return [f"**Every finished arm is void**: none got {PLATEAU_MARGIN} nats below {line}."]
+    return [f"**Every finished arm is void**: none got {LEARNED_MARGIN} nats below {line}."]
   (least, last), (most, first) = learned[0], learned[-1]
-  text = f"**Learned from context**: `{first}` ended {wording.number(most, 3)} nats below {line}"
+  text = f"**Learned from context**: at [MASK] `{first}` ended {wording.number(most, 3)} nats below {line}"
   if len(learned) > 1:
     text += f"; of the other arms `{last}` came least far below it, {wording.number(least, 3)} nats"
   if void:
-    text += f"; {wording.listing(void)} did not leave that plateau in every run"
+    text += f"; {wording.listing(void)} learned none in at least one run"
   return [text + "."]
 
 
@@ -156,11 +171,11 @@ def _tasks(results: Results) -> list[str]:
       if f"{task}.{part}" in arms[0].spreads
     ]
     gains = [results.gain(arm.arm.name, task, "scratch") for arm in arms]
-    gained = sum(gain.verdict == "better" for gain in gains)
-    if all(len(gain.seeds) < 2 for gain in gains):
-      shown = "One seed cannot show how far that is chance."
-    else:
+    if any(gain.interval and gain.interval.low is not None for gain in gains):
+      gained = sum(gain.verdict == "better" for gain in gains)
       shown = f"Pretraining is shown to help in {gained} of {wording.plural(len(arms), 'arm')}."
+    else:
+      shown = "So few seeds cannot show how far that is chance."
     items.append(f"**{task}**" + (f" ({', '.join(sizes)})" if sizes else "") + f": {wording.listing(reached)}. {shown}")
   return items
 
@@ -190,5 +205,10 @@ def _pairs(rows: Sequence[Comparison]) -> str:
 
 def _range(shares: Sequence[float]) -> str:
   """`61.0 %`, or `55.1 to 61.0 %`."""
-  ends = [wording.number(100 * share, 1) for share in (min(shares), max(shares))]
-  return ends[0] + PERCENT if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}{PERCENT}"
+  return _ends([100 * share for share in shares], 1) + PERCENT
+
+
+def _ends(values: Sequence[float], decimals: int) -> str:
+  """The one value that all are, or the least and the greatest."""
+  ends = [wording.number(value, decimals) for value in (min(values), max(values))]
+  return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"

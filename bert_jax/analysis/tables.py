@@ -77,6 +77,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
     "interval": None if interval is None or interval.low is None else [interval.low, interval.high],
     "degrees_of_freedom": interval and interval.degrees_of_freedom,
     "smallest_difference_shown": interval and interval.resolution,
+    "sampling_error": comparison.sampling_error,
     "verdict": comparison.verdict,
     "paper_direction": comparison.direction,
     "paper": {1: "better", -1: "worse", 0: "no claim"}[comparison.direction],

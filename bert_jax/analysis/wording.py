@@ -88,18 +88,29 @@ def resolution(comparison: Comparison) -> str:
   return f"{number(comparison.interval.resolution * _scale(comparison), _decimals(comparison))} {unit(comparison)}"
 
 
+def sampling_error(comparison: Comparison) -> str:
+  """How far the choice of held-out documents moves the difference; a dash where it is not known."""
+  error = comparison.sampling_error
+  return NOTHING if error is None else f"± {number(error, 4 if error < 0.0095 else 3)}"
+
+
 def unit(comparison: Comparison) -> str:
   return "points" if comparison.measure.is_share else "nats"
 
 
 def verdict(comparison: Comparison) -> str:
-  """The verdict, with the reason where one seed cannot give any other."""
-  return "not shown (one seed)" if one_seed(comparison) else comparison.verdict
+  """The verdict, with the reason where so few seeds cannot give any other."""
+  return f"not shown ({_how_many(comparison)})" if too_few(comparison) else comparison.verdict
 
 
-def one_seed(comparison: Comparison) -> bool:
+def too_few(comparison: Comparison) -> bool:
   """Whether a difference is there and nothing tells its spread."""
-  return comparison.verdict == "not shown" and len(comparison.seeds) == 1
+  seen = comparison.interval
+  return comparison.verdict == "not shown" and seen is not None and seen.low is None
+
+
+def _how_many(comparison: Comparison) -> str:
+  return "one seed" if len(comparison.seeds) == 1 else f"{len(comparison.seeds)} seeds"
 
 
 def _scale(comparison: Comparison) -> float:

@@ -179,10 +179,13 @@ class EvalBatches:
   """Held-out examples with frozen masks, each exactly once: the same whatever a run's seed and masking are.
 
   Iterating gives batches of `batch_size` rows; rows that fill up the last one are padding with attention_mask
-  False, mlm_weights 0 and nsp_labels -1. Masks are those of `EVAL_MASKING`: 15 % of the tokens, 80/10/10.
+  False, mlm_weights 0 and nsp_labels -1. Masks are those of `EVAL_MASKING`: 15 % of the tokens, 80/10/10. These
+  batches have one array more: mask_weights float32 [B, K], 1 for a prediction whose place shows [MASK].
 
   Attributes:
-    num_examples: examples in all.
+    num_examples: examples used.
+    num_held_out: examples that there are.
+    documents: int64 [num_examples], the document of each example's first piece, in the order of iteration.
     num_slots: K.
     random_share: measured share of random pairs among all the held-out pairs, None where there are none.
   """
@@ -209,9 +212,13 @@ class EvalBatches:
     formats.check(documents, data, "held-out")
     self._examples = formats.build(corpus, documents, data, EVAL_SEED, 0)
     self.random_share = self._examples.random_share
-    self.num_examples = min(max_examples, len(self._examples))
+    self.num_held_out = len(self._examples)
+    self.num_examples = min(max_examples, self.num_held_out)
     order = draws.permutation(len(self._examples), draws.bits(EVAL_SEED, draws.EXAMPLE_ORDER, 0))
     self._indices = order[: self.num_examples]
+    starts = self._examples.piece_starts[self._examples.piece_offsets[self._indices]]
+    document_starts = corpus.sentence_offsets[corpus.document_offsets]
+    self.documents = np.searchsorted(document_starts, starts, side="right") - 1
 
   def __len__(self) -> int:
     """Batches."""
@@ -231,6 +238,8 @@ class EvalBatches:
         self.data.masking,
         self.num_slots,
       )
+      shown = np.take_along_axis(batch["token_ids"], batch["mlm_positions"], axis=1)
+      batch["mask_weights"] = batch["mlm_weights"] * (shown == self.corpus.tokenizer.mask_id)
       yield _pad_rows(batch, self.batch_size, self.corpus.tokenizer.pad_id)
 
 

@@ -52,15 +52,25 @@ class VocabularyScores:
     """
     return _cross_entropy(self, labels, weights, num_shards)
 
+  def predictions(self, labels: jax.Array, num_shards: int = 1) -> tuple[jax.Array, jax.Array]:
+    """-log softmax at each label in nats, and 1 where the label has the highest score: float32 [B, K], no gradient.
+
+    Args:
+      labels: int [B, K].
+      num_shards: devices over which the rows are spread; it divides B.
+    """
+    return _by_platform(_block_predictions, num_shards, self, labels)
+
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _cross_entropy(scores: VocabularyScores, labels: jax.Array, weights: jax.Array, num_shards: int) -> Any:
-  return _by_platform(_block_sums, scores, labels, weights, num_shards)
+  nats, right = scores.predictions(labels, num_shards)
+  return jnp.sum(nats * weights), jnp.sum(right * weights)
 
 
 def _forward(scores: VocabularyScores, labels: jax.Array, weights: jax.Array, num_shards: int) -> Any:
   # The gradient is linear in that of the sum, so it is made here, where the logits are, and scaled in _backward.
-  return _by_platform(_block_sums_and_gradient, scores, labels, weights, num_shards)
+  return _by_platform(_block_sums_and_gradient, num_shards, scores, labels, weights)
 
 
 def _backward(num_shards: int, gradient: VocabularyScores, upstream: tuple[jax.Array, jax.Array]) -> Any:
@@ -71,24 +81,24 @@ def _backward(num_shards: int, gradient: VocabularyScores, upstream: tuple[jax.A
 _cross_entropy.defvjp(_forward, _backward)
 
 
-def _by_platform(function: Any, scores: VocabularyScores, labels: jax.Array, weights: jax.Array, shards: int) -> Any:
+def _by_platform(function: Any, shards: int, scores: VocabularyScores, *rows: jax.Array) -> Any:
   count = num_blocks(scores, shards)
   # On CPU padding the table would be a copy and no gain.
   cpu = functools.partial(function, count=count, multiple=1)
   default = functools.partial(function, count=count, multiple=VOCABULARY_MULTIPLE)
-  return lax.platform_dependent(scores, labels, weights, cpu=cpu, default=default)
+  return lax.platform_dependent(scores, *rows, cpu=cpu, default=default)
 
 
-def _block_sums(
-  scores: VocabularyScores, labels: jax.Array, weights: jax.Array, *, count: int, multiple: int
+def _block_predictions(
+  scores: VocabularyScores, labels: jax.Array, *, count: int, multiple: int
 ) -> tuple[jax.Array, jax.Array]:
-  """(nats, right)."""
+  """(nats, right) of each prediction."""
   table, bias = _padded(scores, multiple)
 
-  def block(features: jax.Array, labels: jax.Array, weights: jax.Array) -> Any:
-    return _score(_logits(features, table, bias), labels, weights)[0], ()
+  def block(features: jax.Array, labels: jax.Array) -> Any:
+    return (), _score(_logits(features, table, bias), labels)[0]
 
-  return _over_blocks(block, (scores.features, labels, weights), count)[0]
+  return _over_blocks(block, (scores.features, labels), count)[1]
 
 
 def _block_sums_and_gradient(
@@ -100,7 +110,8 @@ def _block_sums_and_gradient(
 
   def block(features: jax.Array, labels: jax.Array, weights: jax.Array) -> Any:
     logits = _logits(features, table, bias)
-    sums, relative, total = _score(logits, labels, weights)
+    (nats, right), relative, total = _score(logits, labels)
+    sums = (jnp.sum(nats * weights), jnp.sum(right * weights))
     is_label = lax.broadcasted_iota(labels.dtype, logits.shape, 2) == labels[..., None]
     upstream = relative * (weights / total)[..., None] - jnp.where(is_label, weights[..., None], 0)
     # Once in memory, for three products: XLA would compute it again for each.
@@ -154,12 +165,12 @@ def _logits(features: jax.Array, table: jax.Array, bias: jax.Array) -> jax.Array
   return jnp.einsum("bkd,vd->bkv", features, table, preferred_element_type=jnp.float32) + bias[None, None]
 
 
-def _score(logits: jax.Array, labels: jax.Array, weights: jax.Array) -> tuple[Any, jax.Array, jax.Array]:
-  """((nats, right), summed); e to the logits below their maximum [B, K, V], and its sum over V [B, K]."""
+def _score(logits: jax.Array, labels: jax.Array) -> tuple[Any, jax.Array, jax.Array]:
+  """((nats, right), float32 [B, K]); exp(logits − max) [B, K, V], and its sum over V [B, K]."""
   # Always logits below their maximum: differences of large numbers would lose the digits that they share.
   highest = jnp.max(logits, axis=-1)
   relative = jnp.exp(logits - highest[..., None])
   total = jnp.sum(relative, axis=-1)
   chosen = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0] - highest
   # The label is right where its logit is the highest: an argmax would be another pass.
-  return (jnp.sum((jnp.log(total) - chosen) * weights), jnp.sum((chosen >= 0) * weights)), relative, total
+  return (jnp.log(total) - chosen, (chosen >= 0).astype(jnp.float32)), relative, total

@@ -12,7 +12,7 @@ import optax
 
 from bert_jax.models.vocabulary import VocabularyScores
 
-Sums = dict[str, tuple[jax.Array, jax.Array]]  # name → (sum, count), float32 scalars
+Sums = dict[str, tuple[jax.Array, jax.Array]]  # name → (sum, count), float32; scalars, or [B] where it says so
 
 
 def masked_lm(scores: VocabularyScores, labels: jax.Array, weights: jax.Array, num_shards: int = 1) -> Sums:
@@ -54,4 +54,31 @@ def pretraining_sums(outputs: Mapping[str, Any], batch: Mapping[str, jax.Array],
   sums = masked_lm(outputs["mlm_scores"], batch["mlm_labels"], batch["mlm_weights"], num_shards)
   if "nsp_logits" in outputs:
     sums |= next_sentence(outputs["nsp_logits"], batch["nsp_labels"])
+  return sums
+
+
+def evaluation_sums(outputs: Mapping[str, Any], batch: Mapping[str, jax.Array], num_shards: int = 1) -> Sums:
+  """What held-out examples are measured by, example by example: float32 [B].
+
+  Returns:
+    `mlm_loss` (nats) and `mlm_accuracy` over all predictions; `mask_loss` and `mask_accuracy` over those whose place
+    shows [MASK], where nothing can be copied (the batch's `mask_weights`, float32 [B, K]). For pairs, where the model
+    has the head: `nsp_accuracy`, and its shares among the pairs that are next (`nsp_next_recall`) and those that are
+    random (`nsp_random_recall`).
+  """
+  nats, right = outputs["mlm_scores"].predictions(batch["mlm_labels"], num_shards)
+  sums: Sums = {}
+  for name, weights in (("mlm", batch["mlm_weights"]), ("mask", batch["mask_weights"])):
+    count = jnp.sum(weights, axis=1)
+    sums[f"{name}_loss"] = (jnp.sum(nats * weights, axis=1), count)
+    sums[f"{name}_accuracy"] = (jnp.sum(right * weights, axis=1), count)
+  if "nsp_logits" in outputs:
+    labels = batch["nsp_labels"]
+    right = jnp.argmax(outputs["nsp_logits"], axis=-1) == labels
+    for name, counted in (
+      ("nsp_accuracy", labels >= 0),
+      ("nsp_next_recall", labels == 0),
+      ("nsp_random_recall", labels == 1),
+    ):
+      sums[name] = ((right & counted).astype(jnp.float32), counted.astype(jnp.float32))
   return sums

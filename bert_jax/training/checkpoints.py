@@ -141,7 +141,7 @@ class Checkpoints:
     self.wait()
     packed = _pack(tokenizer)
     about = about | {
-      "mlm_losses": {str(step): loss for step, loss in losses.items() if math.isfinite(loss)},
+      "losses": {str(step): loss for step, loss in losses.items() if math.isfinite(loss)},
       "checksums": checksums(state),
       "tokenizer_digest": settings.fingerprint(packed),
     }
@@ -307,7 +307,7 @@ def _shapes(config: Config, mesh: Mesh) -> TrainState:
 
 
 def _losses(about: dict[str, Any]) -> dict[int, float]:
-  return {int(step): loss for step, loss in about["mlm_losses"].items()}
+  return {int(step): loss for step, loss in about["losses"].items()}
 
 
 def _room(folder: epath.Path) -> str:

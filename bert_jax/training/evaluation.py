@@ -1,7 +1,13 @@
-"""Held-out loss and accuracy, with frozen masks; and the line that a model has to leave behind."""
+"""Held-out loss and accuracy, with frozen masks, beside what is reached without context.
 
+Arms are compared by their loss at the places that show [MASK], where nothing can be copied. The loss over all predicted
+places, a fifth of which show a token, stands beside it.
+"""
+
+import dataclasses
+import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,8 +17,32 @@ from jax.sharding import Mesh
 from bert_jax.config import Config
 from bert_jax.data.batches import Batch, EvalBatches
 from bert_jax.data.store import Corpus
-from bert_jax.training import sharding
+from bert_jax.training import context_free, sharding
 from bert_jax.training.step import eval_step_of
+
+Rows = Mapping[str, np.ndarray]  # name → float64 [N, 2], (sum, count) of each example
+
+
+def measure_of(config: Config) -> str:
+  """What the best checkpoint of a run is best by: a model that never sees [MASK] is not measured there."""
+  return "mask_loss" if config.data.masking.mask_prob > 0 else "mlm_loss"
+
+
+@dataclasses.dataclass(frozen=True)
+class ByDocument:
+  """The common set, document by document: what the sampling error of held-out text is computed from. M documents.
+
+  Attributes:
+    documents: numbers of the documents in the corpus, ascending.
+    count: predictions whose place shows [MASK].
+    mask_nats: their loss, summed.
+    context_free_nats: the same of the best predictor without context.
+  """
+
+  documents: list[int]
+  count: list[int]
+  mask_nats: list[float]
+  context_free_nats: list[float]
 
 
 class Evaluator:
@@ -20,6 +50,12 @@ class Evaluator:
 
   The common set is the same for every arm: single segments of one document, as fine-tuning will show them to the
   model. The own set has the arm's own format, and so pairs to measure NSP on.
+
+  Attributes:
+    common: the batches of the common set.
+    own: those of the own set; the same object where the two sets are one.
+    num_examples: examples of the common set that are used, N.
+    num_held_out: examples of the common set that there are.
   """
 
   def __init__(self, config: Config, corpus: Corpus, mesh: Mesh):
@@ -28,63 +64,102 @@ class Evaluator:
     settings = config.evaluation
     sharding.check_batch_size("evaluation.batch_size", settings.batch_size, mesh)
 
-    def batches(common: bool) -> list[Batch]:
-      return list(EvalBatches(corpus, config.data, settings.batch_size, settings.max_examples, common=common))
+    def batches(common: bool) -> EvalBatches:
+      return EvalBatches(corpus, config.data, settings.batch_size, settings.max_examples, common=common)
 
-    self.common = batches(common=True)
-    self._own = self.common if config.data.format == "doc_sentences" else batches(common=False)
-    self._measures_nsp = config.train.sentence_objective == "nsp"
+    common = batches(common=True)
+    self.common, self._documents = list(common), common.documents
+    self.num_examples, self.num_held_out = common.num_examples, common.num_held_out
+    self.own = self.common if config.data.format == "doc_sentences" else list(batches(common=False))
+    self._config, self._corpus = config, corpus
 
   def __call__(self, params: Any, should_stop: Callable[[], bool] = lambda: False) -> dict[str, float | None] | None:
-    """mlm_loss (nats), mlm_perplexity, mlm_accuracy, own_mlm_loss and nsp_accuracy.
+    """mask_loss (nats) and mask_accuracy at the places that show [MASK]; mlm_loss, mlm_accuracy and mlm_perplexity over
+    all predicted places; own_mask_loss on the own set; nsp_accuracy, and nsp_balanced_accuracy: the mean of its shares
+    among next and among random pairs, 0.5 for any answer that ignores the pair.
 
-    None stands for what is not finite, and for the accuracy where there is no NSP.
+    None stands for what is not finite or not measured: NSP where there is none, [MASK] where training never shows it.
 
     Args:
       params: of the model.
       should_stop: asked between batches; where it says yes, the result is None.
     """
-    common = self._mean(params, self.common, should_stop)
-    own = common if self._own is self.common else self._mean(params, self._own, should_stop)
+    common = self.rows(params, self.common, should_stop)
+    own = common if self.own is self.common else self.rows(params, self.own, should_stop)
     if common is None or own is None:
       return None
-    loss = common["mlm_loss"]
+    seen, of_own = mean(common), mean(own)
+    loss = seen["mlm_loss"]
     measures = {
+      "mask_loss": seen["mask_loss"],
+      "mask_accuracy": seen["mask_accuracy"],
       "mlm_loss": loss,
       "mlm_perplexity": math.exp(loss) if loss < 700 else math.inf,
-      "mlm_accuracy": common["mlm_accuracy"],
-      "own_mlm_loss": own["mlm_loss"],
-      "nsp_accuracy": own["nsp_accuracy"] if self._measures_nsp else math.nan,
+      "mlm_accuracy": seen["mlm_accuracy"],
+      "own_mask_loss": of_own["mask_loss"],
+      "nsp_accuracy": math.nan,
+      "nsp_balanced_accuracy": math.nan,
     }
+    if measure_of(self._config) != "mask_loss":
+      measures |= dict.fromkeys(("mask_loss", "mask_accuracy", "own_mask_loss"), math.nan)
+    if self._config.train.sentence_objective == "nsp":
+      measures["nsp_accuracy"] = of_own["nsp_accuracy"]
+      measures["nsp_balanced_accuracy"] = (of_own["nsp_next_recall"] + of_own["nsp_random_recall"]) / 2
     return {name: value if math.isfinite(value) else None for name, value in measures.items()}
 
-  def _mean(self, params: Any, batches: Iterable[Batch], should_stop: Callable[[], bool]) -> dict[str, float] | None:
-    totals: dict[str, np.ndarray] = {}
+  def rows(self, params: Any, batches: list[Batch], should_stop: Callable[[], bool] = lambda: False) -> Rows | None:
+    """The sums of each example; None where `should_stop` says yes between batches."""
+    parts: dict[str, list[np.ndarray]] = {}
     for batch in batches:
       if should_stop():
         return None
       sums = jax.device_get(self._step(params, sharding.put_batch(batch, self._mesh)))
       for name, pair in sums.items():
-        totals[name] = totals.get(name, np.zeros(2)) + np.array(pair, np.float64)
-    return {name: float(total / max(count, 1.0)) for name, (total, count) in totals.items()}
+        parts.setdefault(name, []).append(np.stack(pair, axis=1).astype(np.float64))
+    return {name: np.concatenate(pairs) for name, pairs in parts.items()}
+
+  def trivial(self) -> dict[str, float]:
+    """What the best predictor without context reaches here, and the majority among the pairs.
+
+    Returns:
+      context_free_mask_loss, context_free_mask_accuracy, context_free_mlm_loss and context_free_mlm_accuracy on the
+      common set, context_free_own_mask_loss on the own one (see `context_free.py`); nsp_majority, the share of the own
+      set's pairs that the more frequent answer gets right, where there are pairs.
+    """
+    common = mean(context_free.measures(self._context_free, self.common))
+    found = {f"context_free_{name}": value for name, value in common.items()}
+    found["context_free_own_mask_loss"] = mean(context_free.measures(self._context_free, self.own))["mask_loss"]
+    labels = np.concatenate([batch["nsp_labels"] for batch in self.own])
+    labels = labels[labels >= 0]
+    if len(labels):
+      found["nsp_majority"] = float(max(np.mean(labels), 1 - np.mean(labels)))
+    return found
+
+  def by_document(self, params: Any) -> ByDocument:
+    """The sums of parameters, document by document."""
+    ours = self.rows(params, self.common)
+    assert ours is not None
+    theirs = context_free.measures(self._context_free, self.common)
+    documents, places = np.unique(self._documents, return_inverse=True)
+
+    def summed(values: np.ndarray) -> list[float]:
+      return np.bincount(places, values[: len(places)], len(documents)).tolist()  # the rows beyond are padding
+
+    return ByDocument(
+      documents.tolist(),
+      [int(count) for count in summed(ours["mask_loss"][:, 1])],
+      summed(ours["mask_loss"][:, 0]),
+      summed(theirs["mask_loss"][:, 0]),
+    )
+
+  @functools.cached_property
+  def _context_free(self) -> context_free.ContextFree:
+    tokenizer = self._corpus.tokenizer
+    counts = context_free.token_counts(self._corpus, self._config.data)
+    return context_free.ContextFree(counts, tokenizer.mask_id, tokenizer.vocab_size - len(tokenizer.special_ids))
 
 
-def unigram_entropy(corpus: Corpus, config: Config, batches: Iterable[Batch]) -> float:
-  """The loss, in nats, of predicting every masked token from word counts alone.
-
-  Counts are those of the training documents, with one added to each token of the vocabulary; the loss is that of the
-  evaluation's own masked tokens. A model that has learned no context cannot do better.
-  """
-  documents = corpus.documents("train", config.data.eval_fraction, 1.0)
-  starts = corpus.sentence_offsets[corpus.document_offsets[documents]]
-  lengths = corpus.sentence_offsets[corpus.document_offsets[documents + 1]] - starts
-  counts = np.ones(corpus.tokenizer.vocab_size, np.float64)
-  for part in np.array_split(np.arange(len(documents)), max(1, int(lengths.sum() // 10_000_000))):
-    token_ids, _ = corpus.gather(starts[part], lengths[part])
-    counts += np.bincount(token_ids, minlength=len(counts))
-  nats = -np.log(counts / counts.sum())
-  total, number = 0.0, 0.0
-  for batch in batches:
-    total += float(np.sum(nats[batch["mlm_labels"]] * batch["mlm_weights"]))
-    number += float(batch["mlm_weights"].sum())
-  return total / max(number, 1.0)
+def mean(rows: Rows) -> dict[str, float]:
+  """Each measure over all examples: the sum of its sums by the sum of its counts; NaN without any."""
+  totals = {name: pairs.sum(axis=0) for name, pairs in rows.items()}
+  return {name: float(total / count) if count else math.nan for name, (total, count) in totals.items()}

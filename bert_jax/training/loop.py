@@ -24,7 +24,7 @@ from bert_jax.data.store import Corpus
 from bert_jax.provenance import git_commit, versions
 from bert_jax.training import sharding
 from bert_jax.training.checkpoints import Checkpoints
-from bert_jax.training.evaluation import Evaluator
+from bert_jax.training.evaluation import Evaluator, measure_of
 from bert_jax.training.metrics import MetricsWriter, Progress, read_metrics
 from bert_jax.training.optimizers import hyperparameters
 from bert_jax.training.step import TrainState, init_state, train_step_of
@@ -62,11 +62,11 @@ class Seen:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """A finished training run: its last state, last evaluation, best evaluation loss, and what it saw."""
+  """A finished training run: its last state, last evaluation, best loss by `measure_of`, and what it saw."""
 
   state: TrainState
   evaluation: dict[str, float | None]
-  best_mlm_loss: float
+  best_loss: float
   seen: Seen
 
 
@@ -111,14 +111,15 @@ def train(
       state, seen = init_state(config, mesh), Seen()
     else:
       state, seen = restored.state, Seen(**restored.about["seen"])
-      losses = {int(at): loss for at, loss in restored.about["mlm_losses"].items()}
+      losses = {int(at): loss for at, loss in restored.about["losses"].items()}
       logging.info("%s: going on from step %d of %d", label, restored.step, steps)
     first = step = int(state.step)
     saved = (step, step in losses)  # the step, and whether its evaluation was saved with it
     writer = stack.enter_context(MetricsWriter(folder, step))
     # An evaluation that is written was of the step that a checkpoint here is of, or of one before it: it stands.
     evaluations = {line.pop("step"): line for line in read_metrics(folder) if line.pop("kind") == "eval"}
-    losses |= {at: line["mlm_loss"] for at, line in evaluations.items() if line["mlm_loss"] is not None}
+    measure = measure_of(config)
+    losses |= {at: line[measure] for at, line in evaluations.items() if line[measure] is not None}
     progress = stack.enter_context(Progress(label, step, steps))
     log = _StepLog(config, writer, progress, seen)
     feed = prefetch(batches, step, steps, runtime.prefetch_batches)
@@ -133,8 +134,8 @@ def train(
         if evaluation := evaluator(state.params, should_stop=lambda: signals.received is not None):
           evaluations[step] = {"tokens": seen.tokens, "predicted_tokens": seen.predicted_tokens} | evaluation
           writer.write("eval", step, evaluations[step])
-          if evaluation["mlm_loss"] is not None:
-            losses[step] = evaluation["mlm_loss"]
+          if (loss := evaluation[measure]) is not None:
+            losses[step] = loss
 
       # 2. Save.
       checkpoints.check()

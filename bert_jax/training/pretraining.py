@@ -4,6 +4,7 @@ FOLDER/config.json     the resolved config
 FOLDER/metrics.jsonl   training and evaluation, a line each
 FOLDER/checkpoints/    see `checkpoints.py`
 FOLDER/pretrained.json what came out, once it is finished
+FOLDER/heldout.json    the last evaluation, by document
 FOLDER/times.json      how long it took
 """
 
@@ -26,7 +27,7 @@ from bert_jax.data import store
 from bert_jax.data.batches import Batch, TrainBatches
 from bert_jax.data.store import Corpus
 from bert_jax.training.checkpoints import checksums
-from bert_jax.training.evaluation import Evaluator, unigram_entropy
+from bert_jax.training.evaluation import Evaluator
 from bert_jax.training.loop import Diverged, Seen, train
 from bert_jax.training.metrics import write_json
 from bert_jax.training.step import init_params
@@ -102,8 +103,9 @@ def pretrain(
   result = facts(config, corpus, batches, evaluator)
   try:
     outcome = train(config, corpus, batches, evaluator, folder, mesh, label)
-    result |= {"status": "finished", "best_mlm_loss": outcome.best_mlm_loss, "steps": config.train.steps}
+    result |= {"status": "finished", "best_loss": outcome.best_loss, "steps": config.train.steps}
     result |= outcome.evaluation | _counts(outcome.seen)
+    write_json(folder / "heldout.json", dataclasses.asdict(evaluator.by_document(outcome.state.params)))
     write_json(folder / "times.json", _times(outcome.seen))
   except Diverged as diverged:
     logging.error("%s: %s", label, diverged)
@@ -141,11 +143,14 @@ def _times(seen: Seen) -> dict[str, float]:
 
 
 def facts(config: Config, corpus: Corpus, batches: TrainBatches, evaluator: Evaluator) -> dict[str, Any]:
-  """What does not depend on training: size, epochs, the unigram line, and fingerprints of what runs may share."""
+  """What does not depend on training: text, size, epochs, what is reached without context, fingerprints to share."""
   parameters, initialisation = _initialisation(config.model, config.train.seed)
   return {
+    **evaluator.trivial(),
+    **_text(config, corpus),
     "parameters": parameters,
-    "unigram_entropy": unigram_entropy(corpus, config, evaluator.common),
+    "eval_examples": evaluator.num_examples,
+    "held_out_examples": evaluator.num_held_out,
     "epochs": config.train.steps * config.train.batch_size / batches.num_examples(0),
     "fingerprints": {
       "initialisation": initialisation,
@@ -153,6 +158,17 @@ def facts(config: Config, corpus: Corpus, batches: TrainBatches, evaluator: Eval
       "evaluation": _evaluation(evaluator.common),
     },
   }
+
+
+def _text(config: Config, corpus: Corpus) -> dict[str, int]:
+  """How much text there is to train on, and how much is held out."""
+  data, sizes = config.data, {}
+  for name, split in (("train", "train"), ("held_out", "eval")):
+    documents = corpus.documents(split, data.eval_fraction, data.train_fraction)
+    bounds = corpus.sentence_offsets[corpus.document_offsets]
+    sizes[f"{name}_documents"] = len(documents)
+    sizes[f"{name}_tokens"] = int((bounds[documents + 1] - bounds[documents]).sum())
+  return sizes
 
 
 @functools.cache

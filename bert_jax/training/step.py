@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from bert_jax.config import Config, ModelConfig, OptimConfig, RuntimeConfig
 from bert_jax.models.dropout import DropoutKey, fold
 from bert_jax.models.networks import ForPretraining
-from bert_jax.objectives.pretraining import Sums, pretraining_sums
+from bert_jax.objectives.pretraining import Sums, evaluation_sums, pretraining_sums
 from bert_jax.training import sharding
 from bert_jax.training.optimizers import AdamState, Hyperparameters, adam, clip_factor, hyperparameters, learning_rate
 
@@ -93,7 +93,7 @@ def train_step_of(config: Config, mesh: Mesh):
 
 
 def eval_step_of(config: Config, mesh: Mesh):
-  """The compiled evaluation step of a config: (params, batch) → {name: (sum, count)}."""
+  """The compiled evaluation step of a config: (params, batch) → {name: (sum, count)}, float32 [B] each."""
   return _eval_step(config.model, dataclasses.replace(_compute_settings(config.runtime), accumulation_steps=1), mesh)
 
 
@@ -179,7 +179,7 @@ def _eval_step(model: ModelConfig, runtime: RuntimeConfig, mesh: Mesh):
   def step(params: Any, batch: Batch) -> Sums:
     inputs = (batch[name] for name in ("token_ids", "segment_ids", "attention_mask", "mlm_positions"))
     outputs: Any = network.apply({"params": params}, *inputs)
-    return pretraining_sums(outputs, batch, mesh.size)
+    return evaluation_sums(outputs, batch, mesh.size)
 
   whole, rows = sharding.replicated(mesh), sharding.by_rows(mesh)
-  return jax.jit(step, in_shardings=(whole, rows), out_shardings=whole)
+  return jax.jit(step, in_shardings=(whole, rows), out_shardings=rows)

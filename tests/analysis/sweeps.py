@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-UNIGRAM = 6.73
+LINE = 6.73  # what is reached at [MASK] without context
+DOCUMENTS = 40
 ARMS = ("bert", "dynamic", "no_nsp", "full_sentences", "big_batch", "more_data")
 
 
@@ -74,7 +75,7 @@ def write_run(
   finished: bool = True,
   **changes: Any,
 ) -> Path:
-  """One run that falls from the unigram entropy to `loss`; `changes` replaces entries of result.json."""
+  """One run that falls to `loss` at [MASK]; `changes` replaces entries of result.json."""
   run = folder / "runs" / arm / f"seed-{seed}"
   run.mkdir(parents=True, exist_ok=True)
   generator = np.random.default_rng([seed, *arm.encode()])
@@ -95,13 +96,27 @@ def write_run(
       "predicted_tokens": tokens // 7,
       "epochs": 3.7,
       "parameters": 1_234_567,
-      "unigram_entropy": UNIGRAM,
-      "mlm_loss": loss,
-      "best_mlm_loss": loss - 0.001,
-      "mlm_perplexity": float(np.exp(loss)),
+      "train_documents": 900,
+      "train_tokens": 1_234_000,
+      "held_out_documents": DOCUMENTS,
+      "held_out_tokens": 61_000,
+      "held_out_examples": 300,
+      "eval_examples": 300,
+      "context_free_mask_loss": LINE,
+      "context_free_mask_accuracy": 0.04,
+      "context_free_mlm_loss": LINE - 0.5,
+      "context_free_mlm_accuracy": 0.13,
+      "context_free_own_mask_loss": LINE + 0.01,
+      "mask_loss": loss,
+      "best_loss": loss - 0.001,
+      "mask_accuracy": 0.17,
+      "mlm_loss": loss - 0.4,
+      "mlm_perplexity": float(np.exp(loss - 0.4)),
       "mlm_accuracy": 0.19,
-      "own_mlm_loss": loss + 0.02,
+      "own_mask_loss": loss + 0.02,
       "nsp_accuracy": nsp,
+      "nsp_majority": nsp and 0.66,
+      "nsp_balanced_accuracy": nsp and nsp - 0.08,
       "transfer": {
         task: {name: share + 0.02 * float(generator.normal()) for name, share in shares.items()}
         | {"test_texts": 500, "labels_per_class": 16}
@@ -110,13 +125,19 @@ def write_run(
       "status": "finished",
     } | changes
     (run / "result.json").write_text(json.dumps(result))
+    count = np.random.default_rng(7).integers(20, 80, DOCUMENTS)
+    nats = count * (
+      loss + 0.3 * np.random.default_rng(7).normal(size=DOCUMENTS) + 0.01 * generator.normal(size=DOCUMENTS)
+    )
+    held_out = {"documents": list(range(DOCUMENTS)), "count": count.tolist(), "mask_nats": nats.tolist()}
+    (run / "heldout.json").write_text(json.dumps(held_out | {"context_free_nats": (LINE * count).tolist()}))
     write_times(run, train_seconds=140.0 + seed)
   return run
 
 
 def evaluation(step: int, tokens: float, loss: float) -> Mapping[str, Any]:
   """A line of metrics.jsonl."""
-  return {"kind": "eval", "step": step, "tokens": tokens, "predicted_tokens": tokens // 7, "mlm_loss": loss}
+  return {"kind": "eval", "step": step, "tokens": tokens, "predicted_tokens": tokens // 7, "mask_loss": loss}
 
 
 def write_times(run: Path, train_seconds: float) -> None:

@@ -32,7 +32,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_file_is_there_and_no_draft_is_left(folder: Path) -> None:
   files = {path.name for path in folder.iterdir() if path.is_file()} - {"sweep.json", "gates.json"}
   assert files == FILES
-  assert {path.name for path in (folder / "plots").iterdir()} == {"differences.png", "loss.png", "transfer.png"}
+  assert {path.name for path in (folder / "plots").iterdir()} == {
+    f"{name}.{kind}" for name in ("differences", "loss", "transfer") for kind in ("png", "svg")
+  }
 
 
 def test_the_sections_stand_in_order_and_every_picture_exists(folder: Path) -> None:
@@ -63,7 +65,7 @@ def test_the_report_says_what_results_json_has(folder: Path) -> None:
   results = json.loads((folder / "results.json").read_text())
   report = (folder / "report.md").read_text()
   changes = section(report, "What each change did")
-  losses = [row for row in results["comparisons"] if row["measure"] == "mlm_loss"]
+  losses = [row for row in results["comparisons"] if row["measure"] == "mask_loss"]
   assert [(row["arm"], row["against"]) for row in losses] == list(zip(ARMS[1:], ARMS, strict=False))
   assert {row["verdict"] for row in losses} == {"better", "not shown"}
   for row in losses:
@@ -77,9 +79,11 @@ def test_the_report_says_what_results_json_has(folder: Path) -> None:
     named = f"`{row['arm']}` is **better** than `{row['against']}`" in section(report, "What was found")
     assert named == (row["verdict"] == "better")
   for arm in results["arms"]:
-    mean = arm["measures"]["mlm_loss"]["mean"]
+    mean = arm["measures"]["mask_loss"]["mean"]
     assert f"| `{arm['arm']}` | 3 of 3 | {mean:.3f} ± " in section(report, "Results")
-  assert "6.730 nats" in section(report, "What was found")
+  assert "what is reached without context, 6.730 nats" in section(report, "What was found")
+  assert "| no context | – | 6.730 | 0.000 | 4.0 | 6.230 | 507.8 | 6.740 |" in section(report, "Results")
+  assert "| `bert` | 61.0 ± 0.0 | 66.0 ± 0.0 | 53.0 ± 0.0 |" in section(report, "Results")
   assert "2 degrees of freedom and reaches 4.3 standard errors" in report
   assert "`optim.peak_lr` | `0.001`" in report
   assert "2 min 20 s" in report
@@ -88,8 +92,7 @@ def test_the_report_says_what_results_json_has(folder: Path) -> None:
 
 def test_more_tokens_than_the_parent_saw_stand_beside_the_verdict(folder: Path) -> None:
   lines = section((folder / "report.md").read_text(), "What each change did").splitlines()
-  row = next(line for line in lines if line.startswith("| `more_data` vs"))
-  assert row.endswith("| × 2.00 | × 2.00 |")
+  assert [line for line in lines if "×" in line] == ["- `more_data` saw × 2.00 the tokens that `big_batch` saw."]
 
 
 def test_results_csv_has_a_row_a_run_in_order_and_no_times(folder: Path) -> None:
@@ -100,7 +103,7 @@ def test_results_csv_has_a_row_a_run_in_order_and_no_times(folder: Path) -> None
   row = rows[7]
   assert row["nsp_accuracy"] == ""
   assert row["tokens"] == "2300000"
-  assert row["mlm_loss"] == f"{run['mlm_loss']:.6f}"
+  assert row["mask_loss"] == f"{run['mask_loss']:.6f}"
   assert row["wiki_topics.tfidf"] == f"{run['transfer']['wiki_topics']['tfidf']:.6f}"
   times = list(csv.DictReader(io.StringIO((folder / "times.csv").read_text())))
   assert len(times) == len(rows)
@@ -203,7 +206,7 @@ def test_a_running_sweep_has_a_report_after_each_run(tmp_path: Path) -> None:
 
 def test_diverged_missing_void_and_failed_gates_are_said_first(tmp_path: Path) -> None:
   write_sweep(tmp_path, arms=("a", "b", "c", "d"), seeds=(0, 1))
-  write_run(tmp_path, "b", 1, 7.0, status="diverged", mlm_loss=None, best_mlm_loss=None)
+  write_run(tmp_path, "b", 1, 7.0, status="diverged", mlm_loss=None, mask_loss=None)
   write_run(tmp_path, "d", 0, 6.72, tasks=("wiki_topics",))
   shutil.rmtree(tmp_path / "runs/c/seed-0")
   gate = [{"gate": "data order", "arms": ["a", "b"], "seed": 0, "holds": False, "detail": "batch 3 differs"}]
@@ -217,13 +220,13 @@ def test_diverged_missing_void_and_failed_gates_are_said_first(tmp_path: Path) -
   assert "**Void**, since an arm has not learned any context: `d` vs `c`" in section(report, "What was found")
   results = section(report, "Results")
   assert "| `d` **void** | 2 of 2 |" in results
-  assert "never left the unigram plateau" in results
+  assert "never got 0.02 nats below what is reached without context" in results
   assert "`b`: seed 1 diverged" in results
   assert "`c`: seed 0 not run" in results
   # Seed 1 of b and seed 0 of c are gone, so this comparison has no pair at all.
-  assert "| `c` vs `b` | – | – | 0 | not run |" in report
+  assert "| `c` vs `b` | – | – | – | 0 | not run |" in report
   rows = list(csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text())))
-  assert [(row["status"], row["mlm_loss"]) for row in rows if (row["arm"], row["seed"]) == ("b", "1")] == [
+  assert [(row["status"], row["mask_loss"]) for row in rows if (row["arm"], row["seed"]) == ("b", "1")] == [
     ("diverged", "")
   ]
 
@@ -234,10 +237,17 @@ def test_other_sizes_of_sweep(tmp_path: Path, num_arms: int, num_seeds: int, tas
   write_sweep(tmp_path, arms, range(num_seeds), effects=[0.01] * 8, directions=[-1] * 8, tasks=tasks)
   write_report(tmp_path)
   report = (tmp_path / "report.md").read_text()
-  assert ("compares no arms" in report) == (num_arms == 1)
-  assert ("reports a transfer task" in report) == (not tasks)
+  assert ("reached a held-out loss of" in report) == (num_arms == 1)
+  for heading, there in (
+    ("The arms", num_arms > 1),
+    ("What each change did", num_arms > 1),
+    ("What the arms shared", num_arms > 1),
+    ("Few-label accuracy", bool(tasks)),
+  ):
+    assert (f"## {heading}\n" in report) == there, heading
+  assert report.index("![") < report.index("## Results"), "a figure stands on the first screen"
   assert (tmp_path / "plots/transfer.png").exists() == bool(tasks)
-  assert ("NSP accuracy" in report) == (num_arms > 0)
+  assert "Next sentence prediction" in report
 
 
 def test_without_nsp_nothing_is_said_of_it(tmp_path: Path) -> None:
@@ -246,7 +256,9 @@ def test_without_nsp_nothing_is_said_of_it(tmp_path: Path) -> None:
     for seed in (0, 1):
       write_run(tmp_path, arm, seed, 5.8)
   write_report(tmp_path)
-  assert "NSP" not in (tmp_path / "report.md").read_text()
+  report = (tmp_path / "report.md").read_text()
+  assert "NSP" not in report
+  assert "entence prediction" not in report
 
 
 def test_neither_jax_nor_matplotlib_is_needed_to_import_the_package() -> None:

@@ -59,10 +59,11 @@ def test_any_number_of_blocks_and_any_padding_give_the_same(count: int, multiple
   arguments = (scores, labels, weights)
   loss, gradient = jax.value_and_grad(plain)(*arguments)
   settings = {"count": count, "multiple": multiple}
-  sums = jax.jit(partial(vocabulary._block_sums, **settings))(*arguments)
-  sums_too, ours = jax.jit(partial(vocabulary._block_sums_and_gradient, **settings))(*arguments)
-  best = jnp.argmax(scores.logits(), axis=-1)
-  assert_close((sums, sums_too, ours), ((loss, jnp.sum((best == labels) * weights)),) * 2 + (gradient,))
+  nats, right = jax.jit(partial(vocabulary._block_predictions, **settings))(scores, labels)
+  sums, ours = jax.jit(partial(vocabulary._block_sums_and_gradient, **settings))(*arguments)
+  is_best = jnp.argmax(scores.logits(), axis=-1) == labels
+  assert_close((sums, ours), ((loss, jnp.sum(is_best * weights)), gradient))
+  assert_close((jnp.sum(nats * weights), right), (loss, is_best.astype(jnp.float32)))
 
 
 def test_blocks_have_the_bytes_that_they_may_and_divide_the_rows_of_a_device():

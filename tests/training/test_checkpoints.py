@@ -119,7 +119,7 @@ def test_a_resumed_run_still_knows_the_best(first: TrainState, config: Config, c
   with Checkpoints(tmp_path) as checkpoints:
     restored = checkpoints.restore_latest(config, corpus.hash, mesh)
     assert restored is not None
-    losses = {int(step): loss for step, loss in restored.about["mlm_losses"].items()}
+    losses = {int(step): loss for step, loss in restored.about["losses"].items()}
     for step in (6, 8):
       losses[step] = 3.0
       checkpoints.save(at(first, step), about(config, corpus), corpus.tokenizer, losses)

@@ -1,6 +1,5 @@
-"""Each held-out example counts once, whatever the batches and the devices; the unigram line is what counting gives."""
+"""Each held-out example counts once, whatever the batches and the devices; [MASK] places are told from the others."""
 
-import collections
 import math
 from typing import Any
 
@@ -12,9 +11,9 @@ from bert_jax import settings
 from bert_jax.config import Config
 from bert_jax.data.store import Corpus
 from bert_jax.training import sharding
-from bert_jax.training.evaluation import Evaluator, unigram_entropy
+from bert_jax.training.evaluation import Evaluator, mean, measure_of
 from bert_jax.training.pretraining import resolve
-from bert_jax.training.step import init_params
+from bert_jax.training.step import build_model, init_params
 from tests import tiny
 
 
@@ -61,9 +60,64 @@ def test_103_examples_count_once_each(
 
 
 def test_it_is_what_the_examples_say(config: Config, corpus: Corpus, params: Any, wanted: dict[str, Any]) -> None:
+  measuring = evaluator(config, corpus, 16, 1)
   assert wanted["mlm_perplexity"] == pytest.approx(math.exp(wanted["mlm_loss"]))
-  assert 0 < wanted["nsp_accuracy"] < 1
-  assert wanted["own_mlm_loss"] != wanted["mlm_loss"], "pairs are not single segments"
+  assert wanted["own_mask_loss"] != wanted["mask_loss"], "pairs are not single segments"
+  nats: dict[bool, list[float]] = {True: [], False: []}
+  right: dict[bool, list[bool]] = {True: [], False: []}
+  network = build_model(config.model, config.runtime)
+  for batch in measuring.common:
+    inputs = (batch[name] for name in ("token_ids", "segment_ids", "attention_mask", "mlm_positions"))
+    logits = np.asarray(network.apply({"params": params}, *inputs)["mlm_scores"].logits(), np.float64)
+    for row, slot in zip(*np.nonzero(batch["mlm_weights"]), strict=True):
+      at, label = logits[row, slot], batch["mlm_labels"][row, slot]
+      hidden = batch["token_ids"][row, batch["mlm_positions"][row, slot]] == corpus.tokenizer.mask_id
+      nats[hidden].append(np.log(np.exp(at - at.max()).sum()) + at.max() - at[label])
+      right[hidden].append(at.argmax() == label)
+  assert wanted["mask_loss"] == pytest.approx(np.mean(nats[True]), rel=1e-5)  # float32 against float64
+  assert wanted["mask_accuracy"] == pytest.approx(np.mean(right[True]), rel=1e-6)
+  assert wanted["mlm_loss"] == pytest.approx(np.mean(nats[True] + nats[False]), rel=1e-5)
+  assert wanted["mlm_accuracy"] == pytest.approx(np.mean(right[True] + right[False]), rel=1e-6)
+  assert 0.75 < len(nats[True]) / len(nats[True] + nats[False]) < 0.85
+
+
+def test_nsp_stands_beside_the_majority_and_is_balanced(
+  config: Config, corpus: Corpus, params: Any, wanted: dict[str, Any]
+) -> None:
+  measuring = evaluator(config, corpus, 16, 1)
+  labels = np.concatenate([batch["nsp_labels"] for batch in measuring.own])
+  random = np.mean(labels[labels >= 0])
+  assert measuring.trivial()["nsp_majority"] == pytest.approx(max(random, 1 - random))
+  seen = mean(measuring.rows(params, measuring.own) or {})
+  recalls = seen["nsp_next_recall"], seen["nsp_random_recall"]
+  assert wanted["nsp_accuracy"] == pytest.approx((1 - random) * recalls[0] + random * recalls[1])
+  assert wanted["nsp_balanced_accuracy"] == pytest.approx(sum(recalls) / 2)
+  # Whatever says the same of every pair has half of each kind, and no more.
+  bias = np.array([0, 50], np.float32)
+  one_answer = params | {"nsp_head": params["nsp_head"] | {"bias": bias}}
+  measures = measuring(one_answer)
+  assert measures is not None
+  assert measures["nsp_balanced_accuracy"] == 0.5
+  assert measures["nsp_accuracy"] == pytest.approx(random)
+
+
+def test_the_documents_add_up(config: Config, corpus: Corpus, params: Any, wanted: dict[str, Any]) -> None:
+  measuring = evaluator(config, corpus, 16, 1)
+  found = measuring.by_document(params)
+  held_out = corpus.documents("eval", config.data.eval_fraction, 1.0)
+  assert set(found.documents) <= set(held_out.tolist())
+  assert sum(found.mask_nats) / sum(found.count) == pytest.approx(wanted["mask_loss"], rel=1e-6)
+  line = measuring.trivial()["context_free_mask_loss"]
+  assert sum(found.context_free_nats) / sum(found.count) == pytest.approx(line, rel=1e-9)
+
+
+def test_a_model_that_never_sees_mask_is_not_measured_there(config: Config, corpus: Corpus, params: Any) -> None:
+  other = settings.assign(config, {"data.masking.mask_prob": 0.0, "data.masking.random_prob": 1.0})
+  measures = evaluator(other, corpus, 16, 1)(params)
+  assert measures is not None
+  assert (measures["mask_loss"], measures["mask_accuracy"], measures["own_mask_loss"]) == (None, None, None)
+  assert measures["mlm_loss"] is not None
+  assert (measure_of(config), measure_of(other)) == ("mask_loss", "mlm_loss")
 
 
 def test_the_seed_and_the_training_masks_do_not_matter(
@@ -98,21 +152,3 @@ def test_it_stops_when_asked(config: Config, corpus: Corpus, params: Any) -> Non
 
   assert evaluator(config, corpus, 8, 1)(params, should_stop=after_two) is None
   assert len(asked) <= 4
-
-
-def test_unigram_entropy_is_a_count_by_hand(config: Config, corpus: Corpus) -> None:
-  counts: collections.Counter[int] = collections.Counter()
-  for document in corpus.documents("train", config.data.eval_fraction, 1.0):
-    for sentence in range(corpus.document_offsets[document], corpus.document_offsets[document + 1]):
-      start, end = corpus.sentence_offsets[sentence : sentence + 2]
-      token_ids, _ = corpus.gather(np.array([start]), np.array([end - start]))
-      counts.update(token_ids.tolist())
-  size = corpus.tokenizer.vocab_size
-  total = sum(counts.values()) + size
-  measuring = evaluator(config, corpus, 16, 1)
-  nats = []
-  for batch in measuring.common:
-    for labels, weights in zip(batch["mlm_labels"], batch["mlm_weights"], strict=True):
-      nats += [-math.log((counts[int(x)] + 1) / total) for x, w in zip(labels, weights, strict=True) if w]
-  assert unigram_entropy(corpus, config, measuring.common) == pytest.approx(sum(nats) / len(nats), rel=1e-9)
-  assert 0 < sum(nats) / len(nats) < math.log(size)

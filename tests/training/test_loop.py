@@ -67,7 +67,7 @@ def evaluations(folder: Path) -> list[str]:
 
 
 def losses(folder: Path) -> np.ndarray:
-  return np.array([line["mlm_loss"] for line in read_metrics(folder) if line["kind"] == "eval"])
+  return np.array([line["mask_loss"] for line in read_metrics(folder) if line["kind"] == "eval"])
 
 
 def assert_equal(outcome: loop.Outcome, folder: Path, wanted: tuple[loop.Outcome, Path]) -> None:
@@ -76,7 +76,7 @@ def assert_equal(outcome: loop.Outcome, folder: Path, wanted: tuple[loop.Outcome
     np.testing.assert_array_equal(one, other)
   assert evaluations(folder) == evaluations(wanted[1])
   assert outcome.evaluation == wanted[0].evaluation
-  assert outcome.best_mlm_loss == wanted[0].best_mlm_loss
+  assert outcome.best_loss == wanted[0].best_loss
   assert (outcome.seen.tokens, outcome.seen.predicted_tokens) == (
     wanted[0].seen.tokens,
     wanted[0].seen.predicted_tokens,
@@ -98,7 +98,7 @@ def test_it_learns(undisturbed: tuple[loop.Outcome, Path]) -> None:
   measured = losses(undisturbed[1])
   assert len(measured) == STEPS // EVERY
   assert measured[-1] < measured[0] - 0.1
-  assert undisturbed[0].best_mlm_loss == measured.min()
+  assert undisturbed[0].best_loss == measured.min()
 
 
 # ---- stopped and gone on -------------------------------------------------------------------------------------------
@@ -380,4 +380,4 @@ def test_a_loop_in_another_thread_leaves_signals_alone(config: Config, corpus: C
   thread = threading.Thread(target=lambda: done.append(train(config, corpus, tmp_path)))
   thread.start()
   thread.join()
-  assert done[0].evaluation["mlm_loss"] == losses(tmp_path)[-1]
+  assert done[0].evaluation["mask_loss"] == losses(tmp_path)[-1]

@@ -1,0 +1,72 @@
+"""What the best predictor without context reaches on the evaluation's own masks: the line to leave behind.
+
+A tenth of the predicted places show the token itself and a tenth a random one, so much of the usual loss is won by
+copying. This predictor knows how frequent each token is and which token its place shows, and nothing of the text
+around it.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from bert_jax.config import DataConfig, MaskingConfig
+from bert_jax.data.batches import EVAL_MASKING, Batch
+from bert_jax.data.corpus import Corpus
+
+TOKENS_AT_ONCE = 10_000_000
+
+
+def token_counts(corpus: Corpus, data: DataConfig) -> np.ndarray:
+  """How often each token stands in all training documents, plus 1; 0 for what is never masked. float64 [V]."""
+  documents = corpus.documents("train", data.eval_fraction, 1.0)
+  starts = corpus.sentence_offsets[corpus.document_offsets[documents]]
+  lengths = corpus.sentence_offsets[corpus.document_offsets[documents + 1]] - starts
+  tokenizer = corpus.tokenizer
+  counts = np.ones(tokenizer.vocab_size, np.float64)
+  for part in np.array_split(np.arange(len(documents)), max(1, int(lengths.sum() // TOKENS_AT_ONCE))):
+    token_ids, _ = corpus.gather(starts[part], lengths[part])
+    counts += np.bincount(token_ids, minlength=len(counts))
+  counts[[tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id]] = 0
+  return counts
+
+
+class ContextFree:
+  """P(token | shown token), by Bayes' rule from token frequencies and the masking rule; V vocabulary.
+
+  With frequencies q, a place shows [MASK] with probability m whatever its token is, so P(x | [MASK]) = q(x). It shows
+  the ordinary token w with probability r / U (random, U ordinary tokens) or, where w is its own token, k more:
+  P(x | w) = (q(x) r / U + k q(w) [x = w]) / (r / U + k q(w)).
+  """
+
+  def __init__(self, counts: np.ndarray, mask_id: int, num_ordinary: int, masking: MaskingConfig = EVAL_MASKING):
+    """Takes float [V] counts, the [MASK] id, how many ids a random token is drawn from, and the masking rule."""
+    self._frequencies = counts / counts.sum()
+    self._mask_id = mask_id
+    self._by_chance = masking.random_prob / num_ordinary
+    self._kept = 1 - masking.mask_prob - masking.random_prob
+
+  def predict(self, shown: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """-log P(label | shown) in nats, and whether the label is the likeliest token; of integers of one shape."""
+    frequencies = self._frequencies
+    with np.errstate(divide="ignore", invalid="ignore"):  # where a rule never shows a token, there is none of it either
+      at_label = frequencies[labels] * self._by_chance + self._kept * frequencies[shown] * (labels == shown)
+      given_token = at_label / (self._by_chance + self._kept * frequencies[shown])
+      nats = -np.log(np.where(shown == self._mask_id, frequencies[labels], given_token))
+    commonest = int(np.argmax(frequencies))
+    copies = (self._kept + self._by_chance) * frequencies[shown] > self._by_chance * frequencies[commonest]
+    likeliest = np.where((shown == self._mask_id) | ~copies, commonest, shown)
+    return nats, likeliest == labels
+
+
+def measures(predictor: ContextFree, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
+  """`mlm_loss`, `mlm_accuracy`, `mask_loss` and `mask_accuracy` example by example: float64 [N, 2], (sum, count)."""
+  rows: dict[str, list[np.ndarray]] = {}
+  for batch in batches:
+    shown = np.take_along_axis(batch["token_ids"], batch["mlm_positions"], axis=1)
+    nats, right = predictor.predict(shown, batch["mlm_labels"])
+    for places in ("mlm", "mask"):
+      used = batch[f"{places}_weights"] > 0
+      for name, values in ((f"{places}_loss", nats), (f"{places}_accuracy", right)):
+        pair = np.stack([np.where(used, values, 0).sum(axis=1), used.sum(axis=1)], axis=1)
+        rows.setdefault(name, []).append(pair)
+  return {name: np.concatenate(parts) for name, parts in rows.items()}
