@@ -14,7 +14,7 @@ from absl import app, flags
 
 from bert_jax import console, recipes, settings
 from bert_jax import flags as setting_flags
-from bert_jax.config import Config, validate
+from bert_jax.config import Config, num_prediction_slots, validate
 
 FLAGS = flags.FLAGS
 Scale = Literal["smoke", "demo", "night", "paper"]
@@ -81,7 +81,8 @@ class Experiment:
     """Each arm's config, from the base that recipe, scale and command line make.
 
     Raises:
-      ValueError: the command line sets what an arm assigns, so that arms would not differ in what they name.
+      ValueError: the command line sets what an arm assigns, or limits it, so that arms would not differ in what they
+        name.
     """
     configs: dict[str, Config] = {}
     for arm in self.arms:
@@ -92,8 +93,27 @@ class Experiment:
             " or run experiments/pretrain.py with it"
           )
       parent = configs[arm.parent] if arm.parent else base
-      configs[arm.name] = settings.assign(parent, {**arm.assignments, **self.sizes[scale].arms.get(arm.name, {})})
+      config = settings.assign(parent, {**arm.assignments, **self.sizes[scale].arms.get(arm.name, {})})
+      if "data.masking.rate" in arm.assignments:
+        _require_all_predictions(arm, config)
+      configs[arm.name] = config
     return configs
+
+
+def _require_all_predictions(arm: Arm, config: Config) -> None:
+  """Refuses a limit of predictions under which an arm about the masking rate would not predict at that rate.
+
+  Raises:
+    ValueError: with the rate and the limit.
+  """
+  data = config.data
+  without_limit = dataclasses.replace(data, masking=dataclasses.replace(data.masking, max_predictions=None))
+  allowed, wanted = num_prediction_slots(data), num_prediction_slots(without_limit)
+  if allowed < wanted:
+    raise ValueError(
+      f"data.masking.max_predictions={allowed} is fewer than the {wanted} of {data.max_seq_len} tokens that the arm"
+      f" {arm.name} is about (data.masking.rate={data.masking.rate}); set it to none"
+    )
 
 
 # ---- command line ---------------------------------------------------------------------------------------------------

@@ -105,11 +105,15 @@ def _report(workdir: epath.Path, plan: Plan) -> os.PathLike[str]:
   for gate in gates:
     if not gate["holds"]:
       raise ValueError(
-        f"the arms {' and '.join(gate['arms'])} should share their {gate['gate']} at seed {gate['seed']}, and do not:"
+        f"the arms {' and '.join(gate['arms'])} should {_duty(gate['gate'])} at seed {gate['seed']}, and do not:"
         f" {gate['detail']}. Their comparison would not be fair; remove the folder of the run that was tampered with,"
         " and run the same command again"
       )
   return report
+
+
+def _duty(gate: str) -> str:
+  return "predict at their masking rates" if gate == "predictions" else f"share their {gate}"
 
 
 def _run_one(workdir: epath.Path, config: Config, corpus: Corpus, arm: Arm, seed: int, mesh: Mesh, label: str) -> None:
@@ -263,11 +267,29 @@ def _gates(workdir: epath.Path, plan: Plan) -> list[dict[str, Any]]:
       if len(pair) < 2 or not all((folder / "result.json").exists() for folder in folders):
         continue
       parent, mine = (settings.from_dict(json.loads((folder / "config.json").read_text())) for folder in folders)
-      theirs, ours = (json.loads((folder / "result.json").read_text())["fingerprints"] for folder in folders)
+      results = [json.loads((folder / "result.json").read_text()) for folder in folders]
+      theirs, ours = (result["fingerprints"] for result in results)
+      names = [a.name for a in pair]
+      gates += [gate | {"arms": names, "seed": seed} for gate in [_predictions(parent, mine, *results)] if gate]
       for gate, paths in GATES.items():
         if any(lookup(parent, path) != lookup(mine, path) for path in paths):
           continue
         holds = theirs[gate] == ours[gate]
         detail = f"fingerprint {ours[gate]}" if holds else f"{theirs[gate]} against {ours[gate]}"
-        gates.append({"gate": gate, "arms": [a.name for a in pair], "seed": seed, "holds": holds, "detail": detail})
+        gates.append({"gate": gate, "arms": names, "seed": seed, "holds": holds, "detail": detail})
   return gates
+
+
+# Rounding to whole predictions, and at least one of a short example, move the share of tokens that is predicted.
+PREDICTIONS_TOLERANCE = 0.1
+
+
+def _predictions(parent: Config, mine: Config, theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any] | None:
+  """Where two arms differ in their masking rate, and in nothing else of how they mask: do they really predict so?"""
+  rates = [config.data.masking.rate for config in (parent, mine)]
+  if rates[0] == rates[1] or not all(result.get("predicted_tokens") for result in (theirs, ours)):
+    return None
+  shares = [result["predicted_tokens"] / result["tokens"] for result in (theirs, ours)]
+  holds = abs(shares[1] / shares[0] / (rates[1] / rates[0]) - 1) <= PREDICTIONS_TOLERANCE
+  detail = f"{shares[1]:.1%} and {shares[0]:.1%} of the tokens predicted, at rates of {rates[1]:.0%} and {rates[0]:.0%}"
+  return {"gate": "predictions", "holds": holds, "detail": detail}

@@ -18,11 +18,11 @@ def times(factor: int, expects: str, direction: Literal[0, 1]) -> Arm:
   return Arm(
     name=f"batch_x{factor}",
     parent="batch_x1",
-    change=f"{factor} times the batch, {factor} times fewer steps, rate × √{factor}",
+    change=f"{factor} times the batch, {factor} times fewer steps and warm-up, rate × √{factor}",
     assignments={
       "train.batch_size": lambda c: factor * c.train.batch_size,
       "train.steps": lambda c: max(4, c.train.steps // factor),
-      "optim.warmup_steps": lambda c: min(c.optim.warmup_steps, c.train.steps // factor // 4),
+      "optim.warmup_steps": lambda c: c.optim.warmup_steps // factor,  # as many sequences
       "optim.peak_lr": lambda c: c.optim.peak_lr * factor**0.5,
       "evaluation.every_steps": lambda c: max(1, c.evaluation.every_steps // factor),
     },

@@ -69,6 +69,17 @@ def test_an_arm_that_breaks_a_rule_is_named() -> None:
   assert "arm faster: optim.peak_lr=inf must be above 0" in done.stderr
 
 
+def test_a_limit_of_predictions_below_the_rate_of_an_arm_is_refused() -> None:
+  arms = (Arm("a", "?", {}), Arm("b", "?", {"data.masking.rate": 0.4}, parent="a"))
+  declared = Experiment("rates", "?", arms, {"smoke": Size({}, (0,), "?")})
+  base = settings.assign(Config(), {"data.masking.max_predictions": 20})
+  with pytest.raises(
+    ValueError, match=r"max_predictions=20 is fewer than the 52 of 128 tokens that the arm b is about"
+  ):
+    declared.configs(base, {}, "smoke")
+  assert declared.configs(Config(), {}, "smoke")["b"].data.masking.rate == 0.4
+
+
 def test_a_platform_that_is_not_there_is_an_error(tmp_path: Any) -> None:
   source = tiny.write_text(tmp_path / "text", documents=9)
   env = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}

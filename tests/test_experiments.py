@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from bert_jax import recipes, settings
-from bert_jax.config import validate
-from bert_jax.experiment import SCALES, Experiment
+from bert_jax.config import num_prediction_slots, validate
+from bert_jax.experiment import SCALES, Experiment, Scale
+from bert_jax.training.optimizers import hyperparameters, learning_rate
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("*.py"))
@@ -45,6 +48,33 @@ def test_an_arm_changes_what_it_names_and_nothing_else(name: str) -> None:
       changed = settings.differences(parent, configs[arm.name])
       assert set(changed) <= named
       assert changed or arm.parent is None, f"{arm.name} is its parent at scale {scale}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_arm_predicts_at_its_rate(name: str) -> None:
+  """A limit of predictions that a recipe has for one length and rate must not hold for others."""
+  declared = experiment(name)
+  for scale in SCALES:
+    base = settings.assign(recipes.recipe(declared.recipe), declared.sizes[scale].assignments)
+    for arm, config in declared.configs(base, {}, scale).items():
+      wanted = config.data.masking.rate * config.data.max_seq_len
+      assert wanted <= num_prediction_slots(config.data) < wanted + 1, (scale, arm)
+
+
+@pytest.mark.parametrize(("name", "arm"), [("bert_vs_roberta", "big_batch"), ("batch_size", "batch_x4")])
+@pytest.mark.parametrize("scale", ["demo", "night"])
+def test_a_big_batch_has_its_rate_all_the_way(name: str, arm: str, scale: Scale) -> None:
+  """After as many sequences the rate is what the arm names, times its parent's: warm-up and decay keep step."""
+  declared = experiment(name)
+  base = settings.assign(recipes.recipe(declared.recipe), declared.sizes[scale].assignments)
+  configs = declared.configs(base, {}, scale)
+  mine = configs[arm]
+  parent = configs[{arm.name: arm.parent for arm in declared.arms}[arm] or ""]
+  ours, theirs = (hyperparameters(config.optim, config.train.steps, "none") for config in (mine, parent))
+  # 1,550 steps are not four times 387: within 1 % until the rates near 0.
+  steps = jnp.arange(1, int(0.8 * mine.train.steps))
+  ratios = learning_rate(steps, ours, mine.optim.schedule) / learning_rate(4 * steps, theirs, parent.optim.schedule)
+  np.testing.assert_allclose(ratios, 2.0, rtol=0.01)
 
 
 @pytest.mark.slow

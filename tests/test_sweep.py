@@ -141,6 +141,20 @@ def test_a_broken_gate_is_found_and_in_the_report(gate: str, source: str, copy: 
   assert "tampered" in (copy / "report.md").read_text()
 
 
+def test_arms_of_different_rates_really_predict_so(source: str, tmp_path: Path) -> None:
+  arms = (tiny.EXPERIMENT.arms[0], Arm("more", "twice the rate", {"data.masking.rate": 0.3}, parent="bert"))
+  plan = tiny.plan(source, tmp_path, experiment=Experiment("rates", "?", arms, tiny.EXPERIMENT.sizes), seeds=(0,))
+  assert sweep.run(plan) == 0
+  gates = {gate["gate"]: gate for gate in json.loads((tmp_path / "gates.json").read_text())}
+  assert gates["predictions"]["holds"]
+  assert "at rates of 30% and 15%" in gates["predictions"]["detail"]
+  path = tmp_path / "runs/more/seed-0/result.json"
+  result = json.loads(path.read_text())
+  path.write_text(json.dumps(result | {"predicted_tokens": result["predicted_tokens"] // 2}))  # as a limit would
+  with pytest.raises(ValueError, match="arms bert and more should predict at their masking rates at seed 0, and do"):
+    sweep.run(plan)
+
+
 def test_a_workdir_in_use_is_refused(source: str, tmp_path: Path) -> None:
   code = (
     "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()"
