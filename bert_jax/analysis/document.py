@@ -184,6 +184,7 @@ th { color: var(--muted); font-weight: 600; vertical-align: bottom; }
 th:first-child, td:first-child { position: sticky; left: 0; background: var(--paper); padding-left: 0; }
 .short { white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+th.short, th.number { white-space: normal; min-width: 3.5rem; }
 .better { color: var(--good); font-weight: 600; }
 .worse { color: var(--bad); font-weight: 600; }
 .void { color: var(--muted); font-weight: 600; }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bert_jax.analysis import wording
-from bert_jax.analysis.comparisons import LOSS, NSP, Comparison, Results, task_measure
+from bert_jax.analysis.comparisons import LOSS, NSP, Comparison, Measure, Results, task_measure
 from bert_jax.analysis.runs import Run
 
 if TYPE_CHECKING:
@@ -49,11 +49,12 @@ class Drawn(NamedTuple):
 
 
 def draw(results: Results) -> dict[str, Drawn]:
-  """Each figure that there is something to draw for, by name: differences, loss, transfer."""
+  """Each figure that there is something to draw for, by name: differences, accuracies, loss, transfer."""
   drawn = {}
   with _style():
     for name, figure in (
-      ("differences", forest(results)),
+      ("differences", forest(results, [LOSS])),
+      ("accuracies", forest(results, [NSP, *(task_measure(task) for task in results.sweep.tasks())])),
       ("loss", loss_curves(results)),
       ("transfer", transfer(results)),
     ):
@@ -63,9 +64,8 @@ def draw(results: Results) -> dict[str, Drawn]:
   return drawn
 
 
-def forest(results: Results) -> "Figure | None":
+def forest(results: Results, measures: list[Measure]) -> "Figure | None":
   """One panel a measure, one row a comparison: mean, interval and single seeds of the paired differences."""
-  measures = [LOSS, NSP, *(task_measure(task) for task in results.sweep.tasks())]
   panels = [rows for rows in map(results.on, measures) if any(row.interval for row in rows)]
   if not panels:
     return None
@@ -102,6 +102,7 @@ def _forest_panel(axes: "Axes", rows: list[Comparison]) -> None:
   axes.set_ylim(len(rows) - 0.5, -0.5)
   axes.set_yticks(range(len(rows)), [f"{row.arm} vs {row.against}" for row in rows])
   axes.tick_params(axis="y", length=0)
+  axes.locator_params(axis="x", nbins=6)
   axes.grid(axis="x")
   share = rows[0].measure.is_share
   axes.set_title(rows[0].measure.label, loc="left")

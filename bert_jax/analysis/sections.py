@@ -14,6 +14,10 @@ from bert_jax.analysis.summary import missing_runs, summary
 from bert_jax.analysis.wording import CONFIDENCE_LEVEL, NOTHING
 
 Pictures = Mapping[str, tuple[str, str]]  # name → (path beside the report, SVG)
+FOREST = (
+  f"Paired differences: mean and {CONFIDENCE_LEVEL} interval; small upright ticks are single seeds. Filled circle: "
+  "better; square: worse; hollow circle: not shown; cross: void. An arrowhead: the interval goes on."
+)
 
 
 def report(results: Results, pictures: Pictures) -> list[Block]:
@@ -25,7 +29,7 @@ def report(results: Results, pictures: Pictures) -> list[Block]:
     summary(results, _differences(pictures) if first == "differences" else _loss(results, pictures)),
     _arms(results) if several else [],
     _tables(results),
-    _changes(results) if results.comparisons else [],
+    _changes(results, pictures) if results.comparisons else [],
     _curves(results, pictures) if first == "differences" else [],
     _transfer(results, pictures) if results.sweep.tasks() else [],
     _limits(results),
@@ -176,7 +180,7 @@ def _seen_table(results: Results) -> list[Block]:
   return [Paragraph("**What each arm saw**"), Table(header, rows, range(1, len(header)))]
 
 
-def _changes(results: Results) -> list[Block]:
+def _changes(results: Results, pictures: Pictures) -> list[Block]:
   blocks: list[Block] = [
     Heading(2, "What each change did"),
     Paragraph(
@@ -208,6 +212,8 @@ def _changes(results: Results) -> list[Block]:
       change, *cells = _change_cells(row)
       rows.append([change, row.measure.label.removesuffix(" accuracy"), *cells])
     blocks += [Paragraph("**Accuracies**, in percentage points (above 0 is better)"), Table(header, rows, (2, 3, 4))]
+    if "accuracies" in pictures:
+      blocks.append(Picture(*pictures["accuracies"], "Forest plot of the paired differences in accuracy", FOREST))
   blocks.append(
     Paragraph(
       "The paper's column is the direction of the published finding, at the paper's size and on its own measures."
@@ -227,8 +233,7 @@ def _differences(pictures: Pictures) -> list[Block]:
     Picture(
       *pictures["differences"],
       "Forest plot of the paired differences",
-      f"Paired differences: mean and {CONFIDENCE_LEVEL} interval; small upright ticks are single seeds. Filled circle: "
-      "better; square: worse; hollow circle: not shown; cross: void. An arrowhead: the interval goes on.",
+      FOREST,
     )
   ]
 

@@ -33,7 +33,7 @@ def test_every_file_is_there_and_no_draft_is_left(folder: Path) -> None:
   files = {path.name for path in folder.iterdir() if path.is_file()} - {"sweep.json", "gates.json"}
   assert files == FILES
   assert {path.name for path in (folder / "plots").iterdir()} == {
-    f"{name}.{kind}" for name in ("differences", "loss", "transfer") for kind in ("png", "svg")
+    f"{name}.{kind}" for name in ("differences", "accuracies", "loss", "transfer") for kind in ("png", "svg")
   }
 
 
@@ -52,7 +52,7 @@ def test_the_sections_stand_in_order_and_every_picture_exists(folder: Path) -> N
     "What the arms shared",
   ]
   pictures = re.findall(r"!\[.+?\]\((.+?)\)", report)
-  assert len(pictures) == 3
+  assert len(pictures) == 4
   assert all((folder / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
 
 
@@ -159,7 +159,7 @@ def test_the_page_needs_no_other_file_and_no_network(folder: Path) -> None:
   assert {load[1:] for load in links.loads} <= set(links.ids)
   assert len(set(links.ids)) == len(links.ids)
   assert not re.search(r"https?:|@import|<script|url\((?!#)", page)
-  assert page.count("<svg") == 3
+  assert page.count("<svg") == 4
   assert 'name="viewport"' in page
   assert "prefers-color-scheme: dark" in page
   assert "**" not in page
