@@ -17,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
   from bert_jax.cli.importing import say
-  from bert_jax.interop import pretrained, writing
+  from bert_jax.interop import folders, pretrained, writing
   from bert_jax.interop.opening import open_model
 
-  out = pretrained.new_folder(given.out)
+  out = folders.new_folder(given.out)
   model = open_model(given.run_or_folder, given.step).model
   receipt = writing.write(model, out, say)
   print(f"{given.run_or_folder} is exported to {out} as {receipt['class']}: {pretrained.describe(model)}")

@@ -29,15 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
   from etils import epath
 
-  from bert_jax.interop import growth, pretrained, reading
+  from bert_jax.interop import folders, growth, imported, pretrained, reading
 
-  out = pretrained.new_folder(given.out)
+  out = folders.new_folder(given.out)
   model = reading.read(given.source, given.head, say)
   if given.extend_vocab is not None:
     model = growth.extend_vocab(model, growth.read_tokens(epath.Path(given.extend_vocab)), say)
   if given.extend_positions is not None:
     model = growth.extend_positions(model, given.extend_positions, say)
-  pretrained.save(model, out)
+  imported.save(model, out)
   print(f"{given.source} is imported to {out}: {pretrained.describe(model)}")
   return 0
 

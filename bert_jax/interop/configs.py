@@ -177,7 +177,7 @@ def from_huggingface(values: dict[str, Any], origin: str = "config.json") -> Enc
     ValueError: it asks for an architecture or for a setting that we do not compute, or for its own code.
   """
   name = values.get("model_type")
-  if "auto_map" in values:
+  if values.get("auto_map"):
     raise ValueError(
       f"{origin} asks for code of its own to be run (auto_map: {sorted(values['auto_map'])}); bert_jax runs no code"
       " of a checkpoint. Convert it to one of transformers' own classes first"
@@ -293,6 +293,11 @@ def to_huggingface(config: EncoderConfig) -> dict[str, Any]:
       "local_rope_theta": config.local_theta,
     }
   return values
+
+
+def keys_of(config: EncoderConfig) -> dict[str, str]:
+  """Our setting → their key, of an architecture."""
+  return _KEYS[architecture_of(config).name]
 
 
 # ---- classes ----------------------------------------------------------------------------------------------------

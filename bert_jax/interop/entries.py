@@ -4,10 +4,13 @@ PyTorch's Linear holds [out, in] where our kernels are [in, out].
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+
+from bert_jax.interop.stored import Stored
 
 Path = tuple[str, ...]
 Change = Callable[[np.ndarray], np.ndarray]
@@ -62,31 +65,36 @@ class Place:
       yield self.array(f"{ours}.bias", f"{theirs}.bias")
 
 
-def to_ours(arrays: dict[str, np.ndarray], found: list[Entry]) -> Any:
-  """Our parameters of their arrays, float32; `arrays` has every key of the entries."""
-  rows: dict[Path, list[tuple[int, np.ndarray]]] = {}
-  for entry in found:
-    array = np.asarray(entry.ours(arrays[entry.key]), np.float32)
-    rows.setdefault(entry.path, []).append((-1 if entry.layer is None else entry.layer, array))
+def to_ours(arrays: Mapping[str, Stored], found: list[Entry]) -> Any:
+  """Our parameters of their arrays, float32, read one by one; `arrays` has every key of the entries."""
+  layers = Counter(entry.path for entry in found)
   params: dict[str, Any] = {}
-  for path, parts in rows.items():
+  for entry in found:
+    array = entry.ours(arrays[entry.key].read())
     node = params
-    for name in path[:-1]:
+    for name in entry.path[:-1]:
       node = node.setdefault(name, {})
-    parts.sort(key=lambda part: part[0])
-    alone = parts[0][0] == -1
-    assert not alone or len(parts) == 1, path
-    node[path[-1]] = np.ascontiguousarray(parts[0][1]) if alone else np.stack([array for _, array in parts])
+    name = entry.path[-1]
+    if entry.layer is None:
+      assert name not in node, entry.path
+      node[name] = np.ascontiguousarray(array)
+    else:
+      if name not in node:
+        node[name] = np.empty((layers[entry.path], *array.shape), np.float32)
+      node[name][entry.layer] = array
   return params
 
 
 def to_theirs(params: Any, found: list[Entry]) -> dict[str, np.ndarray]:
   """Their arrays of our parameters, or of anything shaped like them, such as a gradient."""
-  arrays = {}
-  for entry in found:
-    node = params
-    for name in entry.path:
-      node = node[name]
-    array = np.asarray(node if entry.layer is None else node[entry.layer])
-    arrays[entry.key] = np.ascontiguousarray(entry.theirs(array))
-  return arrays
+  return {entry.key: one_of_theirs(params, entry) for entry in found}
+
+
+def one_of_theirs(params: Any, entry: Entry) -> np.ndarray:
+  """As `to_theirs`, one array."""
+  node = params
+  for name in entry.path:
+    node = node[name]
+  array = np.asarray(node)
+  array = array if entry.layer is None else array[entry.layer]
+  return np.ascontiguousarray(entry.theirs(array))

@@ -32,8 +32,11 @@ def modern(arrays: Arrays) -> Arrays:
   return result
 
 
-def arranged(arrays: Arrays, config: EncoderConfig, network: str, origin: str) -> Arrays:
+def arranged(arrays: Arrays, config: EncoderConfig, network: str, origin: str | None = None) -> Arrays:
   """`arrays` under the names of `network`: the encoder's prefix as there, each tied array once.
+
+  Args:
+    origin: the file, where two copies of one array are to be compared.
 
   Raises:
     ValueError: two copies of one array differ.
@@ -48,7 +51,7 @@ def arranged(arrays: Arrays, config: EncoderConfig, network: str, origin: str) -
   for second, first in keys.tied(config, network).items():
     if second in result:
       copy = result.pop(second)
-      if first in result and not np.array_equal(copy, result[first]):
+      if origin and first in result and not np.array_equal(copy.read(), result[first].read()):
         raise ValueError(
           f"{origin} holds {second} and {first} with different values; bert_jax computes them tied, as published"
         )

@@ -1,14 +1,13 @@
 """A run, an imported folder or a Hugging Face folder, opened alike, on one device."""
 
 import dataclasses
-import json
 
 from absl import logging
 from etils import epath
 
-from bert_jax import settings
+from bert_jax import foreign, settings
 from bert_jax.config import Config
-from bert_jax.interop import pretrained, reading
+from bert_jax.interop import imported, reading
 from bert_jax.interop.pretrained import Pretrained
 from bert_jax.training import sharding
 from bert_jax.training.checkpoints import Checkpoint, CheckpointError, Checkpoints
@@ -34,11 +33,11 @@ def open_model(path: epath.PathLike, step: int | None = None, head: str | None =
   folder = epath.Path(path)
   if not folder.is_dir():
     raise ValueError(f"{path} is no folder; give a workdir, a run's folder, a checkpoint's, or a model's")
-  imported, huggingface = pretrained.is_imported(folder), _is_huggingface(folder)
-  if step is not None and (imported or huggingface):
+  ours, huggingface = imported.is_imported(folder), _is_huggingface(folder)
+  if step is not None and (ours or huggingface):
     raise ValueError(f"{path} is no run and has no steps; leave step={step} out")
-  if imported:
-    return Opened(pretrained.load(folder))
+  if ours:
+    return Opened(imported.load(folder))
   if huggingface:
     return Opened(reading.read(folder, head))
   return _open_run(folder, step)
@@ -49,8 +48,8 @@ def _is_huggingface(folder: epath.Path) -> bool:
   if not reading.is_huggingface(folder) or (folder / "checkpoints").is_dir():
     return False
   try:
-    return "train" not in json.loads((folder / reading.CONFIG).read_text())
-  except (OSError, ValueError, TypeError):
+    return "train" not in foreign.read_object(folder, reading.CONFIG)
+  except ValueError:
     return True  # which says what is wrong with it
 
 

@@ -1,13 +1,7 @@
-"""A pretrained model in memory and as an imported folder: what the bridge reads, writes and hands on.
-
-FOLDER/model.json           architecture, network, settings; and the config.json that it came with, whole
-FOLDER/params.safetensors   our parameters, by path
-FOLDER/source/              the tokenizer's files, and sentence-transformers' own, byte for byte
-"""
+"""A pretrained model in memory: what the bridge reads, writes and hands on."""
 
 import dataclasses
 import hashlib
-import json
 from typing import Any, Literal
 
 import jax
@@ -15,17 +9,11 @@ import numpy as np
 from etils import epath
 from flax import traverse_util
 
-from bert_jax import settings
 from bert_jax.config import EncoderConfig
 from bert_jax.data import tokenizers
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.interop import weights
-from bert_jax.models import networks
-from bert_jax.models.family import architecture_of, settings_class
+from bert_jax.models.family import architecture_of
 
-FORMAT = 1
-DESCRIPTION = "model.json"
-PARAMS = "params.safetensors"
 # Tokenizers of transformers that lower-case unless they are told otherwise.
 _LOWERCASED = ("bert", "distilbert", "electra", "albert")
 TOKENIZER_FILES = (
@@ -116,12 +104,21 @@ def sha256(content: bytes) -> str:
   return hashlib.sha256(content).hexdigest()
 
 
+def sha256_of_file(path: epath.Path) -> str:
+  """In hex; the file is read in parts."""
+  hasher = hashlib.sha256()
+  with path.open("rb") as file:
+    while part := file.read(2**20):
+      hasher.update(part)
+  return hasher.hexdigest()
+
+
 def fingerprint(params: Any) -> str:
   """sha256 of the parameters, in hex: equal bits, equal text."""
   hasher = hashlib.sha256()
   for path, array in sorted(flat(params).items()):
     hasher.update(path.encode())
-    hasher.update(np.ascontiguousarray(array).tobytes())
+    hasher.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
   return hasher.hexdigest()
 
 
@@ -135,73 +132,8 @@ def nested(arrays: dict[str, np.ndarray]) -> Any:
   return traverse_util.unflatten_dict(arrays, sep="/")
 
 
-def new_folder(path: epath.PathLike) -> epath.Path:
-  """Raises ValueError where something stands there already."""
-  folder = epath.Path(path)
-  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-    raise ValueError(f"{folder} is there already; choose a new folder, lest two models are mixed up")
-  return folder
-
-
 def describe(model: Pretrained) -> str:
   """In a line, for people."""
   parameters = sum(x.size for x in jax.tree.leaves(model.params))
   tokenizer = f"{model.tokenizer.vocab_size} tokens" if model.tokenizer else "no tokenizer"
   return f"{architecture_of(model.config).name}, {model.network}, {parameters:,} parameters, {tokenizer}"
-
-
-# ---- the imported folder ----------------------------------------------------------------------------------------
-
-
-def is_imported(folder: epath.Path) -> bool:
-  return (folder / DESCRIPTION).is_file()
-
-
-def save(pretrained: Pretrained, folder: epath.PathLike) -> None:
-  """Writes an imported folder; its description comes last, so that a folder with one is whole."""
-  folder = epath.Path(folder)
-  (folder / "source").mkdir(parents=True, exist_ok=True)
-  for name, content in pretrained.files.items():
-    path = folder / "source" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-  weights.write_safetensors(folder / PARAMS, flat(pretrained.params))
-  description = {
-    "format": FORMAT,
-    "architecture": architecture_of(pretrained.config).name,
-    "network": pretrained.network,
-    "num_classes": pretrained.num_classes,
-    "model": settings.to_dict(pretrained.config),
-    "embedding": dataclasses.asdict(pretrained.embedding),
-    "params_sha256": fingerprint(pretrained.params),
-    "source": pretrained.source,
-  }
-  (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
-
-
-def load(folder: epath.PathLike) -> Pretrained:
-  """Opens an imported folder.
-
-  Raises:
-    ValueError: it is damaged, or another version's.
-  """
-  folder = epath.Path(folder)
-  try:
-    description = json.loads((folder / DESCRIPTION).read_text())
-    if description["format"] != FORMAT:
-      raise ValueError(f"it is of format {description['format']}, and this version of bert_jax reads {FORMAT}")
-    config = settings.from_dict(description["model"], settings_class(description["architecture"]))
-    embedding = settings.from_dict(description["embedding"], Embedding)
-    network, num_classes, source = (description[name] for name in ("network", "num_classes", "source"))
-    wanted = description["params_sha256"]
-  except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(f"{folder / DESCRIPTION} cannot be read: {error!r}; import the model again") from error
-  params = nested(weights.read_safetensors(folder / PARAMS))
-  shapes = jax.eval_shape(networks.initial(network, config, num_classes))
-  if jax.tree.map(lambda x: x.shape, params) != jax.tree.map(lambda x: x.shape, shapes):
-    raise ValueError(f"{folder / PARAMS} does not hold what {DESCRIPTION} describes; import the model again")
-  if fingerprint(params) != wanted:
-    raise ValueError(f"{folder / PARAMS} is damaged: its bits are not those that were written; import the model again")
-  files = {name: (folder / "source" / name).read_bytes() for name in files_of(folder / "source")}
-  tokenizer = read_tokenizer(folder / "source", config)
-  return Pretrained(config, network, params, tokenizer, num_classes, embedding, source, files)

@@ -1,7 +1,7 @@
 """A Hugging Face folder, or a TF1 checkpoint of google-research/bert, as a `Pretrained` model."""
 
 import dataclasses
-import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +11,9 @@ from absl import logging
 from etils import epath
 from flax import traverse_util
 
+from bert_jax import foreign
 from bert_jax.config import EncoderConfig
-from bert_jax.interop import configs, keys, names, pretrained, weights
+from bert_jax.interop import configs, foreign_configs, keys, names, pretrained, weights
 from bert_jax.interop.encoders import PREFIX
 from bert_jax.interop.entries import Entry, to_ours
 from bert_jax.interop.pretrained import Embedding, Pretrained
@@ -41,11 +42,53 @@ def read(folder: epath.PathLike, head: str | None = None, say: Callable[[str], N
       damaged or pickled; the tokenizer is another model's.
   """
   folder = epath.Path(folder)
+  opened = open_folder(folder, head, say)
+  encoder, arrays = opened.config, opened.arrays
+  params = to_ours(arrays, [entry for entry in opened.entries if entry.key in arrays])
+  params = _with_new(params, opened.network, encoder, opened.num_classes, opened.shapes)
+  tokenizer = pretrained.read_tokenizer(folder, encoder)
+  if tokenizer is None:
+    say(f"{folder} holds no tokenizer: what is made of it reads token ids, not text")
+  elif encoder.vocab_size is not None and tokenizer.vocab_size < encoder.vocab_size:
+    say(
+      f"the tokenizer has {tokenizer.vocab_size} tokens; the last {encoder.vocab_size - tokenizer.vocab_size} rows of"
+      " the word table stand for none"
+    )
+  embedding, files = _embedding(folder), _files(folder)
+  return Pretrained(encoder, opened.network, params, tokenizer, opened.num_classes, embedding, opened.source, files)
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+  """A folder whose settings and arrays agree, and whose arrays are not read yet.
+
+  Attributes:
+    config: of the encoder.
+    network: a name of `networks.NETWORKS`.
+    num_classes: of a classifier's head.
+    arrays: by Hugging Face's names; those of a head that is new are not there.
+    entries: of all arrays of the network.
+    shapes: the network's parameters, as shapes.
+    source: config.json.
+  """
+
+  config: EncoderConfig
+  network: str
+  num_classes: int
+  arrays: weights.Arrays
+  entries: list[Entry]
+  shapes: Any
+  source: dict[str, Any]
+
+
+def open_folder(folder: epath.Path, head: str | None = None, say: Callable[[str], None] = logging.info) -> Opened:
+  """As `read`, before any array is read, but for the copies of tied ones, which are compared."""
   source = _config(folder)
   arrays, file = weights.read(folder)
   arrays = names.modern(arrays)
   origin = str(folder / file)
   encoder = configs.from_huggingface(source, str(folder / CONFIG))
+  foreign_configs.encoder(encoder, len(arrays), str(folder / CONFIG))
   if head is not None and head not in configs.networks_of(source):
     raise ValueError(f"head={head!r} is none of this architecture's: {', '.join(configs.networks_of(source))}")
   network = head or _network(source, encoder, arrays, folder, say)
@@ -58,30 +101,16 @@ def read(folder: epath.PathLike, head: str | None = None, say: Callable[[str], N
   prefix = PREFIX[architecture_of(encoder).name] + "."
   beside |= {key.removeprefix(prefix) for key in beside}  # as an encoder alone names them
   arrays = _complete(arrays, found, shapes, beside, head is not None, origin, say)
-  params = to_ours(arrays, [entry for entry in found if entry.key in arrays])
-  params = _with_new(params, network, encoder, num_classes, shapes)
-  tokenizer = pretrained.read_tokenizer(folder, encoder)
-  if tokenizer is None:
-    say(f"{folder} holds no tokenizer: what is made of it reads token ids, not text")
-  elif encoder.vocab_size is not None and tokenizer.vocab_size < encoder.vocab_size:
-    say(
-      f"the tokenizer has {tokenizer.vocab_size} tokens; the last {encoder.vocab_size - tokenizer.vocab_size} rows of"
-      " the word table stand for none"
-    )
-  return Pretrained(encoder, network, params, tokenizer, num_classes, _embedding(folder), source, _files(folder))
+  return Opened(encoder, network, num_classes, arrays, found, shapes, source)
 
 
 def _config(folder: epath.Path) -> dict[str, Any]:
   if not folder.is_dir():
     raise ValueError(f"{folder} is no folder; give one with config.json and model.safetensors")
   for name in (CONFIG, TF1_CONFIG):
-    if (folder / name).is_file():
-      try:
-        values = json.loads((folder / name).read_text())
-      except ValueError as error:
-        raise ValueError(f"{folder / name} is damaged: {error}") from error
-      if not isinstance(values, dict):
-        raise ValueError(f"{folder / name} is damaged: it holds no object")
+    if foreign.is_file(folder, name):
+      values = foreign.read_object(folder, name)
+      foreign_configs.config(values, str(folder / name))
       # google-research/bert saves its pretraining network, and its config does not name it.
       return values if name == CONFIG else {"model_type": "bert", "architectures": ["BertForPreTraining"]} | values
   raise ValueError(f"{folder} has no {CONFIG} (nor {TF1_CONFIG}); give the folder that save_pretrained wrote")
@@ -110,14 +139,14 @@ def _network(
 
 def _differences(network: str, encoder: EncoderConfig, arrays: weights.Arrays) -> set[str]:
   encoder = configs.with_pooler(encoder, network, set(arrays))
-  there = set(names.arranged(arrays, encoder, network, ""))
+  there = set(names.arranged(arrays, encoder, network))
   return there ^ {entry.key for entry in keys.entries(encoder, network)}
 
 
 def _num_classes(found: list[Entry], arrays: weights.Arrays, source: dict[str, Any]) -> int:
   for entry in found:
-    if entry.path == ("classifier", "bias") and entry.key in arrays:
-      return int(arrays[entry.key].shape[0])
+    if entry.path == ("classifier", "bias") and entry.key in arrays and len(arrays[entry.key].shape) == 1:
+      return arrays[entry.key].shape[0]
   return len(source.get("id2label") or {}) or int(source.get("num_labels") or 2)
 
 
@@ -165,8 +194,8 @@ def _complete(
     )
   wrong = [
     f"{key} has shape {list(arrays[key].shape)}, and config.json asks for {list(shape)}"
-    for key, shape in _shapes(found, shapes).items()
-    if key in arrays and arrays[key].shape != shape
+    for key, shape in _shapes(found, shapes, arrays).items()
+    if arrays[key].shape != shape
   ]
   if wrong:
     raise ValueError(f"the weights in {origin} are not of the sizes in its config.json:\n{names.listed(wrong)}")
@@ -179,15 +208,18 @@ def _of_encoder(key: str, wanted: dict[str, Entry]) -> bool:
   return key.split(".")[0] in prefixes and "pooler" not in key
 
 
-def _shapes(found: list[Entry], shapes: Any) -> dict[str, tuple[int, ...]]:
-  """Their shape of every array."""
+def _shapes(found: list[Entry], shapes: Any, arrays: weights.Arrays) -> dict[str, tuple[int, ...]]:
+  """Their shape of every array of `arrays`, in which one of another size has ours: nothing of that size is made."""
   result = {}
   for entry in found:
+    if entry.key not in arrays:
+      continue
     node = shapes
     for name in entry.path:
       node = node[name]
     shape = node.shape if entry.layer is None else node.shape[1:]
-    result[entry.key] = entry.theirs(np.broadcast_to(np.float32(0), shape)).shape
+    alike = math.prod(shape) == arrays[entry.key].size
+    result[entry.key] = entry.theirs(np.broadcast_to(np.float32(0), shape)).shape if alike else shape
   return result
 
 
@@ -208,12 +240,13 @@ def _files(folder: epath.Path) -> dict[str, bytes]:
   """The tokenizer's files and sentence-transformers' own."""
   found = [*pretrained.TOKENIZER_FILES, _MODULES, "sentence_bert_config.json", "config_sentence_transformers.json"]
   found += [f"{module['path']}/config.json" for module in _modules(folder) if module["path"]]
-  return {name: (folder / name).read_bytes() for name in found if (folder / name).is_file()}
+  return {name: foreign.read_bytes(folder, name) for name in found if foreign.is_file(folder, name)}
 
 
 def _modules(folder: epath.Path) -> list[dict[str, Any]]:
-  path = folder / _MODULES
-  return json.loads(path.read_text()) if path.is_file() else []
+  if not foreign.is_file(folder, _MODULES):
+    return []
+  return foreign_configs.modules(foreign.read_json(folder, _MODULES), str(folder / _MODULES))
 
 
 def _embedding(folder: epath.Path) -> Embedding:
@@ -225,13 +258,13 @@ def _embedding(folder: epath.Path) -> Embedding:
   result = Embedding()
   for module in _modules(folder):
     kind = module["type"].rpartition(".")[2]
-    place = folder / module["path"] / CONFIG
     if kind == "Pooling":
-      values = json.loads(place.read_text())
+      place = f"{module['path']}/{CONFIG}".lstrip("/")
+      values = foreign.read_object(folder, place)
       asked = [name for name, value in values.items() if name.startswith("pooling_mode_") and value is True]
       modes = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_max_tokens": "max"}
       if len(asked) != 1 or asked[0] not in modes:
-        raise ValueError(f"{place} asks for {asked}; bert_jax embeds by one of {', '.join(modes)}")
+        raise ValueError(f"{folder / place} asks for {asked}; bert_jax embeds by one of {', '.join(modes)}")
       result = dataclasses.replace(result, pooling=modes[asked[0]])
     elif kind == "Normalize":
       result = dataclasses.replace(result, normalize=True)
@@ -240,7 +273,8 @@ def _embedding(folder: epath.Path) -> Embedding:
         f"{folder / _MODULES} asks for a module {kind}; bert_jax embeds by Transformer, Pooling and"
         " Normalize only. Take that line out to go without it"
       )
-  path = folder / "sentence_bert_config.json"
-  if path.is_file():
-    result = dataclasses.replace(result, max_tokens=json.loads(path.read_text()).get("max_seq_length"))
+  name = "sentence_bert_config.json"
+  if foreign.is_file(folder, name):
+    most = foreign_configs.max_seq_length(foreign.read_object(folder, name), str(folder / name))
+    result = dataclasses.replace(result, max_tokens=most)
   return result

@@ -1,48 +1,46 @@
 """The files that hold a model's arrays: safetensors, whole or in shards; Flax's msgpack; TF1 checkpoints.
 
-Read, all of them give `{name: array}` with the names and shapes of Hugging Face's PyTorch modules. Nothing is
-unpickled.
+Opened, all of them give the names and shapes of Hugging Face's PyTorch modules, and read an array when it is asked for.
+Nothing is unpickled.
 """
 
-import json
 import re
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
-import ml_dtypes  # registers bfloat16 with numpy
 import numpy as np
-import safetensors
-import safetensors.numpy
 from etils import epath
+
+from bert_jax import foreign
+from bert_jax.interop import foreign_configs
+from bert_jax.interop.stored import Stored, open_safetensors
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 MSGPACK = "flax_model.msgpack"
 _PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl"}
 
-assert ml_dtypes.bfloat16
-
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, Stored]
 
 
 def read(folder: epath.Path) -> tuple[Arrays, str]:
   """The arrays of a folder, and the name of the file that they came from.
 
   Raises:
-    ValueError: there are none; they are pickled; a file is damaged, cut short or missing.
+    ValueError: there are none; they are pickled; a file is damaged, cut short, missing, or not in the folder.
   """
   readers: tuple[tuple[str, Callable[[epath.Path], Arrays]], ...] = (
-    (WEIGHTS, read_safetensors),
-    (INDEX, _read_shards),
-    (MSGPACK, _read_msgpack),
+    (WEIGHTS, open_safetensors),
+    (INDEX, _open_shards),
+    (MSGPACK, _open_msgpack),
   )
   for name, reader in readers:
-    if (folder / name).is_file():
+    if foreign.is_file(folder, name):
       return reader(folder / name), name
   checkpoints = sorted(folder.glob("*.ckpt*.index")) or sorted(folder.glob("*.index"))
+  checkpoints = [path for path in checkpoints if foreign.is_file(folder, path.name)]
   if checkpoints:
-    return _read_tf1(checkpoints[-1]), checkpoints[-1].name
+    return _open_tf1(checkpoints[-1]), checkpoints[-1].name
   pickles = [path for path in sorted(folder.glob("*")) if path.suffix in _PICKLE_SUFFIXES]
   if pickles:
     raise ValueError(
@@ -56,72 +54,64 @@ def read(folder: epath.Path) -> tuple[Arrays, str]:
   )
 
 
-def read_safetensors(path: epath.Path) -> Arrays:
-  """Raises ValueError where the file is damaged, cut short or missing."""
-  try:
-    if "://" not in str(path):
-      return safetensors.numpy.load_file(str(path))
-    with tempfile.NamedTemporaryFile() as local:  # of a bucket; read from bytes, the library knows no bfloat16
-      local.write(path.read_bytes())
-      local.flush()
-      return safetensors.numpy.load_file(local.name)
-  except FileNotFoundError as error:
-    raise ValueError(f"{path} is missing") from error
-  except (safetensors.SafetensorError, ValueError, KeyError) as error:
-    raise ValueError(f"{path} is damaged or was cut short ({error}); fetch it again") from error
-
-
-def write_safetensors(path: epath.Path, arrays: Arrays) -> None:
-  """Sorted by name, so that equal arrays are equal bytes; `format` is what transformers asks for."""
-  content = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
-  path.write_bytes(safetensors.numpy.save(content, metadata={"format": "pt"}))
-
-
-def _read_shards(index: epath.Path) -> Arrays:
-  try:
-    places = json.loads(index.read_text())["weight_map"]
-  except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(f"{index} is damaged: {error!r}") from error
+def _open_shards(index: epath.Path) -> Arrays:
+  places = foreign_configs.weight_map(foreign.read_object(index.parent, index.name), str(index))
   arrays: Arrays = {}
   for name in sorted(set(places.values())):
-    arrays |= read_safetensors(index.parent / name)
+    arrays |= open_safetensors(foreign.inside(index.parent, name))
   missing = sorted(set(places) - set(arrays))
   if missing:
-    raise ValueError(f"{index} lists {', '.join(missing)}, which its files do not hold")
+    raise ValueError(f"{index} lists {', '.join(missing[:20])}, which its files do not hold")
   return arrays
 
 
-def _read_msgpack(path: epath.Path) -> Arrays:
+def _open_msgpack(path: epath.Path) -> Arrays:
   """What transformers 4's Flax classes saved: a tree of PyTorch's names with Flax's layouts."""
   from flax import serialization, traverse_util
 
   try:
     tree: Any = serialization.msgpack_restore(path.read_bytes())
-  except Exception as error:  # msgpack has errors of many kinds
-    raise ValueError(f"{path} is damaged or was cut short ({error!r}); fetch it again") from error
+    tree = tree.get("params", tree)
+    leaves = {tuple(map(str, place)): np.asarray(leaf) for place, leaf in traverse_util.flatten_dict(tree).items()}
+  except Exception as error:  # msgpack has errors of many kinds; a top that is no map has no `get`
+    raise ValueError(f"{path} is damaged or was cut short ({error!r:.200}); fetch it again") from error
   arrays: Arrays = {}
-  for (*place, last), leaf in traverse_util.flatten_dict(tree.get("params", tree)).items():
-    array = np.asarray(leaf)
+  for (*place, last), array in leaves.items():
     if last == "kernel":
       last, array = "weight", array.T
     elif last in ("embedding", "scale"):
       last = "weight"
-    arrays[".".join((*place, last))] = array
+    name = ".".join((*place, last))
+    arrays[name] = Stored(name, array.shape, str(path), lambda array=array: array)
   return arrays
 
 
-def _read_tf1(index: epath.Path) -> Arrays:
+def _open_tf1(index: epath.Path) -> Arrays:
   """A checkpoint of google-research/bert, its optimizer's slots left out."""
   try:
     import tensorflow as tf
   except ImportError as error:
     raise ValueError(f"{index} is a TF1 checkpoint, which tensorflow reads: pip install tensorflow") from error
+  for beside in index.parent.glob(f"{index.name.removesuffix('.index')}.data-*"):
+    foreign.inside(index.parent, beside.name)
+
+  def load(variable: str) -> np.ndarray:
+    try:
+      return _from_tf1(variable, reader.get_tensor(variable))[1]
+    except (tf.errors.OpError, ValueError) as error:
+      raise ValueError(f"{index} or its data files are damaged: {error}") from error
+
   try:
     reader = tf.train.load_checkpoint(str(index).removesuffix(".index"))
-    names = [name for name in reader.get_variable_to_shape_map() if not re.search(r"adam_[mv]$|global_step$", name)]
-    return dict(_from_tf1(name, reader.get_tensor(name)) for name in names)
+    shapes = reader.get_variable_to_shape_map()
   except (tf.errors.OpError, ValueError) as error:
     raise ValueError(f"{index} or its data files are damaged: {error}") from error
+  arrays: Arrays = {}
+  for variable, shape in shapes.items():
+    if not re.search(r"adam_[mv]$|global_step$", variable):
+      name, like = _from_tf1(variable, np.broadcast_to(np.float32(0), shape))
+      arrays[name] = Stored(name, like.shape, str(index), lambda variable=variable: load(variable))
+  return arrays
 
 
 def _from_tf1(name: str, array: np.ndarray) -> tuple[str, np.ndarray]:

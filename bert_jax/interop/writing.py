@@ -1,6 +1,7 @@
 """A `Pretrained` model as a Hugging Face folder, with a receipt of what was written and how near it is."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +11,12 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from bert_jax import provenance
+from bert_jax import foreign, provenance
 from bert_jax.architectures import XlnetConfig
 from bert_jax.config import EncoderConfig, ModelConfig
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.interop import configs, keys, pretrained, reading, tokenizer_files, weights
-from bert_jax.interop.entries import to_theirs
+from bert_jax.interop import configs, folders, keys, pretrained, reading, stored, tokenizer_files, weights
+from bert_jax.interop.entries import one_of_theirs
 from bert_jax.interop.pretrained import Pretrained
 from bert_jax.models import networks
 from bert_jax.models.family import architecture_of
@@ -38,18 +39,18 @@ def write(model: Pretrained, folder: epath.PathLike, say: Callable[[str], None] 
   Raises:
     ValueError: the folder holds something; Hugging Face has no class for the network.
   """
-  folder = pretrained.new_folder(folder)
-  write_files(model, folder)
-  receipt = {
-    "written_by": provenance.versions(),
-    "network": model.network,
-    "class": configs.class_of(model.config, model.network),
-    "parameters": sum(x.size for x in jax.tree.leaves(model.params)),
-    "max_difference": max_difference(model, _read_back(model, folder)),
-    "batch": f"{_ROWS} sequences of up to {_LENGTH} random tokens, drawn with seed 0; float32",
-    "sha256": {name: pretrained.sha256((folder / name).read_bytes()) for name in pretrained.files_of(folder)},
-  }
-  (folder / RECEIPT).write_text(json.dumps(receipt, indent=2) + "\n")
+  with folders.whole(folder) as scratch:
+    write_files(model, scratch)
+    receipt = {
+      "written_by": provenance.versions(),
+      "network": model.network,
+      "class": configs.class_of(model.config, model.network),
+      "parameters": sum(x.size for x in jax.tree.leaves(model.params)),
+      "max_difference": _difference(model, scratch),
+      "batch": f"{_ROWS} sequences of up to {_LENGTH} random tokens, drawn with seed 0; float32",
+      "sha256": {name: pretrained.sha256_of_file(scratch / name) for name in pretrained.files_of(scratch)},
+    }
+    (scratch / RECEIPT).write_text(json.dumps(receipt, indent=2) + "\n")
   say(f"read back, the outputs of {folder} differ by {receipt['max_difference']:g} at most")
   return receipt
 
@@ -63,12 +64,16 @@ def write_files(model: Pretrained, folder: epath.Path) -> None:
   model = _fitted(model)
   values = config_of(model)
   folder.mkdir(parents=True, exist_ok=True)
-  found = keys.entries(model.config, model.network)
-  weights.write_safetensors(folder / weights.WEIGHTS, to_theirs(model.params, found))
+  arrays = [
+    (entry.key, functools.partial(one_of_theirs, model.params, entry))
+    for entry in keys.entries(model.config, model.network)
+  ]
+  stored.write_safetensors(folder / weights.WEIGHTS, arrays)
   if model.files:
     for name, content in model.files.items():
-      (folder / name).parent.mkdir(parents=True, exist_ok=True)
-      (folder / name).write_bytes(content)
+      path = foreign.inside(folder, name)
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_bytes(content)
   elif model.tokenizer is not None:
     tokenizer_files.write(model.tokenizer, folder, pretrained.longest(model.config))
   (folder / reading.CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
@@ -128,12 +133,21 @@ def _fitted(model: Pretrained) -> Pretrained:
   return dataclasses.replace(model, config=config, params=pretrained.nested(arrays))
 
 
-def _read_back(model: Pretrained, folder: epath.Path) -> Pretrained:
-  """What a folder that was just written reads as."""
-  wanted, found = _fitted(model), reading.read(folder, say=lambda _: None)
+def _difference(model: Pretrained, folder: epath.Path) -> float:
+  """The largest of any output between the model and what a folder that was just written reads as.
+
+  With equal settings and equal arrays it is 0, and nothing is run: so large models need no second place in memory.
+
+  Raises:
+    ValueError: the folder reads back otherwise than it was written.
+  """
+  wanted, found = _fitted(model), reading.open_folder(folder, say=lambda _: None)
   alike = (wanted.config, wanted.network, wanted.num_classes) == (found.config, found.network, found.num_classes)
   assert alike, (wanted, found)
-  return found
+  for entry in found.entries:
+    if not np.array_equal(found.arrays[entry.key].read(), one_of_theirs(wanted.params, entry)):
+      raise ValueError(f"{folder}: {entry.key} does not read back as it was written; is the disk sound? Try another")
+  return 0.0 if wanted is model else max_difference(model, wanted)
 
 
 def max_difference(one: Pretrained, other: Pretrained) -> float:

@@ -19,9 +19,9 @@ from tqdm import tqdm
 from bert_jax.architectures import XlnetConfig
 from bert_jax.config import Config, EncoderConfig, ModelConfig
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.interop import writing
+from bert_jax.interop import imported, writing
 from bert_jax.interop.opening import open_model
-from bert_jax.interop.pretrained import Pretrained, longest, new_folder, save
+from bert_jax.interop.pretrained import Pretrained, longest
 from bert_jax.models import networks
 from bert_jax.transfer import batching, masks
 from bert_jax.transfer.masks import Candidate
@@ -109,7 +109,7 @@ class Model:
     Raises:
       ValueError: something stands there already.
     """
-    save(self.pretrained, new_folder(folder))
+    imported.save(self.pretrained, folder)
 
   def export(self, folder: epath.PathLike) -> dict[str, Any]:
     """Writes a Hugging Face folder, as `bert-jax export` does, and returns its receipt; see `writing.write`."""

@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 
 import bert_jax
-from bert_jax.interop import keys, pretrained, reading, weights, writing
+from bert_jax.interop import imported, keys, pretrained, reading, weights, writing
 from bert_jax.interop.entries import to_theirs
 from bert_jax.interop.pretrained import Embedding, Pretrained
 from tests.interop import small
@@ -68,8 +68,8 @@ def test_out_and_in_again_is_the_identity(name: str, network: str | None, tmp_pa
   assert receipt["max_difference"] == 0
   read = reading.read(tmp_path / "hf", say=silent)
   assert same(read, model)
-  pretrained.save(read, tmp_path / "ours")
-  again = pretrained.load(tmp_path / "ours")
+  imported.save(read, tmp_path / "ours")
+  again = imported.load(tmp_path / "ours")
   assert same(again, model)
   writing.write(again, tmp_path / "back", silent)
   for file in ("model.safetensors", "config.json"):
@@ -103,8 +103,8 @@ def test_a_tokenizer_comes_along_byte_for_byte(folder: Path, model: Pretrained, 
   assert read.tokenizer is not None
   assert model.tokenizer is not None
   assert read.tokenizer.hash == model.tokenizer.hash
-  pretrained.save(read, tmp_path / "ours")
-  writing.write(pretrained.load(tmp_path / "ours"), tmp_path / "back", silent)
+  imported.save(read, tmp_path / "ours")
+  writing.write(imported.load(tmp_path / "ours"), tmp_path / "back", silent)
   for name in ("tokenizer.json", "vocab.txt", "tokenizer_config.json"):
     assert (tmp_path / "back" / name).read_bytes() == (folder / name).read_bytes()
 
@@ -321,9 +321,9 @@ def test_how_a_model_embeds_is_read_and_kept(folder: Path, tmp_path: Path) -> No
   (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 24}))
   read = reading.read(folder, say=silent)
   assert read.embedding == Embedding("max", True, 24)
-  pretrained.save(read, tmp_path / "ours")
-  assert pretrained.load(tmp_path / "ours").embedding == read.embedding
-  writing.write(pretrained.load(tmp_path / "ours"), tmp_path / "back", silent)
+  imported.save(read, tmp_path / "ours")
+  assert imported.load(tmp_path / "ours").embedding == read.embedding
+  writing.write(imported.load(tmp_path / "ours"), tmp_path / "back", silent)
   assert reading.read(tmp_path / "back", say=silent).embedding == read.embedding
   modules[2]["type"] = "sentence_transformers.models.Dense"
   (folder / "modules.json").write_text(json.dumps(modules))
@@ -381,15 +381,15 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folder: Path) ->
 
 
 def test_an_imported_folder_is_checked(model: Pretrained, tmp_path: Path) -> None:
-  pretrained.save(model, tmp_path / "ours")
+  imported.save(model, tmp_path / "ours")
   file = tmp_path / "ours" / "params.safetensors"
   content = bytearray(file.read_bytes())
   content[-5] ^= 1
   file.write_bytes(bytes(content))
   with pytest.raises(ValueError, match="is damaged: its bits are not those that were written"):
-    pretrained.load(tmp_path / "ours")
+    imported.load(tmp_path / "ours")
   with pytest.raises(ValueError, match="is no run and has no steps"):
     bert_jax.load(tmp_path / "ours", step=3)
   (tmp_path / "ours" / "model.json").write_text('{"format": 9}')
   with pytest.raises(ValueError, match="is of format 9"):
-    pretrained.load(tmp_path / "ours")
+    imported.load(tmp_path / "ours")

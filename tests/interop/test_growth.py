@@ -9,7 +9,7 @@ import pytest
 from etils import epath
 
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.interop import growth, pretrained, reading, writing
+from bert_jax.interop import growth, imported, pretrained, reading, writing
 from bert_jax.interop.pretrained import Pretrained
 from bert_jax.transfer.inference import Model
 from tests.interop import small
@@ -58,8 +58,8 @@ def test_a_new_token_is_the_mean_of_its_pieces(kind: str, name: str, tmp_path: P
   text = "Snow is white."
   np.testing.assert_array_equal(before.encode([text])[0][0], after.encode([text])[0][0])
   np.testing.assert_array_equal(hidden(model, text), hidden(grown, text))
-  pretrained.save(grown, tmp_path / "ours")
-  assert tokens_of(pretrained.load(tmp_path / "ours")).hash == after.hash
+  imported.save(grown, tmp_path / "ours")
+  assert tokens_of(imported.load(tmp_path / "ours")).hash == after.hash
   writing.write(grown, tmp_path / "back", lambda _: None)
   assert reading.read(tmp_path / "back", say=lambda _: None).config == grown.config
 

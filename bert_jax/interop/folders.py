@@ -1,0 +1,63 @@
+"""Folders to write a model to: looked at before the work, and there whole or not at all."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from etils import epath
+
+_PARTIAL = ".partial-"
+
+
+def new_folder(path: epath.PathLike) -> epath.Path:
+  """A folder that can be written to, and in which nothing stands yet; nothing is made.
+
+  Raises:
+    ValueError: something stands there already, or nothing can be written there.
+  """
+  folder = epath.Path(path)
+  holds_nothing = folder.is_dir() and all(child.name.startswith(_PARTIAL) for child in folder.iterdir())
+  if folder.exists() and not holds_nothing:
+    raise ValueError(f"{folder} is there already; choose a new folder, lest two models are mixed up")
+  if "://" not in os.fspath(folder):
+    above = epath.Path(os.path.abspath(folder))
+    while not above.exists():
+      above = above.parent
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+      raise ValueError(f"{folder} cannot be written: {above} is no folder, or not one that you may write to")
+  return folder
+
+
+@contextlib.contextmanager
+def whole(path: epath.PathLike) -> Iterator[epath.Path]:
+  """A folder to write to that stands at `path` once the block ends well; where it does not, nothing is left.
+
+  It is written under another name and renamed. In a bucket, where nothing can be renamed, it is written in its place.
+
+  Raises:
+    ValueError: as `new_folder`.
+  """
+  folder = new_folder(path)
+  there = folder.exists()
+  scratch = folder
+  if "://" not in os.fspath(folder):
+    absolute = epath.Path(os.path.abspath(folder))
+    name = f"{_PARTIAL}{os.getpid()}"
+    scratch = absolute / name if there else absolute.parent / f"{absolute.name}{name}"
+  if scratch != folder and scratch.exists():
+    scratch.rmtree()
+  scratch.mkdir(parents=True, exist_ok=True)
+  try:
+    yield scratch
+    if scratch == folder:
+      return
+    if there:  # it may be the current folder of a shell, so it stays the folder that it is
+      for child in scratch.iterdir():
+        child.rename(folder / child.name)
+      scratch.rmdir()
+    else:
+      scratch.rename(folder)
+  except BaseException:
+    if scratch.exists():
+      scratch.rmtree()
+    raise

@@ -1,0 +1,130 @@
+"""The folder that `bert-jax import` writes, and `Model.save`.
+
+FOLDER/model.json           architecture, network, settings; the config.json that it came with, whole; checksums of all
+FOLDER/params.safetensors   our parameters, by path
+FOLDER/source/              the tokenizer's files, and sentence-transformers' own, byte for byte
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+import jax
+from absl import logging
+from etils import epath
+
+from bert_jax import foreign, settings
+from bert_jax.interop import folders, foreign_configs, stored
+from bert_jax.interop.pretrained import (
+  TOKENIZER_FILES,
+  Embedding,
+  Pretrained,
+  files_of,
+  fingerprint,
+  flat,
+  nested,
+  read_tokenizer,
+  sha256,
+)
+from bert_jax.models import networks
+from bert_jax.models.family import architecture_of, settings_class
+
+FORMAT = 2
+DESCRIPTION = "model.json"
+PARAMS = "params.safetensors"
+_SOURCE = "source"
+_UNCHECKED = 1  # the format that had a checksum of the parameters only
+
+
+def is_imported(folder: epath.Path) -> bool:
+  return (folder / DESCRIPTION).is_file()
+
+
+def save(pretrained: Pretrained, folder: epath.PathLike) -> None:
+  """Writes an imported folder, whole or not at all.
+
+  Raises:
+    ValueError: something stands there already, or nothing can be written there.
+  """
+  with folders.whole(folder) as scratch:
+    (scratch / _SOURCE).mkdir()
+    for name, content in pretrained.files.items():
+      path = foreign.inside(scratch / _SOURCE, name)
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_bytes(content)
+    arrays = flat(pretrained.params)
+    stored.write_safetensors(scratch / PARAMS, [(name, lambda array=array: array) for name, array in arrays.items()])
+    description = {
+      "format": FORMAT,
+      "architecture": architecture_of(pretrained.config).name,
+      "network": pretrained.network,
+      "num_classes": pretrained.num_classes,
+      "model": settings.to_dict(pretrained.config),
+      "embedding": dataclasses.asdict(pretrained.embedding),
+      "params_sha256": fingerprint(pretrained.params),
+      "files_sha256": {name: sha256(content) for name, content in sorted(pretrained.files.items())},
+      "source": pretrained.source,
+    }
+    description["digest"] = _digest(description)
+    (scratch / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+
+
+def _digest(description: dict[str, Any]) -> str:
+  return sha256(json.dumps(description, sort_keys=True).encode())
+
+
+def load(folder: epath.PathLike) -> Pretrained:
+  """Opens an imported folder. One of before there were checksums of all files opens with a warning.
+
+  Raises:
+    ValueError: a file is damaged, or it is another version's.
+  """
+  folder = epath.Path(folder)
+  origin = folder / DESCRIPTION
+  description = foreign.read_object(folder, DESCRIPTION)
+  digest, stated = description.pop("digest", None), description.get("format")
+  if digest is None and stated == _UNCHECKED:
+    logging.warning("%s is of format 1, without checksums of all its files; save it again to have them", origin)
+  elif digest is not None and digest != _digest(description):
+    raise ValueError(f"{origin} is damaged: it is not as it was written; import the model again")
+  elif stated != FORMAT:
+    raise ValueError(f"{origin} is of format {stated}, and this version of bert_jax reads {FORMAT}")
+  try:
+    config = settings.from_dict(description["model"], settings_class(description["architecture"]))
+    embedding = settings.from_dict(description["embedding"], Embedding)
+    network, num_classes, source = (description[name] for name in ("network", "num_classes", "source"))
+    wanted, listed = description["params_sha256"], description.get("files_sha256")
+    foreign_configs.own(config, embedding, network, num_classes, source, listed, str(origin))
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(f"{origin} cannot be read: {error}; import the model again") from error
+  arrays = stored.open_safetensors(foreign.inside(folder, PARAMS))
+  foreign_configs.encoder(config, len(arrays), str(origin))
+  shapes = jax.eval_shape(networks.initial(network, config, num_classes))
+  if {name: array.shape for name, array in arrays.items()} != {
+    "/".join(str(key.key) for key in path): x.shape for path, x in jax.tree.leaves_with_path(shapes)
+  }:
+    raise ValueError(f"{folder / PARAMS} does not hold what {DESCRIPTION} describes; import the model again")
+  params = nested({name: array.load() for name, array in arrays.items()})
+  if fingerprint(params) != wanted:
+    raise ValueError(f"{folder / PARAMS} is damaged: its bits are not those that were written; import the model again")
+  files = _files(folder / _SOURCE, listed)
+  tokenizer = read_tokenizer(folder / _SOURCE, config)
+  return Pretrained(config, network, params, tokenizer, num_classes, embedding, source, files)
+
+
+def _files(folder: epath.Path, listed: dict[str, str] | None) -> dict[str, bytes]:
+  """The files that were written, `listed` with their checksums.
+
+  Raises:
+    ValueError: naming the first that is not as it was written, or that was not.
+  """
+  if listed is None:
+    return {name: foreign.read_bytes(folder, name) for name in files_of(folder)}
+  files = {name: foreign.read_bytes(folder, name) for name in listed}
+  for name, content in files.items():
+    if sha256(content) != listed[name]:
+      raise ValueError(f"{folder / name} is damaged: it is not as it was written; import the model again")
+  for name in TOKENIZER_FILES:
+    if name not in files and (folder / name).exists():
+      raise ValueError(f"{folder / name} was not written with the model; take it out, or import the model with it")
+  return files
