@@ -23,7 +23,7 @@ EXPERIMENT = Experiment(
     Arm(
       name="dynamic_masks",
       parent="bert",
-      change="a new mask in every epoch; the first pass over the text is the same, and the demo makes 1.9",
+      change="a new mask in every epoch; in the first, the same as before",
       assignments={"data.masking.policy": "dynamic"},
       expects="comparable or slightly better (RoBERTa, table 1: SQuAD 2.0 F1 78.3 to 78.7, MNLI-m 84.3 to 84.0)",
       direction=0,

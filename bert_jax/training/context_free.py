@@ -38,22 +38,23 @@ class ContextFree:
   P(x | w) = (q(x) r / U + k q(w) [x = w]) / (r / U + k q(w)).
   """
 
-  def __init__(self, counts: np.ndarray, mask_id: int, num_ordinary: int, masking: MaskingConfig = EVAL_MASKING):
-    """Takes float [V] counts, the [MASK] id, how many ids a random token is drawn from, and the masking rule."""
+  def __init__(self, counts: np.ndarray, mask_id: int, special_ids: np.ndarray, masking: MaskingConfig = EVAL_MASKING):
+    """Takes float [V] counts, the [MASK] id, the ids that no random token is drawn from, and the masking rule."""
     self._frequencies = counts / counts.sum()
     self._mask_id = mask_id
-    self._by_chance = masking.random_prob / num_ordinary
-    self._kept = 1 - masking.mask_prob - masking.random_prob
+    self._by_chance = np.full(len(counts), masking.random_prob / (len(counts) - len(special_ids)))
+    self._by_chance[special_ids] = 0
+    self._kept = round(1 - masking.mask_prob - masking.random_prob, 12)  # 1 - 0.8 - 0.2 is a little below 0
 
   def predict(self, shown: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """-log P(label | shown) in nats, and whether the label is the likeliest token; of integers of one shape."""
     frequencies = self._frequencies
     with np.errstate(divide="ignore", invalid="ignore"):  # where a rule never shows a token, there is none of it either
-      at_label = frequencies[labels] * self._by_chance + self._kept * frequencies[shown] * (labels == shown)
-      given_token = at_label / (self._by_chance + self._kept * frequencies[shown])
+      by_chance, kept = self._by_chance[shown], self._kept * frequencies[shown]
+      given_token = (frequencies[labels] * by_chance + kept * (labels == shown)) / (by_chance + kept)
       nats = -np.log(np.where(shown == self._mask_id, frequencies[labels], given_token))
     commonest = int(np.argmax(frequencies))
-    copies = (self._kept + self._by_chance) * frequencies[shown] > self._by_chance * frequencies[commonest]
+    copies = kept + by_chance * frequencies[shown] > by_chance * frequencies[commonest]
     likeliest = np.where((shown == self._mask_id) | ~copies, commonest, shown)
     return nats, likeliest == labels
 

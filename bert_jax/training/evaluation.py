@@ -156,7 +156,7 @@ class Evaluator:
   def _context_free(self) -> context_free.ContextFree:
     tokenizer = self._corpus.tokenizer
     counts = context_free.token_counts(self._corpus, self._config.data)
-    return context_free.ContextFree(counts, tokenizer.mask_id, tokenizer.vocab_size - len(tokenizer.special_ids))
+    return context_free.ContextFree(counts, tokenizer.mask_id, tokenizer.special_ids)
 
 
 def mean(rows: Rows) -> dict[str, float]:
