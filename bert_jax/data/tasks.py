@@ -7,6 +7,7 @@ N texts, T tokens.
 """
 
 import dataclasses
+import difflib
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import numpy as np
 from bert_jax.config import DataConfig, TransferConfig
 from bert_jax.data import draws
 from bert_jax.data.corpus import is_held_out
-from bert_jax.data.sources import Document, open_source
+from bert_jax.data.sources import Document, labelled_tasks, open_source
 from bert_jax.data.tokenise import hash_text, tokenise
 from bert_jax.data.tokenizers import Tokenizer
 
@@ -66,6 +67,32 @@ class Task:
       for array in (part.token_ids, part.attention_mask, part.labels):
         hasher.update(repr(array.shape).encode() + array.tobytes())
     return hasher.hexdigest()[:16]
+
+
+def check(data: DataConfig, transfer: TransferConfig) -> None:
+  """Refuses tasks that the source has no labels for, without reading it.
+
+  Raises:
+    ValueError: naming the task, and those that there are.
+  """
+  known = labelled_tasks(data)
+  for name in task_names(transfer):
+    if not known:
+      raise ValueError(
+        f"transfer.tasks={name} needs labelled texts, and data.source={data.source} has none; set data.source=demo, or"
+        " leave transfer.tasks empty"
+      )
+    if name not in known:
+      near = difflib.get_close_matches(name, known, 1)
+      raise ValueError(
+        f"transfer.tasks={name}: data.source={data.source} has the tasks {', '.join(known)}"
+        + (f"; did you mean {near[0]}?" if near else "")
+      )
+
+
+def task_names(transfer: TransferConfig) -> list[str]:
+  """The names in `transfer.tasks`."""
+  return [name for name in (part.strip() for part in transfer.tasks.split(",")) if name]
 
 
 def load_task(name: str, data: DataConfig, transfer: TransferConfig, tokenizer: Tokenizer, seed: int) -> Task:

