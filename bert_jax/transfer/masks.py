@@ -49,16 +49,19 @@ def token_ids(text: str, marks: list[re.Match[str]], tokenizer: Tokenizer) -> np
 
 def _part_ids(part: str, tokenizer: Tokenizer, follows_mask: bool) -> np.ndarray:
   """A part's tokens, as they would be with a word in the mask's place."""
-  text = " ".join(part.split())
-  if not text:
+  text = part.rstrip() if follows_mask else part.strip()
+  if not text.strip():
     return np.empty(0, np.int32)
-  if follows_mask and (not part[0].isspace() and not part[0].isalnum()):
-    # A mark right after the mask, as in "[MASK].": alone it would be cut as if a space went before it.
-    (ids, word_starts) = tokenizer.encode(["a" + text])[0]
-    return ids[np.flatnonzero(word_starts)[1] :]
-  if follows_mask and tokenizer.kind == "bpe" and part[0].isspace():
-    text = " " + text  # to byte-level BPE a space is part of the word behind it
-  return tokenizer.encode([text])[0][0]
+  alone = tokenizer.encode([text])[0][0]
+  if not follows_mask or tokenizer.kind == "wordpiece":  # which has no mark for a space
+    return alone
+  # Alone, what stands right after the mask, as in "[MASK].", would be cut as if a space went before it; so a word goes
+  # before it. Its own tokens come out unchanged where it did not grow together with the text.
+  for word in ("0", "a") if text[0].isalpha() else ("a", "0"):
+    (before, _), (both, _) = tokenizer.encode([word, word + text])
+    if np.array_equal(both[: len(before)], before):
+      return both[len(before) :]
+  return alone
 
 
 def candidate(token_id: int, probability: float, text: str, mark: re.Match[str], tokenizer: Tokenizer) -> Candidate:
@@ -71,6 +74,9 @@ def candidate(token_id: int, probability: float, text: str, mark: re.Match[str],
 
 def _readable(token_id: int, tokenizer: Tokenizer) -> tuple[str, bool]:
   """A token's text, and whether it continues the word before it."""
+  if tokenizer.kind == "wordpiece":
+    (token,) = tokenizer.tokens([token_id])
+    return token.removeprefix("##"), token.startswith("##")
   anchor = tokenizer.encode(["a"])[0][0]
   alone = tokenizer.decode(anchor)
   behind = tokenizer.decode([*anchor, token_id]).removeprefix(alone)
