@@ -18,7 +18,7 @@ KINDS = ("wordpiece", "bpe", "unigram")
 
 @functools.cache
 def tokenizer_of(kind: str, lowercase: bool) -> Tokenizer:
-  words = "the price of a cat is so high today that it costs".split()
+  words = ["the", "price", "of", "a", "cat", "is", "so", "high", "today", "that", "it", "costs"]
   texts = [" ".join(words[i:] + words[:i]) for i in range(len(words))] * 20 + [f"a 1{sign} {sign} b" for sign in SIGNS]
   size = {"wordpiece": 300, "bpe": 420, "unigram": 160}[kind]
   return tokenizers.train(texts, TokenizerConfig(kind=kind, vocab_size=size, lowercase=lowercase))  # type: ignore[arg-type]
