@@ -1,15 +1,17 @@
-"""A tokenised corpus, memory-mapped."""
+"""A tokenised corpus, memory-mapped, and held against its checksums when it is opened."""
 
-import hashlib
 import json
+import threading
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
+from absl import logging
 from etils import epath
 
-from bert_jax.data import tokenizers
+from bert_jax.data import checksums, tokenizers
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SHARD_ARRAYS = (
   "token_ids",
   "word_starts",
@@ -18,10 +20,20 @@ SHARD_ARRAYS = (
   "document_hashes",
   "document_labels",
 )
+# Tokens up to this size are held against their checksums before the first batch, which takes two seconds or so; more of
+# them while the run is under way.
+VERIFY_AT_ONCE_BYTES = 2 << 30
+WAY_OUT = "remove the store and prepare it again"
+
+_TOKENS = ("token_ids", "word_starts")  # what a shard is read for, once the store is complete
 
 
 class Corpus:
   """Documents as sentences as tokens.
+
+  Opening it holds every file against the checksum that it was written with. Tokens of more than
+  `VERIFY_AT_ONCE_BYTES` are read by a thread meanwhile: damage that it finds is raised by the next `gather`, and by
+  `finish_verification`, which a run calls before its result counts.
 
   Attributes:
     folder: where the store lies.
@@ -35,34 +47,62 @@ class Corpus:
 
   def __init__(self, folder: epath.PathLike):
     self.folder = epath.Path(folder)
-    self.metadata: dict[str, Any] = json.loads((self.folder / "metadata.json").read_text())
+    self.metadata = read_metadata(self.folder)
     self.hash: str = self.metadata["content_hash"]
     self.num_documents: int = self.metadata["num_documents"]
     self.num_sentences: int = self.metadata["num_sentences"]
     self.num_tokens: int = self.metadata["num_tokens"]
+    shards = self.metadata["shards"]
+    in_shards = {f"shards/{s['name']}/{name}.npy": checksum for s in shards for name, checksum in s["sha256"].items()}
+    tokens = {f"shards/{s['name']}/{name}.npy" for s in shards for name in _TOKENS}
+    others = {file: checksum for file, checksum in in_shards.items() if file not in tokens}
+    checksums.verify_files(self.folder, self.metadata["sha256"] | others, WAY_OUT)
     self.tokenizer = tokenizers.load(self.folder / "tokenizer", None)
-    self._check()
+    self._check_tokenizer()
+    self._verification = self._verify_tokens({file: in_shards[file] for file in sorted(tokens)})
     self.document_offsets = self._global("document_offsets", self.num_documents + 1)
     self.sentence_offsets = self._global("sentence_offsets", self.num_sentences + 1)
     self.document_hashes = self._global("document_hashes", self.num_documents)
     self._labels = self._global("document_labels", self.num_documents)
-    shards = self.metadata["shards"]
     self._shard_offsets = np.cumsum([0] + [shard["num_tokens"] for shard in shards], dtype=np.int64)
     self._token_ids = [self._shard(shard["name"], "token_ids", shard["num_tokens"]) for shard in shards]
     self._word_starts = [self._shard(shard["name"], "word_starts", -(-shard["num_tokens"] // 8)) for shard in shards]
 
-  def _check(self) -> None:
-    version = self.metadata["format_version"]
-    if version != FORMAT_VERSION:
-      raise ValueError(
-        f"{self.folder} has the store format {version}, and this version reads {FORMAT_VERSION}; prepare it again"
-      )
+  def _check_tokenizer(self) -> None:
     stated = self.metadata["tokenizer"]["hash"]
     if self.tokenizer.hash != stated:
       raise ValueError(
         f"{self.folder} was tokenised by the tokenizer {stated}, but {self.folder / 'tokenizer'} holds "
-        f"{self.tokenizer.hash}; put the first back, or remove the store and prepare it again"
+        f"{self.tokenizer.hash}; put the first back, or {WAY_OUT}"
       )
+
+  def _verify_tokens(self, expected: dict[str, str]) -> Future[None]:
+    """Done at once, or to be done by a thread; see the class."""
+    result: Future[None] = Future()
+
+    def verify() -> None:
+      try:
+        checksums.verify_files(self.folder, expected, WAY_OUT)
+        result.set_result(None)
+      except Exception as error:  # it is raised where the tokens are read
+        result.set_exception(error)
+
+    size = self.num_tokens * (np.dtype(self.metadata["dtype"]).itemsize + 1 / 8)
+    if size <= VERIFY_AT_ONCE_BYTES:
+      verify()
+      result.result()
+    else:
+      logging.info("%s: its %.0f GiB are held against their checksums meanwhile", self.folder, size / 2**30)
+      threading.Thread(target=verify, name="verify", daemon=True).start()
+    return result
+
+  def finish_verification(self) -> None:
+    """Waits until all tokens have been held against their checksums.
+
+    Raises:
+      ValueError: naming a file that has changed since it was written.
+    """
+    self._verification.result()
 
   def _global(self, name: str, length: int) -> np.ndarray:
     return _mapped(self.folder / f"{name}.npy", length)
@@ -90,7 +130,12 @@ class Corpus:
 
     Returns:
       token_ids int32 [sum of lengths], word_starts bool [sum of lengths].
+
+    Raises:
+      ValueError: the store is damaged.
     """
+    if self._verification.done():
+      self._verification.result()
     starts, lengths = np.asarray(starts, np.int64), np.asarray(lengths, np.int64)
     ends = starts + lengths
     assert not len(starts) or (starts.min() >= 0 and lengths.min() >= 0 and ends.max() <= self.num_tokens)
@@ -149,15 +194,6 @@ class Corpus:
     draws = np.where(held_out, np.inf, _uniform(self.document_hashes, "train"))
     return np.flatnonzero(draws < max(train_fraction, np.nextafter(draws.min(), np.inf)))
 
-  def verify(self) -> None:
-    """Reads every shard and holds it against the checksums of the metadata.
-
-    Raises:
-      ValueError: naming a file that has changed.
-    """
-    for shard in self.metadata["shards"]:
-      verify_shard(self.folder / "shards" / shard["name"], shard)
-
 
 def open_corpus(folder: epath.PathLike) -> Corpus:
   """The corpus that `store.prepare` left in a folder.
@@ -176,36 +212,34 @@ def open_corpus(folder: epath.PathLike) -> Corpus:
   return Corpus(folder)
 
 
+def read_metadata(folder: epath.Path) -> dict[str, Any]:
+  """What the metadata.json of a store says.
+
+  Raises:
+    ValueError: it is missing, damaged, or of another format.
+  """
+  file = folder / "metadata.json"
+  try:
+    version = json.loads(file.read_bytes())["format_version"]
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise ValueError(f"{file} is missing or damaged ({error!r}); {WAY_OUT}") from error
+  if version != FORMAT_VERSION:
+    raise ValueError(f"{file} has the store format {version}, and this version reads {FORMAT_VERSION}; {WAY_OUT}")
+  return checksums.read_signed_json(file, WAY_OUT)
+
+
 def is_held_out(document_hashes: np.ndarray, eval_fraction: float) -> np.ndarray:
   """[D] bool: the documents that chance holds out."""
   return _uniform(document_hashes, "eval") < eval_fraction
 
 
-def verify_shard(folder: epath.Path, expected: dict[str, Any]) -> None:
-  """Raises ValueError where a shard's file is missing or is not the one that was written."""
-  for name, checksum in expected["sha256"].items():
-    file = folder / f"{name}.npy"
-    found = hash_file(file) if file.exists() else "missing"
-    if found != checksum:
-      raise ValueError(
-        f"{file} has changed since it was written (sha256 {found}, was {checksum}); "
-        "remove the store and prepare it again"
-      )
-
-
-def hash_file(file: epath.Path) -> str:
-  """sha256 of a file, in hex."""
-  with file.open("rb") as stream:
-    return hashlib.file_digest(stream, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
-
-
 def _mapped(file: epath.Path, length: int) -> np.ndarray:
   try:
     array = np.load(file, mmap_mode="r" if length else None)
-  except (OSError, ValueError, EOFError) as error:
-    raise ValueError(f"{file} is missing or damaged ({error}); remove the store and prepare it again") from error
+  except Exception as error:  # whatever Python's parser makes of a damaged header
+    raise ValueError(f"{file} is missing or damaged ({error!r}); {WAY_OUT}") from error
   if len(array) != length:
-    raise ValueError(f"{file} has {len(array)} entries, and the store {length}; remove the store and prepare it again")
+    raise ValueError(f"{file} has {len(array)} entries, and the store {length}; {WAY_OUT}")
   return array
 
 

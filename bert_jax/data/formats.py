@@ -15,16 +15,18 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+from etils import epath
 from tqdm import tqdm
 
 from bert_jax.config import DataConfig
-from bert_jax.data import draws
+from bert_jax.data import checksums, draws
 
 if TYPE_CHECKING:
   from bert_jax.data.corpus import Corpus
 
-FORMATS_VERSION = 1  # raised when equal settings would build other examples, so that no cache of before is taken
+FORMATS_VERSION = 2  # raised when equal settings would build other examples, so that no cache of before is taken
 NEXT, RANDOM, NO_PAIR = 0, 1, -1
+_CHECKSUMS = "checksums.json"  # of a folder of examples
 PAIR_FORMATS = ("segment_pair", "sentence_pair")
 
 
@@ -82,6 +84,8 @@ class Examples:
           np.save(file, getattr(self, field.name))
           file.flush()
           os.fsync(file.fileno())
+      written = {file.name: checksums.hash_file(epath.Path(file)) for file in sorted(partial.iterdir())}
+      (partial / _CHECKSUMS).write_text(checksums.signed_json({"sha256": written}))
       try:
         partial.rename(folder)
       except OSError:
@@ -93,17 +97,16 @@ class Examples:
 
   @classmethod
   def load(cls, folder: pathlib.Path) -> "Examples":
-    """What `save` wrote, memory-mapped.
+    """What `save` wrote, held against its checksums and memory-mapped.
 
     Raises:
-      ValueError: the files are damaged.
+      ValueError: naming a file that is damaged.
     """
-    names = [field.name for field in dataclasses.fields(cls)]
-    try:
-      # A plain view of each map: np.memmap makes every small slice an order slower.
-      return cls(**{name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names})
-    except (OSError, ValueError, EOFError) as error:
-      raise ValueError(f"{folder} is damaged ({error}); remove it, and its examples are built again") from error
+    names, way_out = [field.name for field in dataclasses.fields(cls)], f"remove {folder}: its examples are built again"
+    written = checksums.read_signed_json(epath.Path(folder) / _CHECKSUMS, way_out)["sha256"]
+    checksums.verify_files(epath.Path(folder), written, way_out)
+    # A plain view of each map: np.memmap makes every small slice an order slower.
+    return cls(**{name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names})
 
 
 def check(documents: np.ndarray, data: DataConfig, which: str) -> None:

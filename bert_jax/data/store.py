@@ -5,7 +5,7 @@ A store is a folder:
   tokenizer/       what cuts the text
   shards/NNNNN/    token_ids.npy, word_starts.npy (a bit a token), lengths, hashes and labels; shard.json with checksums
   document_offsets.npy, sentence_offsets.npy, document_hashes.npy, document_labels.npy
-  metadata.json    counts and checksums; written last: a store that has it is complete
+  metadata.json    counts and checksums of all files; written last: a store that has it is complete
 Everything is written under another name and moved into place, so what stands under its own name is whole.
 """
 
@@ -28,16 +28,8 @@ from absl import logging
 from etils import epath
 
 from bert_jax.config import DataConfig
-from bert_jax.data import tokenise, tokenizers
-from bert_jax.data.corpus import (
-  FORMAT_VERSION,
-  SHARD_ARRAYS,
-  Corpus,
-  hash_file,
-  is_held_out,
-  open_corpus,
-  verify_shard,
-)
+from bert_jax.data import checksums, tokenise, tokenizers
+from bert_jax.data.corpus import FORMAT_VERSION, SHARD_ARRAYS, WAY_OUT, Corpus, is_held_out, open_corpus, read_metadata
 from bert_jax.data.sources import Document, Source, open_source
 
 __all__ = ["Corpus", "open_corpus", "prepare"]
@@ -48,6 +40,7 @@ UNIT_CHARACTERS = 2_000_000
 SHARD_CHARACTERS = 64_000_000
 
 _FINGERPRINT = "the fingerprint of the text"
+_CHECKSUMS = "checksums.json"  # beside the tokenizer's own files, for a store that is not complete
 
 
 def prepare(data: DataConfig, folder: epath.PathLike, num_workers: int | None = None) -> Corpus:
@@ -69,13 +62,14 @@ def prepare(data: DataConfig, folder: epath.PathLike, num_workers: int | None = 
   if folder.exists() and any(folder.iterdir()) and not (folder / "plan.json").exists() and not _only_ours(folder):
     raise ValueError(f"data.store={folder} holds other files and no store; give a new or empty folder")
   if (folder / "metadata.json").exists():
+    made_of = read_metadata(folder)["made_of"]
     try:
       source = open_source(data)
     except ValueError as error:
-      _check_plan(folder, _plan(data, None))
+      _check_plan(folder, made_of, _plan(data, None))
       logging.warning("%s is used as it stands; its text could not be compared: %s", folder, error)
       return open_corpus(folder)
-    _check_plan(folder, _plan(data, source))
+    _check_plan(folder, made_of, _plan(data, source))
     return open_corpus(folder)
 
   source = open_source(data)
@@ -94,7 +88,7 @@ def prepare(data: DataConfig, folder: epath.PathLike, num_workers: int | None = 
       except BaseException:
         _leave_finished_work(folder, made)
         raise
-  _check_plan(folder, plan)
+  _check_plan(folder, read_metadata(folder)["made_of"], plan)
   return open_corpus(folder)
 
 
@@ -119,9 +113,8 @@ def _plan(data: DataConfig, source: Source | None) -> dict[str, Any]:
   return plan
 
 
-def _check_plan(folder: epath.Path, plan: dict[str, Any]) -> None:
-  """Refuses a store that is made of something else."""
-  stored = json.loads((folder / "plan.json").read_text())["made_of"]
+def _check_plan(folder: epath.Path, stored: dict[str, Any], plan: dict[str, Any]) -> None:
+  """Refuses a store that is made of something else than the plan says."""
   moved = plan[_FINGERPRINT] is not None and plan[_FINGERPRINT] == stored.get(_FINGERPRINT)
   for name in {**stored, **plan}:
     has, wanted = stored.get(name), plan.get(name)
@@ -133,11 +126,18 @@ def _check_plan(folder: epath.Path, plan: dict[str, Any]) -> None:
     )
 
 
+def _made_of(folder: epath.Path) -> dict[str, Any]:
+  return checksums.read_signed_json(folder / "plan.json", WAY_OUT)["made_of"]
+
+
 def _begin(folder: epath.Path, plan: dict[str, Any]) -> None:
   """Leaves the folder with this plan and only finished work that belongs to it."""
   if (folder / "plan.json").exists():
     try:
-      _check_plan(folder, plan)
+      _check_plan(folder, _made_of(folder), plan)
+      if (folder / "tokenizer").exists():
+        expected = checksums.read_signed_json(folder / "tokenizer" / _CHECKSUMS, WAY_OUT)["sha256"]
+        checksums.verify_files(folder / "tokenizer", expected, WAY_OUT)
     except ValueError as error:
       logging.warning("the unfinished store is begun anew: %s", error)
       for name in ("tokenizer", "shards"):
@@ -192,6 +192,8 @@ def _make_tokenizer(folder: epath.Path, source: Source, data: DataConfig) -> Non
     logging.info("training the tokenizer on %s", source.description)
     tokenizer = tokenizers.train(_training_texts(source, data.eval_fraction), data.tokenizer)
   tokenizer.save(folder / "tokenizer.tmp")
+  files = sorted((folder / "tokenizer.tmp").iterdir())
+  _write_json(folder / "tokenizer.tmp" / _CHECKSUMS, {"sha256": {f.name: checksums.hash_file(f) for f in files}})
   _move(folder / "tokenizer.tmp", folder / "tokenizer")
 
 
@@ -289,7 +291,7 @@ def _write_shard(folder: epath.Path, name: str, documents: list[Document], parts
     "num_sentences": len(arrays["sentence_lengths"]),
     "num_tokens": len(arrays["token_ids"]),
     "labels": names,
-    "sha256": {array_name: hash_file(shard / f"{array_name}.npy") for array_name in SHARD_ARRAYS},
+    "sha256": {array_name: checksums.hash_file(shard / f"{array_name}.npy") for array_name in SHARD_ARRAYS},
   }
   _write_json(shard / "shard.json", description)
   _move(shard, folder / name)
@@ -300,10 +302,11 @@ def _finished_shards(folder: epath.Path) -> list[dict[str, Any]]:
   shards = []
   for number, shard in enumerate(sorted((folder / "shards").glob("*"))):
     try:
-      description = json.loads((shard / "shard.json").read_text())
+      description = checksums.read_signed_json(shard / "shard.json", WAY_OUT)
       if shard.name != f"{number:05d}":
         raise ValueError(f"there is no shard {number:05d} before it")
-      verify_shard(shard, description)
+      files = {f"{name}.npy": checksum for name, checksum in description["sha256"].items()}
+      checksums.verify_files(shard, files, WAY_OUT)
     except (OSError, ValueError) as error:
       logging.warning("%s and what follows it is made again: %s", shard, error)
       for left in sorted((folder / "shards").glob("*"))[number:]:
@@ -318,7 +321,8 @@ def _finished_shards(folder: epath.Path) -> list[dict[str, Any]]:
 
 def _finish(folder: epath.Path) -> None:
   """Offsets over all shards, then the metadata."""
-  shards = [json.loads((shard / "shard.json").read_text()) for shard in sorted((folder / "shards").glob("*"))]
+  folders = sorted((folder / "shards").glob("*"))
+  shards = [checksums.read_signed_json(shard / "shard.json", WAY_OUT) for shard in folders]
   totals = {name: sum(shard[name] for shard in shards) for name in ("num_documents", "num_sentences", "num_tokens")}
   if not totals["num_tokens"]:
     shutil.rmtree(folder / "shards")
@@ -336,7 +340,7 @@ def _finish(folder: epath.Path) -> None:
   _write_array(folder / "document_labels.npy", codes)
 
   tokenizer = tokenizers.load(folder / "tokenizer", None)
-  made_of = json.loads((folder / "plan.json").read_text())["made_of"]
+  made_of = _made_of(folder)
   content = [FORMAT_VERSION, tokenizer.hash, labels, [[shard["labels"], shard["sha256"]] for shard in shards]]
   metadata = {
     "format_version": FORMAT_VERSION,
@@ -353,8 +357,15 @@ def _finish(folder: epath.Path) -> None:
     "labels": labels,
     "content_hash": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
     "shards": shards,
+    "sha256": {file: checksums.hash_file(folder / file) for file in _files_beside_shards(folder)},
   }
   _write_json(folder / "metadata.json", metadata)
+
+
+def _files_beside_shards(folder: epath.Path) -> list[str]:
+  """All files that are there once the store is complete, but the arrays of the shards."""
+  files = [*folder.glob("*.npy"), *folder.glob("tokenizer/*"), *folder.glob("shards/*/shard.json")]
+  return ["plan.json", *sorted(str(file.relative_to(folder)) for file in files)]
 
 
 def _array(folder: epath.Path, shard: dict[str, Any], name: str) -> np.ndarray:
@@ -381,9 +392,9 @@ def _write_array(file: epath.Path, array: np.ndarray) -> None:
   _move(temporary, file)
 
 
-def _write_json(file: epath.Path, content: Any) -> None:
+def _write_json(file: epath.Path, content: dict[str, Any]) -> None:
   temporary = file.parent / (file.name + ".tmp")
-  temporary.write_text(json.dumps(content, indent=1) + "\n")
+  temporary.write_text(checksums.signed_json(content))
   _move(temporary, file)
 
 

@@ -110,6 +110,7 @@ def pretrain(
   except Diverged as diverged:
     logging.error("%s: %s", label, diverged)
     result |= {"status": "diverged", "reason": str(diverged), "steps": diverged.step}
+  corpus.finish_verification()
   write_json(done, result)
   return result
 

@@ -1,17 +1,19 @@
 """The opened store: gathering tokens, splitting documents, finding damage."""
 
 import copy
+import pathlib
 import shutil
+import threading
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bert_jax.data import checksums, store
 from bert_jax.data import corpus as corpus_module
-from bert_jax.data import store
 from tests.data import small_stores
-from tests.data.small_stores import TOKENIZER, flip_a_bit, use_small_units
+from tests.data.small_stores import TOKENIZER, use_small_units
 
 
 @pytest.fixture(autouse=True)
@@ -106,40 +108,99 @@ def test_without_evaluation_nothing_is_held_out(prepared):
 # ---- damage --------------------------------------------------------------------------------------------
 
 
-def test_damage_is_named(prepared, tmp_path):
-  corpus, _, _ = prepared
+@pytest.fixture
+def copied(prepared, tmp_path):
+  """A copy of the store, and the settings that it was made with."""
+  corpus, _, data = prepared
   shutil.copytree(corpus.folder, tmp_path / "store")
-  file = tmp_path / "store" / "shards" / "00001" / "token_ids.npy"
-  good = file.read_bytes()
-  flip_a_bit(file)
-  with pytest.raises(ValueError, match=r"00001/token_ids.npy has changed since it was written"):
-    store.open_corpus(tmp_path / "store").verify()
-  for bad in (good[:-2], b"", good[:200]):
-    file.write_bytes(bad)
-    with pytest.raises(ValueError, match=r"00001/token_ids.npy (is missing or damaged|has)"):
-      store.open_corpus(tmp_path / "store")
-  np.save(file, np.load(tmp_path / "store" / "shards" / "00002" / "token_ids.npy")[:-1])
-  with pytest.raises(ValueError, match=r"00001/token_ids.npy has \d+ entries, and the store \d+"):
-    store.open_corpus(tmp_path / "store")
-  file.unlink()
-  with pytest.raises(ValueError, match=r"00001/token_ids.npy is missing or damaged"):
-    store.open_corpus(tmp_path / "store")
+  return tmp_path / "store", data
 
 
-def test_another_tokenizer_or_format_in_the_store_is_refused(prepared, tmp_path):
-  corpus, _, _ = prepared
-  shutil.copytree(corpus.folder, tmp_path / "store")
-  metadata = (tmp_path / "store" / "metadata.json").read_text()
-  (tmp_path / "store" / "metadata.json").write_text(metadata.replace('"format_version": 1', '"format_version": 7'))
-  with pytest.raises(ValueError, match="format 7, and this version reads 1"):
-    store.open_corpus(tmp_path / "store")
-  (tmp_path / "store" / "metadata.json").write_text(metadata)
-  TOKENIZER.save(tmp_path / "store" / "tokenizer")
-  with pytest.raises(ValueError, match=f"{corpus.tokenizer.hash}, but .* holds {TOKENIZER.hash}"):
-    store.open_corpus(tmp_path / "store")
+def flipped(file: pathlib.Path, bit: int) -> bytes:
+  """Flips a bit of a file; returns what the file was before."""
+  before = file.read_bytes()
+  content = bytearray(before)
+  content[bit // 8] ^= 1 << bit % 8
+  file.write_bytes(content)
+  return before
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_flipped_bit_in_any_file_is_an_error_that_names_it(copied, monkeypatch, at_once):
+  folder, data = copied
+  if not at_once:
+    monkeypatch.setattr(corpus_module, "VERIFY_AT_ONCE_BYTES", 0)
+  rng = np.random.default_rng(0)
+  checked = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.stat().st_size]
+  checked = [file for file in checked if "shards" not in file.parts or file.parent.name == "00001"]
+  assert len(checked) > 14
+  for file in checked:
+    size = 8 * file.stat().st_size
+    for bit in {0, size - 1, *rng.integers(0, size, 2).tolist()}:
+      before = flipped(file, bit)
+      with pytest.raises(ValueError, match=rf"{file.relative_to(folder)} (has|is missing or damaged)"):
+        store.prepare(data, folder).finish_verification()
+      file.write_bytes(before)
+  store.prepare(data, folder).finish_verification()
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "missing", "other"])
+def test_damaged_files_are_named(copied, damage):
+  folder, data = copied
+  for file in [
+    folder / "metadata.json",
+    folder / "sentence_offsets.npy",
+    folder / "shards" / "00001" / "token_ids.npy",
+  ]:
+    before = file.read_bytes()
+    if damage == "missing":
+      file.unlink()
+    else:
+      file.write_bytes({"cut": before[:-2], "empty": b"", "other": b"[1]"}[damage])
+    if file.name != "metadata.json" or damage != "missing":  # without it, a store is unfinished
+      with pytest.raises(ValueError, match=rf"{file.relative_to(folder)} (has|is missing or damaged)"):
+        store.prepare(data, folder)
+    file.write_bytes(before)
+
+
+def test_damage_found_meanwhile_is_raised_by_the_next_batch(copied, monkeypatch):
+  folder, _ = copied
+  hash_file, go_on = checksums.hash_file, threading.Event()
+
+  def slow_hash(file):
+    if file.name == "token_ids.npy":
+      assert go_on.wait(60)
+    return hash_file(file)
+
+  monkeypatch.setattr(corpus_module, "VERIFY_AT_ONCE_BYTES", 0)
+  monkeypatch.setattr(checksums, "hash_file", slow_hash)
+  flipped(folder / "shards" / "00002" / "token_ids.npy", 2000)
+  corpus = store.open_corpus(folder)
+  assert len(corpus.gather(np.array([0]), np.array([5]))[0]) == 5
+  go_on.set()
+  with pytest.raises(ValueError, match=r"00002/token_ids.npy has changed since it was written"):
+    corpus.finish_verification()
+  with pytest.raises(ValueError, match=r"00002/token_ids.npy has changed since it was written"):
+    corpus.gather(np.array([0]), np.array([5]))
+
+
+def test_a_store_of_another_format_is_refused(copied):
+  folder, data = copied
+  metadata = (folder / "metadata.json").read_text()
+  (folder / "metadata.json").write_text(metadata.replace('"format_version": 2', '"format_version": 7'))
+  for attempt in (lambda: store.open_corpus(folder), lambda: store.prepare(data, folder)):
+    with pytest.raises(ValueError, match=r"metadata.json has the store format 7, and this version reads 2"):
+      attempt()
+
+
+def test_another_tokenizer_in_the_store_is_refused(copied):
+  folder, _ = copied
+  TOKENIZER.save(folder / "tokenizer")
+  with pytest.raises(ValueError, match=r"tokenizer/tokenizer.json has changed since it was written"):
+    store.open_corpus(folder)
 
 
 def test_only_known_splits(prepared):
   with pytest.raises(AssertionError):
     prepared[0].documents("test", 0.1, 1.0)
-  assert corpus_module.FORMAT_VERSION == 1
+  assert corpus_module.FORMAT_VERSION == 2

@@ -364,7 +364,14 @@ def test_a_failed_save_leaves_nothing(make_corpus, tmp_path, monkeypatch):
 def test_damaged_examples_are_named(make_corpus, tmp_path):
   corpus = make_corpus()
   build(corpus, everything(corpus), DataConfig(), 0, 0).save(tmp_path / "one")
-  file = tmp_path / "one" / "piece_starts.npy"
-  file.write_bytes(file.read_bytes()[:-9])
-  with pytest.raises(ValueError, match=r"one is damaged .*remove it"):
-    Examples.load(tmp_path / "one")
+  for file in sorted((tmp_path / "one").iterdir()):
+    whole = file.read_bytes()
+    flipped = whole[:-3] + bytes([whole[-3] ^ 4]) + whole[-2:]
+    for damaged in (flipped, whole[:-9], b""):
+      file.write_bytes(damaged)
+      with pytest.raises(
+        ValueError, match=rf"one/{file.name} (has|is missing or damaged).*; remove .*one: its examples"
+      ):
+        Examples.load(tmp_path / "one")
+    file.write_bytes(whole)
+  assert len(Examples.load(tmp_path / "one"))

@@ -154,6 +154,26 @@ def test_a_damaged_shard_of_an_unfinished_store_is_made_again(prepared, tmp_path
   assert files(tmp_path / "store") == files(pathlib.Path(corpus.folder))
 
 
+@pytest.mark.parametrize("damaged", ["plan.json", "tokenizer/tokenizer.json", "tokenizer/checksums.json"])
+def test_an_unfinished_store_with_a_damaged_plan_or_tokenizer_is_begun_anew(prepared, tmp_path, damaged):
+  corpus, _, data = prepared
+  shutil.copytree(corpus.folder, tmp_path / "store")
+  (tmp_path / "store" / "metadata.json").unlink()
+  shutil.rmtree(tmp_path / "store" / "shards" / "00001")
+  flip_a_bit(tmp_path / "store" / damaged)
+  store.prepare(data, tmp_path / "store", num_workers=1)
+  assert files(tmp_path / "store") == files(pathlib.Path(corpus.folder))
+
+
+def test_a_damaged_description_of_a_finished_shard_is_made_again(prepared, tmp_path):
+  corpus, _, data = prepared
+  shutil.copytree(corpus.folder, tmp_path / "store")
+  (tmp_path / "store" / "metadata.json").unlink()
+  flip_a_bit(tmp_path / "store" / "shards" / "00001" / "shard.json")
+  store.prepare(data, tmp_path / "store", num_workers=1)
+  assert files(tmp_path / "store") == files(pathlib.Path(corpus.folder))
+
+
 def test_half_a_tokenizer_is_not_mixed_with_another(prepared, tmp_path):
   corpus, _, data = prepared
   (tmp_path / "store" / "tokenizer.tmp").mkdir(parents=True)
