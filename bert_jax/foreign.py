@@ -46,7 +46,12 @@ def is_file(folder: epath.PathLike, name: str) -> bool:
   Raises:
     ValueError: as `inside`.
   """
-  return (epath.Path(folder) / name).is_file() and inside(folder, name).is_file()
+  return is_regular(epath.Path(folder) / name) and is_regular(inside(folder, name))
+
+
+def is_regular(path: epath.Path) -> bool:
+  """Whether a path, its links followed, is a file with bytes in it; epath takes pipes and devices for files too."""
+  return path.is_file() if "://" in os.fspath(path) else os.path.isfile(path)
 
 
 def read_bytes(folder: epath.PathLike, name: str) -> bytes:
@@ -56,7 +61,7 @@ def read_bytes(folder: epath.PathLike, name: str) -> bytes:
     ValueError: as `inside`; there is no regular file, or one of more than `MOST_BYTES`.
   """
   path = inside(folder, name)
-  if not path.is_file():
+  if not is_regular(path):
     raise ValueError(f"{path} is missing, or no regular file")
   size = path.stat().length
   if size > MOST_BYTES:

@@ -12,7 +12,7 @@ import tokenizers as hf
 from etils import epath
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
-from bert_jax.data import bert_text
+from bert_jax.data import bert_text, foreign_tokenizers
 
 Kind = Literal["wordpiece", "bpe", "unigram"]
 Encoded = tuple[np.ndarray, np.ndarray]
@@ -170,7 +170,8 @@ class FromJson(Tokenizer):
         "give WordPiece, byte-level BPE, or Unigram with Metaspace"
       )
     self.lowercase = '"Lowercase"' in rules
-    self._whole = hf.Tokenizer.from_str(text)
+    self._origin = origin
+    self._whole = foreign_tokenizers.built(text, origin)
     self._whole.no_padding()
     self._whole.no_truncation()
     self._whole.encode_special_tokens = True  # "<mask>" in a text is text
@@ -181,10 +182,12 @@ class FromJson(Tokenizer):
 
   def encode(self, texts: Sequence[str]) -> list[Encoded]:
     if self._piece_starts is not None:
-      encoded = self._whole.encode_batch_fast(list(texts), add_special_tokens=False)
+      with foreign_tokenizers.guarded(self._origin):
+        encoded = self._whole.encode_batch_fast(list(texts), add_special_tokens=False)
       return [(ids, self._piece_starts(ids)) for ids in (np.array(e.ids, np.int32) for e in encoded)]
     # The fast call does not keep the words, and byte-level pieces alone do not tell them ("2nd" is two).
-    encoded = self._whole.encode_batch(list(texts), add_special_tokens=False)
+    with foreign_tokenizers.guarded(self._origin):
+      encoded = self._whole.encode_batch(list(texts), add_special_tokens=False)
     return [(np.array(e.ids, np.int32), _changes(np.array(e.word_ids, np.int32))) for e in encoded]
 
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:

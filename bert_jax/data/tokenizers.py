@@ -14,8 +14,9 @@ from absl import logging
 from etils import epath
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from bert_jax import foreign
 from bert_jax.config import TokenizerConfig
-from bert_jax.data import bert_text
+from bert_jax.data import bert_text, foreign_tokenizers
 from bert_jax.data.sentences import split_sentences
 from bert_jax.data.tokenizer_kinds import SPECIAL_TOKENS, FromJson, SentencePiece, Tokenizer, WordPiece
 
@@ -38,8 +39,7 @@ def load(path: epath.PathLike, config: TokenizerConfig | None, default_lowercase
     ValueError: there is no such file, it is damaged, it lacks special tokens, or it is not what the config says.
   """
   file = _find(epath.Path(path))
-  stated = file.parent / "tokenizer_config.json"
-  casing: dict[str, Any] = json.loads(stated.read_text()) if stated.exists() else {}
+  casing = foreign_tokenizers.settings(file.parent)
   try:
     tokenizer = _read(file, casing, config.lowercase if config else default_lowercase)
   except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
@@ -55,7 +55,7 @@ def load(path: epath.PathLike, config: TokenizerConfig | None, default_lowercase
 
 
 def _find(path: epath.Path) -> epath.Path:
-  if path.is_file():
+  if foreign.is_regular(path):
     return path
   if not path.is_dir():
     raise ValueError(f"data.tokenizer.path={path} is neither a file nor a folder")
@@ -63,7 +63,7 @@ def _find(path: epath.Path) -> epath.Path:
   if len(models_here) > 1:
     raise ValueError(f"data.tokenizer.path={path} holds several .model files ({models_here}); name one of them")
   for file in [path / "tokenizer.json", *models_here, path / "vocab.txt", path / "vocab.json"]:
-    if file.is_file():
+    if foreign.is_regular(file):
       return file
   raise ValueError(f"data.tokenizer.path={path} holds no vocab.txt, tokenizer.json, vocab.json or .model")
 
@@ -79,9 +79,9 @@ def _read(file: epath.Path, casing: dict[str, Any], default_lowercase: bool | No
     return default_lowercase
 
   if file.suffix == ".model":
-    return SentencePiece(file.read_bytes(), lowercase(), origin, _added(file))
+    return SentencePiece(foreign.read_bytes(file.parent, file.name), lowercase(), origin, _added(file))
   if file.suffix == ".txt":
-    tokens = file.read_bytes().decode().removesuffix("\n").split("\n")
+    tokens = foreign.read_text(file.parent, file.name).removesuffix("\n").split("\n")
     tokens = [token.removesuffix("\r") for token in tokens]
     vocab = {token: token_id for token_id, token in enumerate(tokens)}
     if len(vocab) != len(tokens):
@@ -94,8 +94,7 @@ def _read(file: epath.Path, casing: dict[str, Any], default_lowercase: bool | No
     raise ValueError(f"data.tokenizer.path={file} must end in .txt (a vocab.txt), .json (a tokenizer.json) or .model")
   if file.name == "vocab.json":
     return _byte_level(file, casing)
-  text = file.read_text()
-  content = json.loads(text)
+  text, content = foreign_tokenizers.tokenizer_json(file)
   if content["model"]["type"] != "WordPiece":
     return FromJson(text, origin)
   rules = content["normalizer"] or {}
@@ -109,20 +108,19 @@ def _read(file: epath.Path, casing: dict[str, Any], default_lowercase: bool | No
 def _added(model: epath.Path) -> dict[str, int]:
   """Tokens beside a SentencePiece model: of added_tokens.json; DeBERTa's mask behind its spm.model."""
   path = model.parent / "added_tokens.json"
-  if path.is_file():
-    return json.loads(path.read_text())
+  if foreign.is_file(model.parent, path.name):
+    return foreign_tokenizers.vocabulary(path)
   return {"[MASK]": -1} if model.name == "spm.model" else {}
 
 
 def _byte_level(vocab: epath.Path, casing: dict[str, Any]) -> Tokenizer:
   """RoBERTa's two files, a vocab.json and a merges.txt."""
   merges = vocab.parent / "merges.txt"
-  if not merges.is_file():
+  if not foreign.is_file(vocab.parent, merges.name):
     raise ValueError(f"{vocab} needs {merges} beside it")
-  tokens: dict[str, int] = json.loads(vocab.read_text())
-  lines = merges.read_text().split("\n")
-  pairs = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
-  whole = hf.Tokenizer(models.BPE(tokens, pairs))  # pyright: ignore[reportArgumentType]
+  tokens, pairs = foreign_tokenizers.vocabulary(vocab), foreign_tokenizers.merges(merges)
+  with foreign_tokenizers.guarded(str(merges)):
+    whole = hf.Tokenizer(models.BPE(tokens, pairs))  # pyright: ignore[reportArgumentType]
   whole.pre_tokenizer = pre_tokenizers.ByteLevel(  # pyright: ignore[reportAttributeAccessIssue]
     add_prefix_space=bool(casing.get("add_prefix_space", False))
   )

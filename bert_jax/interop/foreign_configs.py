@@ -42,8 +42,10 @@ _RATES = (
 _RATES_OR_NULL = (
   *("classifier_dropout", "classifier_dropout_prob", "cls_dropout", "seq_classif_dropout", "summary_last_dropout"),
 )
-_ABOVE_ZERO = ("layer_norm_eps", "norm_eps", "global_rope_theta", "local_rope_theta")
+_EPSILONS = ("layer_norm_eps", "norm_eps")
+_THETAS = ("global_rope_theta", "local_rope_theta")
 _FLAGS = ("share_att_key", "position_biased_input")
+_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert")  # whose position table has the padding's row before the first
 _TEXTS = (
   *("model_type", "hidden_act", "activation", "ff_activation", "hidden_activation", "pooler_hidden_act", "conv_act"),
   *("classifier_pooling", "norm_rel_ebd", "position_embedding_type"),
@@ -54,8 +56,12 @@ def _finite(value: Any) -> bool:
   return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
 
 
+def _text(value: Any) -> bool:
+  return isinstance(value, str) and len(value) <= 200
+
+
 def _texts(value: Any) -> bool:
-  return isinstance(value, list) and all(isinstance(x, str) for x in value)
+  return isinstance(value, list) and len(value) <= _LAYERS[1] and all(map(_text, value))
 
 
 def _labels(value: Any) -> bool:
@@ -64,11 +70,11 @@ def _labels(value: Any) -> bool:
 
 def _rope(value: Any) -> bool:
   tables = value.values() if isinstance(value, dict) else [None]
-  return all(isinstance(table, dict) and _above_zero(table.get("rope_theta", 1)) for table in tables)
+  return all(isinstance(table, dict) and _theta(table.get("rope_theta", 1)) for table in tables)
 
 
-def _above_zero(value: Any) -> bool:
-  return _finite(value) and value > 0
+def _theta(value: Any) -> bool:
+  return _finite(value) and 0 < value <= 1e12
 
 
 def _whole(least: int, most: int) -> Rule:
@@ -88,13 +94,15 @@ _RULES: dict[str, Rule] = {
   **{key: _or_null(_whole(*span)) for key, span in _COUNTS_OR_NULL.items()},
   **dict.fromkeys(_RATES, _RATE),
   **dict.fromkeys(_RATES_OR_NULL, _or_null(_RATE)),
-  **dict.fromkeys(_ABOVE_ZERO, (_above_zero, "a number above 0")),
-  "initializer_range": (lambda value: _finite(value) and value >= 0, "a number of at least 0"),
+  **dict.fromkeys(_EPSILONS, (lambda value: _finite(value) and 0 < value <= 1, "a number above 0, at most 1")),
+  **dict.fromkeys(_THETAS, (_theta, "a number above 0, at most 1e12")),
+  "initializer_range": (lambda value: _finite(value) and 0 <= value <= 100, "a number from 0 to 100"),
   **dict.fromkeys(_FLAGS, (lambda value: isinstance(value, bool), "true or false")),
-  **dict.fromkeys(_TEXTS, (lambda value: isinstance(value, str), "a text")),
+  **dict.fromkeys(_TEXTS, (_text, "a text of at most 200 characters")),
+  **dict.fromkeys(("torch_dtype", "dtype"), _or_null((_text, "a text"))),
   "architectures": _or_null((_texts, "a list of texts")),
   "layer_types": _or_null((_texts, "a list of texts")),
-  "pos_att_type": _or_null((lambda value: isinstance(value, str) or _texts(value), "a text or a list of texts")),
+  "pos_att_type": _or_null((lambda value: _text(value) or _texts(value), "a text or a list of texts")),
   "auto_map": _or_null((lambda value: isinstance(value, dict), "an object")),
   "id2label": _or_null((_labels, "an object of texts")),
   "label2id": _or_null((lambda value: isinstance(value, dict), "an object")),
@@ -111,6 +119,9 @@ def config(values: dict[str, Any], origin: str) -> None:
   for key, (holds, rule) in _RULES.items():
     if key in values and not holds(values[key]):
       raise ValueError(f"{origin} has {key}={shown(values[key])}, which must be {rule}")
+  padding = values.get("pad_token_id", 1)
+  if values.get("model_type") in _AFTER_PADDING and (padding is None or padding < 0):
+    raise ValueError(f"{origin} has pad_token_id={shown(padding)}; its positions count from there, so it must be a row")
   kinds, layers = values.get("layer_types"), values.get("num_hidden_layers")
   if kinds and layers is not None and len(kinds) != layers:
     raise ValueError(f"{origin} has {len(kinds)} layer_types for num_hidden_layers={layers}; each layer has one")
@@ -155,8 +166,7 @@ _OWN_RULES: dict[str, Rule] = {
   "position_offset": _whole(0, _ROWS[1]),
   "position_buckets": _whole(0, _ROWS[1]),
   "global_every": _whole(*_LAYERS),
-  "global_theta": (_above_zero, "a number above 0"),
-  "local_theta": (_above_zero, "a number above 0"),
+  **dict.fromkeys(("global_theta", "local_theta"), _RULES["global_rope_theta"]),
 }
 
 

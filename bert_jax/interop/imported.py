@@ -37,7 +37,7 @@ _UNCHECKED = 1  # the format that had a checksum of the parameters only
 
 
 def is_imported(folder: epath.Path) -> bool:
-  return (folder / DESCRIPTION).is_file()
+  return foreign.is_regular(folder / DESCRIPTION)
 
 
 def save(pretrained: Pretrained, folder: epath.PathLike) -> None:

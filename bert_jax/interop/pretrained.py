@@ -9,6 +9,7 @@ import numpy as np
 from etils import epath
 from flax import traverse_util
 
+from bert_jax import foreign
 from bert_jax.config import EncoderConfig
 from bert_jax.data import tokenizers
 from bert_jax.data.tokenizers import Tokenizer
@@ -81,7 +82,9 @@ def read_tokenizer(folder: epath.Path, config: EncoderConfig) -> Tokenizer | Non
   Raises:
     ValueError: it is damaged, or has more tokens than the model.
   """
-  if not any((folder / name).is_file() for name in TOKENIZER_FILES if "config" not in name and "special" not in name):
+  if not any(
+    foreign.is_file(folder, name) for name in TOKENIZER_FILES if "config" not in name and "special" not in name
+  ):
     return None
   tokenizer = tokenizers.load(folder, None, architecture_of(config).name in _LOWERCASED)
   known = config.vocab_size

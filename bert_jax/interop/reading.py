@@ -25,7 +25,7 @@ _MODULES = "modules.json"  # of sentence-transformers
 
 
 def is_huggingface(folder: epath.Path) -> bool:
-  return (folder / CONFIG).is_file() or (folder / TF1_CONFIG).is_file()
+  return any(foreign.is_regular(folder / name) for name in (CONFIG, TF1_CONFIG))
 
 
 def read(folder: epath.PathLike, head: str | None = None, say: Callable[[str], None] = logging.info) -> Pretrained:

@@ -81,7 +81,7 @@ def open_safetensors(path: epath.Path) -> dict[str, Stored]:
   Raises:
     ValueError: the file is missing, damaged or cut short.
   """
-  if not path.is_file():
+  if not foreign.is_regular(path):
     raise ValueError(f"{path} is missing, or no regular file")
   file = _Local(path)
   origin, total = str(path), file.size()
