@@ -23,6 +23,10 @@ def plain(file: epath.Path, raw: IO[bytes]) -> IO[bytes]:
   return raw
 
 
+# Bytes that zstd unpacks at a time: four of them can stand for a block of 128 KiB, so that a chunk is 64 MiB at most.
+_PACKED_BYTES = 2048
+
+
 class _ZstdReader(io.RawIOBase):
   """Frames of zstd, one after the other; zstandard's own reader takes a cut file for a whole one."""
 
@@ -37,7 +41,7 @@ class _ZstdReader(io.RawIOBase):
 
   def readinto(self, buffer: Any) -> int:
     while not self._plain:
-      self._packed = self._packed or self._raw.read(1 << 17)
+      self._packed = self._packed or self._raw.read(_PACKED_BYTES)
       if not self._packed:
         if self._frame is not None:
           raise EOFError("the file ends in the middle")

@@ -4,7 +4,6 @@ import abc
 import dataclasses
 import difflib
 import functools
-import glob
 import hashlib
 import importlib.util
 import json
@@ -15,11 +14,9 @@ from absl import logging
 from etils import epath
 
 from bert_jax.config import DataConfig
-from bert_jax.data import compressed, tokenizers
+from bert_jax.data import checksums, compressed, files, tokenizers
 
-# A file up to this size is fingerprinted whole, a larger one by as many samples of a 16th of it.
-_WHOLE_BYTES = 1 << 20
-_SAMPLES = 16
+_LARGE_BYTES = 10_000_000_000  # text whose fingerprint takes long enough, ten seconds or so, for a word about it
 
 KINDS = ("demo", "text", "jsonl", "tfds")
 DEMO_TASKS = ("bbc_classes", "wiki_topics")
@@ -56,7 +53,7 @@ class Source(abc.ABC):
   @property
   @abc.abstractmethod
   def fingerprint(self) -> str:
-    """Hash of what is read (names, sizes, samples of the content; not where the folder lies), in hex."""
+    """Hash of what is read (names and all of the content; not where the folder lies), in hex."""
 
   @abc.abstractmethod
   def __iter__(self) -> Iterator[Document]: ...
@@ -90,7 +87,9 @@ def _meant(description: str) -> str:
   if near := difflib.get_close_matches(kind.lower(), KINDS, 1):
     return f"; did you mean {near[0]}{':' + rest if near[0] != 'demo' else ''}?"
   if description and epath.Path(description).expanduser().exists():
-    return f"; did you mean {'jsonl' if description.endswith(_packed('.jsonl', '.json')) else 'text'}:{description}?"
+    return (
+      f"; did you mean {'jsonl' if description.endswith(files.packed('.jsonl', '.json')) else 'text'}:{description}?"
+    )
   return ""
 
 
@@ -128,7 +127,7 @@ class FileSource(Source):
 
   def __init__(self, description: str, pattern: str, suffixes: tuple[str, ...], settings: str):
     self.description = description
-    self.files = _match(pattern, suffixes)
+    self.files = files.match(pattern, suffixes)
     if not self.files:
       raise ValueError(
         f"data.source={description} matches no file; give a folder with files ending in "
@@ -139,8 +138,10 @@ class FileSource(Source):
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    root = _common_folder(self.files)
-    entries = [(str(file.relative_to(root)), file.stat().length, _sample(file)) for file in self.files]
+    if self.size > _LARGE_BYTES:
+      logging.info("reading all %.0f GB of %s, to know this text again", self.size / 1e9, self.description)
+    root = files.common_folder(self.files)
+    entries = [(str(file.relative_to(root)), checksums.hash_file(file)) for file in self.files]
     return _digest(self._settings, entries)
 
   def __iter__(self) -> Iterator[Document]:
@@ -164,6 +165,9 @@ class FileSource(Source):
   def _documents(self, file: epath.Path, stream: IO[bytes]) -> Iterator[Document]: ...
 
 
+_PART = "part it with blank lines"
+
+
 class TextSource(FileSource):
   """Plain text, a document a file or documents parted by blank lines."""
 
@@ -174,14 +178,18 @@ class TextSource(FileSource):
   def _documents(self, file: epath.Path, stream: IO[bytes]) -> Iterator[Document]:
     name = str(file)
     if self._parted == "file":
-      text = _decode(stream.read(), name, 0).removeprefix("\ufeff")
+      raw = files.read_whole(stream, name, "part it into files, or with data.text_documents=blank_line")
+      text = _decode(raw, name, 0).removeprefix("\ufeff")
       if text.strip():
         yield Document(text, name)
       return
-    lines, start, offset = [], 1, 0
-    for number, raw in enumerate(stream, 1):
+    lines, start, offset, size = [], 1, 0, 0
+    for number, raw in enumerate(files.read_lines(stream, file, _PART), 1):
       line = _decode(raw, name, offset)
       offset += len(raw)
+      size = size + len(raw) if line.strip() else 0
+      if size > files.MAX_DOCUMENT_BYTES:
+        raise files.too_large(f"{name}, line {start}", _PART)
       if number == 1:
         line = line.removeprefix("\ufeff")
       if line.strip():
@@ -203,7 +211,7 @@ class JsonlSource(FileSource):
 
   def _documents(self, file: epath.Path, stream: IO[bytes]) -> Iterator[Document]:
     offset = 0
-    for number, raw in enumerate(stream, 1):
+    for number, raw in enumerate(files.read_lines(stream, file, "part its text into several lines"), 1):
       line = _decode(raw, str(file), offset).removeprefix("\ufeff")
       offset += len(raw)
       if not line.strip():
@@ -240,56 +248,6 @@ def _decode(raw: bytes, name: str, offset: int) -> str:
       f"{name} is not UTF-8 at byte {offset + error.start} (0x{raw[error.start]:02x}); "
       "convert it first, for example: iconv -f WINDOWS-1252 -t UTF-8"
     ) from error
-
-
-def _match(pattern: str, suffixes: tuple[str, ...]) -> list[epath.Path]:
-  """The files of a folder and its subfolders that end so, or of a glob, sorted by name."""
-  endings = _packed(*suffixes)
-  path = epath.Path(pattern).expanduser()
-  if path.is_file():
-    return [path]
-  if path.is_dir():
-    return sorted(file for file in _walk(path) if file.name.endswith(endings))
-  if "://" not in pattern:
-    return sorted(epath.Path(name) for name in glob.glob(str(path), recursive=True) if epath.Path(name).is_file())
-  parts = path.parts
-  fixed = next((i for i, part in enumerate(parts) if glob.has_magic(part)), None)
-  if fixed is None:
-    return []
-  return sorted(file for file in epath.Path(*parts[:fixed]).glob("/".join(parts[fixed:])) if file.is_file())
-
-
-def _packed(*suffixes: str) -> tuple[str, ...]:
-  """Endings of file names, with those of compressed files."""
-  return tuple(suffix + packed for suffix in suffixes for packed in ("", ".gz", ".xz", ".zst"))
-
-
-def _walk(folder: epath.Path) -> Iterator[epath.Path]:
-  for path in folder.iterdir():  # epath's own glob knows no **
-    if path.is_dir():
-      yield from _walk(path)
-    else:
-      yield path
-
-
-def _common_folder(files: list[epath.Path]) -> epath.Path:
-  folder = files[0].parent
-  while not all(file.is_relative_to(folder) for file in files):
-    folder = folder.parent
-  return folder
-
-
-def _sample(file: epath.Path) -> str:
-  length = file.stat().length
-  digest = hashlib.sha256()
-  with file.open("rb") as stream:
-    if length <= _WHOLE_BYTES:
-      digest.update(stream.read())
-    else:
-      for i in range(_SAMPLES):
-        stream.seek(i * (length - _WHOLE_BYTES // _SAMPLES) // (_SAMPLES - 1))
-        digest.update(stream.read(_WHOLE_BYTES // _SAMPLES))
-  return digest.hexdigest()
 
 
 # ---- TFDS ------------------------------------------------------------------------------------------------
@@ -336,11 +294,12 @@ class TfdsSource(Source):
       raise ValueError(f"data.source={description} has no split {self._split!r}, but {sorted(builder.info.splits)}")
     self._data: Any = builder.as_data_source(self._split)  # pyright: ignore[reportCallIssue]
     self.size = len(self._data)
-    self._identity = (builder.info.full_name, self._split, field, list(builder.info.splits[self._split].shard_lengths))
+    self._identity = (builder.info.full_name, self._split, field)
+    self._files = [epath.Path(file) for file in builder.info.splits[self._split].filepaths]
 
   @functools.cached_property
   def fingerprint(self) -> str:
-    return _digest("tfds", *self._identity)
+    return _digest("tfds", *self._identity, [checksums.hash_file(file) for file in self._files])
 
   def __iter__(self) -> Iterator[Document]:
     for index in range(self.size):

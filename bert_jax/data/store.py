@@ -84,6 +84,7 @@ def prepare(data: DataConfig, folder: epath.PathLike, num_workers: int | None = 
         _begin(folder, plan)
         _make_tokenizer(folder, source, data)
         _write_shards(folder, source, num_workers or os.cpu_count() or 1)
+        _refuse_changed_text(folder, data, plan)
         _finish(folder)
       except BaseException:
         _leave_finished_work(folder, made)
@@ -239,6 +240,12 @@ def _units(documents: Iterable[Document]) -> Iterator[list[Document]]:
       unit, characters = [], 0
   if unit:
     yield unit
+
+
+def _refuse_changed_text(folder: epath.Path, data: DataConfig, plan: dict[str, Any]) -> None:
+  if open_source(data).fingerprint != plan[_FINGERPRINT]:
+    shutil.rmtree(folder / "shards")
+    raise ValueError(f"the text of {data.source} changed while {folder} was made of it; run the same command again")
 
 
 Results = Iterable[tuple[tokenise.Unit, tokenise.Tokenised]]

@@ -1,10 +1,12 @@
 """Sources: what is read, in which order, and what is said about what cannot be read."""
 
+import glob
 import gzip
 import json
 import lzma
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 
@@ -13,7 +15,7 @@ import zstandard
 from absl import logging
 
 from bert_jax.config import DataConfig, TokenizerConfig
-from bert_jax.data import sources
+from bert_jax.data import files, sources
 
 PACKED = {
   ".gz": gzip.compress,
@@ -80,6 +82,131 @@ def test_packed_files_of_several_frames_are_read_to_the_end(tmp_path, packing):
   lines = [jsonl({"text": f"text {i}"}).encode() for i in range(3)]
   (tmp_path / f"a.jsonl{packing}").write_bytes(b"".join(PACKED[packing](line) for line in lines))
   assert [d.text for d in read(f"jsonl:{tmp_path}")] == ["text 0", "text 1", "text 2"]
+
+
+# ---- links and what is no file ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pattern", ["", "/**/*.txt", "/*.txt"])
+def test_each_real_file_is_read_once_whatever_leads_to_it(tmp_path, pattern):
+  folder, elsewhere = tmp_path / "text", tmp_path / "elsewhere"
+  (folder / "sub").mkdir(parents=True)
+  elsewhere.mkdir()
+  for i in range(3):
+    (folder / f"{i}.txt").write_text(f"text {i}")
+  (folder / "sub" / "3.txt").write_text("text 3")
+  (elsewhere / "4.txt").write_text("text 4")
+  (folder / "5.txt").symlink_to("0.txt")
+  (folder / "6.txt").hardlink_to(folder / "1.txt")
+  (folder / "sub" / "up").symlink_to(folder)
+  (folder / "sub" / "self").symlink_to(".")
+  (folder / "there").symlink_to(elsewhere)
+  (folder / "there, too").symlink_to(elsewhere)
+  expected = {"": 5, "/**/*.txt": 5, "/*.txt": 3}[pattern]
+  assert sorted(d.text for d in read(f"text:{folder}{pattern}")) == [f"text {i}" for i in range(expected)]
+
+
+@pytest.mark.parametrize(
+  "pattern", ["**", "**/*.txt", "*/**", "a/**/b/*", "**/b/**/*.txt", "**/.*", "[ab]/**/?.txt", "x/**"]
+)
+def test_a_deep_glob_means_what_pythons_means(tmp_path, monkeypatch, pattern):
+  monkeypatch.chdir(tmp_path)
+  for name in (
+    "c.txt",
+    "a/c.txt",
+    "a/d",
+    "a/b/c.txt",
+    "a/b/b/.c.txt",
+    "b/b/dd.txt",
+    ".h/c.txt",
+    ".h.txt",
+    "b/a/b/c/d.txt",
+  ):
+    pathlib.Path(name).parent.mkdir(parents=True, exist_ok=True)
+    pathlib.Path(name).write_text("text")
+  for where in (str(tmp_path), "."):
+    expected = sorted({name for name in glob.glob(f"{where}/{pattern}", recursive=True) if os.path.isfile(name)})
+    found = [os.fspath(file) for file in files.match(f"{where}/{pattern}", (".txt",))]
+    assert sorted(map(os.path.abspath, found)) == sorted(map(os.path.abspath, expected))
+
+
+@pytest.mark.parametrize("named", ["text:{}", "text:{}/*.txt", "text:{}/b.txt"])
+@pytest.mark.parametrize("kind", ["FIFO", "socket", "device", "link to nothing"])
+def test_what_is_no_file_is_refused_by_name_before_it_is_opened(tmp_path, monkeypatch, named, kind):
+  (tmp_path / "a.txt").write_text("text")
+  odd = tmp_path / "b.txt"
+  if kind == "FIFO":
+    os.mkfifo(odd)
+  elif kind == "socket":
+    monkeypatch.chdir(tmp_path)  # a socket's path must be short
+    with socket.socket(socket.AF_UNIX) as opened:
+      opened.bind("b.txt")
+  else:
+    odd.symlink_to({"device": "/dev/zero"}.get(kind, "nowhere"))
+  with pytest.raises(ValueError, match=rf"{odd} (is a {kind} and must be a regular file|cannot be read: No such file)"):
+    read(named.format(tmp_path))
+
+
+# ---- large documents -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _small_limit(monkeypatch):
+  monkeypatch.setattr(files, "MAX_DOCUMENT_BYTES", 1000)
+
+
+@pytest.mark.usefixtures("_small_limit")
+@pytest.mark.parametrize("packing", ["", *PACKED])
+@pytest.mark.parametrize(
+  ("source", "parted", "text", "message"),
+  [
+    (
+      "text",
+      "file",
+      "word " * 220,
+      r"a.txt\S* is one document of more than 1,000 bytes.*data.text_documents=blank_line",
+    ),
+    ("text", "blank_line", "one\n\n" + "word " * 220, r"a.txt\S*, line 3 is one document .*part it with blank lines"),
+    ("text", "blank_line", "one\n\n" + "word\n" * 220, r"a.txt\S*, line 3 is one document .*part it with blank lines"),
+    ("jsonl", "file", jsonl({"text": "one"}, {"text": "word " * 220}), r"a.jsonl\S*, line 2 is one document .*several"),
+  ],
+)
+def test_a_document_that_is_too_large_is_refused_by_name(tmp_path, packing, source, parted, text, message):
+  suffix = {"text": "txt", "jsonl": "jsonl"}[source]
+  (tmp_path / f"a.{suffix}{packing}").write_bytes(PACKED.get(packing, bytes)(text.encode()))
+  with pytest.raises(ValueError, match=message):
+    read(f"{source}:{tmp_path}", text_documents=parted)
+
+
+@pytest.mark.usefixtures("_small_limit")
+@pytest.mark.parametrize("parted", ["file", "blank_line"])
+def test_a_document_of_just_the_limit_is_read(tmp_path, parted):
+  (tmp_path / "a.txt").write_text("x" * 999 + "\n")
+  assert len(read(f"text:{tmp_path}", text_documents=parted)[0].text) == 1000
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_a_bomb_is_refused_in_little_memory(tmp_path, packing):
+  program = (
+    "import resource\n"
+    "from bert_jax.config import DataConfig\n"
+    "from bert_jax.data import sources\n"
+    "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+    f"try:\n  next(iter(sources.open_source(DataConfig(source='text:{tmp_path}'))))\n"
+    "except ValueError as error:\n"
+    "  print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10, error)\n"
+  )
+  (tmp_path / f"a.txt{packing}").write_bytes(PACKED[packing](bytes(50 << 20)) * 5)
+  run = subprocess.run(
+    [sys.executable, "-c", program],
+    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  megabytes, _, message = run.stdout.partition(" ")
+  assert "is one document of more than 67,108,864 bytes" in message
+  assert int(megabytes) < 300
 
 
 # ---- JSON lines ------------------------------------------------------------------------------------------
@@ -237,6 +364,20 @@ def test_a_fingerprint_is_of_the_content_and_not_of_the_place(tmp_path):
   assert fingerprint(tmp_path / "one") != before
   (tmp_path / "two" / "a.txt").rename(tmp_path / "two" / "c.txt")
   assert fingerprint(tmp_path / "two") != before
+
+
+def test_text_that_changes_anywhere_at_equal_size_and_time_changes_the_fingerprint(tmp_path):
+  file = tmp_path / "a.txt"
+  content = bytearray(b"x" * 5_000_000)
+  file.write_bytes(content)
+  times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+  seen = {fingerprint(tmp_path)}
+  for place in (0, 1_234_567, 3_333_333, 4_999_999):
+    content[place] = ord("y")
+    file.write_bytes(content)
+    os.utime(file, ns=times)
+    seen.add(fingerprint(tmp_path))
+  assert len(seen) == 5
 
 
 def test_position_reaches_size(tmp_path):

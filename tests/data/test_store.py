@@ -247,6 +247,24 @@ def test_text_that_changed_is_noticed(tmp_path):
     store.prepare(data, tmp_path / "store", num_workers=1)
 
 
+def test_text_that_changes_while_it_is_prepared_is_noticed(tmp_path, monkeypatch):
+  data = write_documents(tmp_path / "text", some_texts(30))
+  tokenise_all, file = tokenise.tokenise_all, tmp_path / "text" / "a.jsonl"
+  content = file.read_bytes()
+
+  def change(*arguments):
+    for result in tokenise_all(*arguments):
+      yield result
+      file.write_bytes(content.replace(b"Number 29.", b"Number 92."))
+
+  monkeypatch.setattr(tokenise, "tokenise_all", change)
+  with pytest.raises(ValueError, match=r"changed while .* was made of it; run the same command again"):
+    store.prepare(data, tmp_path / "store", num_workers=1)
+  file.write_bytes(content)
+  monkeypatch.setattr(tokenise, "tokenise_all", tokenise_all)
+  assert_holds(store.prepare(data, tmp_path / "store", num_workers=1), some_texts(30))
+
+
 def test_a_complete_store_needs_its_text_no_more(tmp_path, caplog):
   logging.use_python_logging(quiet=True)
   data = write_documents(tmp_path / "text", some_texts(5))
