@@ -109,6 +109,8 @@ _KEYS: dict[str, dict[str, str]] = {
 }
 # What Hugging Face's classes take for a key that a file lacks, where our default is another.
 _DEFAULTS: dict[str, dict[str, Any]] = {
+  "xlm-roberta": {"vocab_size": 30522},
+  "camembert": {"vocab_size": 30522},
   "albert": {"hidden_size": 4096, "num_heads": 64, "intermediate_size": 16384, "vocab_size": 30000},
   "roberta": {"vocab_size": 50265},
   "electra": {"hidden_size": 256, "num_heads": 4, "intermediate_size": 1024, "embedding_size": 128},
@@ -170,24 +172,40 @@ _REQUIRED: dict[str, dict[str, tuple[Any, ...]]] = {
 }
 
 
+# Hugging Face's other names of an architecture: the same network, and other classes.
+_SAME = {"xlm-roberta": "roberta", "camembert": "roberta"}
+
+
+def architecture(values: dict[str, Any]) -> Any:
+  """The `model_type` of a config.json, by our name of the architecture; None where it has none."""
+  name = values.get("model_type")
+  return _SAME.get(name, name) if isinstance(name, str) else name
+
+
 def from_huggingface(values: dict[str, Any], origin: str = "config.json") -> EncoderConfig:
   """The settings of a config.json.
 
   Raises:
     ValueError: it asks for an architecture or for a setting that we do not compute, or for its own code.
   """
-  name = values.get("model_type")
+  name = architecture(values)
   if values.get("auto_map"):
     raise ValueError(
       f"{origin} asks for code of its own to be run (auto_map: {sorted(values['auto_map'])}); bert_jax runs no code"
       " of a checkpoint. Convert it to one of transformers' own classes first"
     )
+  known = ", ".join((*_KEYS, *_SAME))
+  if "model_type" not in values:
+    raise ValueError(
+      f"{origin} has no model_type, so it does not say which architecture its weights are of; put it in, as in"
+      f' "model_type": "bert", if you know it. bert_jax knows {known}'
+    )
   if name not in _KEYS:
-    raise ValueError(f"{origin} has model_type={name!r}; bert_jax knows {', '.join(_KEYS)}")
+    raise ValueError(f"{origin} has model_type={name!r}; bert_jax knows {known}")
   for key, allowed in (_REQUIRED[""] | _REQUIRED.get(name, {})).items():
     if key in values and values[key] not in allowed:
       raise ValueError(f"{origin} has {key}={values[key]!r}; bert_jax computes {key}={allowed[0]!r} only")
-  found: dict[str, Any] = dict(_DEFAULTS.get(name, {}))
+  found: dict[str, Any] = dict(_DEFAULTS.get(values["model_type"], {}))
   found |= {ours: values[theirs] for ours, theirs in _KEYS[name].items() if theirs in values}
   for ours in ("activation", "pooler_activation", "convolution_activation"):
     if ours in found:
@@ -305,6 +323,8 @@ def keys_of(config: EncoderConfig) -> dict[str, str]:
 _STEMS = {
   "bert": "Bert",
   "roberta": "Roberta",
+  "xlm-roberta": "XLMRoberta",
+  "camembert": "Camembert",
   "distilbert": "DistilBert",
   "albert": "Albert",
   "electra": "Electra",
@@ -313,57 +333,75 @@ _STEMS = {
   "deberta-v2": "DebertaV2",
   "modernbert": "ModernBert",
 }
-_SUFFIXES = {
+# Their classes' names behind the stem → our networks: of all architectures, and of each.
+_TASKS = {
   "Model": "encoder",
-  "ForPreTraining": "pretraining",
-  "ForMaskedLM": "masked_lm",
-  "ForNextSentencePrediction": "sentence_pairs",
   "ForSequenceClassification": "sequence_classification",
   "ForTokenClassification": "token_classification",
-  "ForMultipleChoice": "multiple_choice",
   "ForQuestionAnswering": "question_answering",
 }
-_OWN = {
-  "electra": {"ForPreTraining": "replaced_tokens"},
+_MASKED, _CHOICE = {"ForMaskedLM": "masked_lm"}, {"ForMultipleChoice": "multiple_choice"}
+_SUFFIXES: dict[str, dict[str, str]] = {
+  "bert": {"ForPreTraining": "pretraining", "ForNextSentencePrediction": "sentence_pairs"} | _MASKED | _CHOICE,
+  "roberta": _MASKED | _CHOICE,
+  "distilbert": _MASKED | _CHOICE,
+  "albert": {"ForPreTraining": "pretraining"} | _MASKED | _CHOICE,
+  "electra": {"ForPreTraining": "replaced_tokens"} | _MASKED | _CHOICE,
   "xlnet": {
     "LMHeadModel": "permutation_lm",
     "ForQuestionAnsweringSimple": "question_answering",
     "ForQuestionAnswering": "spans",
-  },
+  }
+  | _CHOICE,
+  "deberta": _MASKED,
+  "deberta-v2": _MASKED | _CHOICE,
+  "modernbert": _MASKED | _CHOICE,
 }
 
 
 def networks_of(values: dict[str, Any]) -> list[str]:
   """All our networks of a config.json's architecture."""
-  enhanced = ["enhanced_masked_lm"] if values["model_type"].startswith("deberta") else []  # of no class of theirs
-  return [*(_SUFFIXES | _OWN.get(values["model_type"], {})).values(), *enhanced]
+  name = architecture(values)
+  enhanced = ["enhanced_masked_lm"] if name.startswith("deberta") else []  # of no class of theirs
+  return [*_suffixes(name).values(), *enhanced]
 
 
-def network_of(values: dict[str, Any], origin: str = "config.json") -> str:
-  """Which of our networks a config.json's `architectures` names.
+def _suffixes(name: str) -> dict[str, str]:
+  """Of an architecture's classes → our network."""
+  return _TASKS | _SUFFIXES[name]
+
+
+def network_of(values: dict[str, Any]) -> str | None:
+  """Which of our networks a config.json's `architectures` names; None where it names none that we know.
+
+  Classes of TensorFlow's and Flax's are PyTorch's with a word before.
+  """
+  name = architecture(values)
+  stems = [_STEMS[kind] for kind in _STEMS if _SAME.get(kind, kind) == name]
+  known = {stem + suffix: network for stem in stems for suffix, network in _suffixes(name).items()}
+  for stated in values.get("architectures") or []:
+    network = known.get(stated.removeprefix("TF").removeprefix("Flax")) if isinstance(stated, str) else None
+    if network is not None:
+      return network
+  return None
+
+
+def class_of(config: EncoderConfig, network: str, model_type: str | None = None) -> str:
+  """Hugging Face's class for a network.
+
+  Args:
+    model_type: that it came with, where that is another than the architecture's first name.
 
   Raises:
-    ValueError: it names none, or one that we have not.
+    ValueError: there is none.
   """
-  name = values["model_type"]
-  known = {_STEMS[name] + suffix: network for suffix, network in (_SUFFIXES | _OWN.get(name, {})).items()}
-  for stated in values.get("architectures") or []:
-    if stated in known:
-      return known[stated]
-  raise ValueError(
-    f"{origin} has architectures={values.get('architectures')}; bert_jax knows {', '.join(known)}. Say which"
-    f" network you want: --head of {', '.join(networks_of(values))}"
-  )
-
-
-def class_of(config: EncoderConfig, network: str) -> str:
-  """Hugging Face's class for a network."""
   name = architecture_of(config).name
-  suffixes = _SUFFIXES | _OWN.get(name, {})
+  suffixes = _suffixes(name)
   found = [suffix for suffix, ours in suffixes.items() if ours == network]
   if not found:
     raise ValueError(f"Hugging Face has no class for {name} with the head {network}; it has {', '.join(suffixes)}")
-  return _STEMS[name] + found[0]
+  stem = _STEMS[model_type if model_type and _SAME.get(model_type) == name else name]
+  return stem + found[0]
 
 
 def with_pooler(config: EncoderConfig, network: str, keys: set[str]) -> EncoderConfig:

@@ -13,12 +13,10 @@ from flax import traverse_util
 
 from bert_jax import foreign
 from bert_jax.config import EncoderConfig
-from bert_jax.interop import configs, foreign_configs, keys, names, pretrained, weights
-from bert_jax.interop.encoders import PREFIX
+from bert_jax.interop import configs, foreign_configs, keys, matching, names, pretrained, weights
 from bert_jax.interop.entries import Entry, to_ours
 from bert_jax.interop.pretrained import Embedding, Pretrained
 from bert_jax.models import networks
-from bert_jax.models.family import architecture_of
 
 CONFIG, TF1_CONFIG = "config.json", "bert_config.json"
 _MODULES = "modules.json"  # of sentence-transformers
@@ -91,16 +89,16 @@ def open_folder(folder: epath.Path, head: str | None = None, say: Callable[[str]
   foreign_configs.encoder(encoder, len(arrays), str(folder / CONFIG))
   if head is not None and head not in configs.networks_of(source):
     raise ValueError(f"head={head!r} is none of this architecture's: {', '.join(configs.networks_of(source))}")
-  network = head or _network(source, encoder, arrays, folder, say)
+  network = head or matching.network(source, encoder, arrays, str(folder / CONFIG), say)
   encoder = configs.with_pooler(encoder, network, set(arrays))
   arrays = names.arranged(arrays, encoder, network, origin)
   found = keys.entries(encoder, network)
-  num_classes = _num_classes(found, arrays, source)
+  if head is not None:
+    arrays = matching.without_other_tasks(arrays, found, configs.network_of(source), head, say)
+  num_classes = _num_classes(network, found, arrays, source)
   shapes = jax.eval_shape(networks.initial(network, encoder, num_classes))
-  beside = {entry.key for other in configs.networks_of(source) for entry in keys.entries(encoder, other)}
-  prefix = PREFIX[architecture_of(encoder).name] + "."
-  beside |= {key.removeprefix(prefix) for key in beside}  # as an encoder alone names them
-  arrays = _complete(arrays, found, shapes, beside, head is not None, origin, say)
+  arrays = matching.complete(arrays, found, network, encoder, source, head is not None, origin, say)
+  _check_shapes(arrays, found, shapes, origin)
   return Opened(encoder, network, num_classes, arrays, found, shapes, source)
 
 
@@ -116,82 +114,17 @@ def _config(folder: epath.Path) -> dict[str, Any]:
   raise ValueError(f"{folder} has no {CONFIG} (nor {TF1_CONFIG}); give the folder that save_pretrained wrote")
 
 
-# ---- which network ----------------------------------------------------------------------------------------------
-
-
-def _network(
-  source: dict[str, Any],
-  encoder: EncoderConfig,
-  arrays: weights.Arrays,
-  folder: epath.Path,
-  say: Callable[[str], None],
-) -> str:
-  """The network that config.json names, or, where the file holds just the arrays of another, that one."""
-  stated = configs.network_of(source, str(folder / CONFIG))
-  if not _differences(stated, encoder, arrays):
-    return stated
-  for other in configs.networks_of(source):
-    if other != stated and not _differences(other, encoder, arrays):
-      say(f"{folder / CONFIG} names {stated}, and the file holds just the weights of {other}: read as {other}")
-      return other
-  return stated
-
-
-def _differences(network: str, encoder: EncoderConfig, arrays: weights.Arrays) -> set[str]:
-  encoder = configs.with_pooler(encoder, network, set(arrays))
-  there = set(names.arranged(arrays, encoder, network))
-  return there ^ {entry.key for entry in keys.entries(encoder, network)}
-
-
-def _num_classes(found: list[Entry], arrays: weights.Arrays, source: dict[str, Any]) -> int:
+def _num_classes(network: str, found: list[Entry], arrays: weights.Arrays, source: dict[str, Any]) -> int:
+  if network not in networks.CLASSIFIERS:
+    return 2
   for entry in found:
     if entry.path == ("classifier", "bias") and entry.key in arrays and len(arrays[entry.key].shape) == 1:
       return arrays[entry.key].shape[0]
   return len(source.get("id2label") or {}) or int(source.get("num_labels") or 2)
 
 
-# ---- what must be there -----------------------------------------------------------------------------------------
-
-
-def _complete(
-  arrays: weights.Arrays,
-  found: list[Entry],
-  shapes: Any,
-  of_heads: set[str],
-  other_head: bool,
-  origin: str,
-  say: Callable[[str], None],
-) -> weights.Arrays:
-  """The arrays of `found`, each there and of its shape; with `other_head`, those of a head may lack.
-
-  `of_heads` are the names of all the architecture's networks.
-
-  Raises:
-    ValueError: which lists what is missing, unexpected, or of another shape.
-  """
-  wanted = {entry.key: entry for entry in found}
-  missing = {key for key in wanted if key not in arrays}
-  unexpected = set(arrays) - set(wanted)
-  if other_head:
-    there = {wanted[key].path[0] for key in set(wanted) - missing}
-    new = {key for key in missing if wanted[key].path[0] not in {"encoder", *there}}  # heads of which nothing is there
-    if new:
-      say(f"{origin} lacks the weights of this head; they are new, drawn with seed 0:\n{names.listed(new)}")
-    beside = {key for key in unexpected if key in of_heads or not _of_encoder(key, wanted)}
-    if beside:
-      say(f"weights of other heads in {origin} are left out:\n{names.listed(beside)}")
-    missing, unexpected = missing - new, unexpected - beside
-  problems = []
-  if missing:
-    problems.append(f"{len(missing)} missing:\n{names.listed(missing)}")
-  if unexpected:
-    problems.append(f"{len(unexpected)} unexpected:\n{names.listed(unexpected)}")
-  if problems:
-    way_out = "Fetch both files again from one place, or say with --head which network you mean: then weights of other"
-    raise ValueError(
-      f"the weights in {origin} are not those of its config.json; {'; '.join(problems)}\n{way_out} heads are left out,"
-      " and those of a head that is missing are new"
-    )
+def _check_shapes(arrays: weights.Arrays, found: list[Entry], shapes: Any, origin: str) -> None:
+  """Raises ValueError, which lists the arrays that are of another shape."""
   wrong = [
     f"{key} has shape {list(arrays[key].shape)}, and config.json asks for {list(shape)}"
     for key, shape in _shapes(found, shapes, arrays).items()
@@ -199,13 +132,6 @@ def _complete(
   ]
   if wrong:
     raise ValueError(f"the weights in {origin} are not of the sizes in its config.json:\n{names.listed(wrong)}")
-  return {key: arrays[key] for key in wanted if key in arrays}
-
-
-def _of_encoder(key: str, wanted: dict[str, Entry]) -> bool:
-  """Whether a key stands inside the encoder, so that it belongs to no head."""
-  prefixes = {entry.key.split(".")[0] for entry in wanted.values() if entry.path[0] == "encoder"}
-  return key.split(".")[0] in prefixes and "pooler" not in key
 
 
 def _shapes(found: list[Entry], shapes: Any, arrays: weights.Arrays) -> dict[str, tuple[int, ...]]:

@@ -44,7 +44,7 @@ def write(model: Pretrained, folder: epath.PathLike, say: Callable[[str], None] 
     receipt = {
       "written_by": provenance.versions(),
       "network": model.network,
-      "class": configs.class_of(model.config, model.network),
+      "class": _class_of(model),
       "parameters": sum(x.size for x in jax.tree.leaves(model.params)),
       "max_difference": _difference(model, scratch),
       "batch": f"{_ROWS} sequences of up to {_LENGTH} random tokens, drawn with seed 0; float32",
@@ -85,8 +85,8 @@ def config_of(model: Pretrained) -> dict[str, Any]:
   ours = configs.to_huggingface(model.config)
   # What the source says in its own words stays as it is where it means the same.
   if not values or configs.from_huggingface(values) != _without_pooler(model.config, values):
-    values |= ours
-  values["architectures"] = [configs.class_of(model.config, model.network)]
+    values |= ours | {"model_type": values.get("model_type", ours["model_type"])}
+  values["architectures"] = [_class_of(model)]
   if model.network in ("sequence_classification", "token_classification") and (
     len(values.get("id2label") or {}) != model.num_classes
   ):
@@ -97,6 +97,10 @@ def config_of(model: Pretrained) -> dict[str, Any]:
     if model.tokenizer is not None:
       values |= _special_ids(model.tokenizer)
   return values
+
+
+def _class_of(model: Pretrained) -> str:
+  return configs.class_of(model.config, model.network, model.source.get("model_type"))
 
 
 def _without_pooler(config: EncoderConfig, values: dict[str, Any]) -> EncoderConfig:

@@ -289,7 +289,7 @@ NETWORKS: dict[str, type[Network]] = {
 }
 
 
-_CLASSIFIERS = ("sequence_classification", "token_classification")
+CLASSIFIERS = ("sequence_classification", "token_classification")
 
 
 def build(name: str, config: EncoderConfig, num_classes: int = 2, **computation: Any) -> Network:
@@ -299,7 +299,7 @@ def build(name: str, config: EncoderConfig, num_classes: int = 2, **computation:
     num_classes: of a classifier; the other networks have none.
     computation: attributes of `EncoderModule` beside the config.
   """
-  classes = {"num_classes": num_classes} if name in _CLASSIFIERS else {}
+  classes = {"num_classes": num_classes} if name in CLASSIFIERS else {}
   return NETWORKS[name](config, **classes, **computation)
 
 

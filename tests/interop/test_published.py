@@ -1,0 +1,143 @@
+"""Folders in the form in which known models are published, beside what transformers makes of them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from bert_jax.interop import reading, writing
+from bert_jax.interop.pretrained import Pretrained
+from bert_jax.models.networks import build
+from tests.interop import peers
+
+pytestmark = pytest.mark.parity
+
+TOLERANCE = 1e-5  # of the largest element: float32 sums in another order
+BERT = {key: value for key, value in peers.COMMON.items() if key not in ("num_labels", "attn_implementation")}
+ROBERTA = BERT | {"max_position_embeddings": 42, "type_vocab_size": 1, "pad_token_id": 1, "layer_norm_eps": 1e-5}
+TAGS = dict(enumerate(("O", "B-MISC", "I-MISC", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")))
+
+
+def publish(folder: Path, model: Any, **values: Any) -> None:
+  """Saves a model as its weights were published; `values` for config.json, None takes a key out."""
+  model.save_pretrained(folder)
+  content = json.loads((folder / "config.json").read_text()) | values
+  kept = {key: value for key, value in content.items() if value is not None}
+  (folder / "config.json").write_text(json.dumps(kept))
+
+
+def stirred(model: Any, seed: int = 0) -> Any:
+  """The model with every parameter moved off its initial value."""
+  import torch
+
+  torch.manual_seed(seed)
+  with torch.no_grad():
+    for parameter in model.parameters():
+      parameter.add_(0.1 * torch.randn_like(parameter))
+  return model.eval()
+
+
+def assert_equal(model: Pretrained, peer: Any, names: dict[str, str]) -> None:
+  """Outputs of ours → theirs, over a padded batch."""
+  import torch
+
+  batch = peers.random_batch(peer.config)
+  with torch.no_grad():
+    theirs = peer(**peers.inputs_of(peer, batch))
+  inputs = [batch[part] for part in ("token_ids", "segment_ids", "attention_mask")]
+  ours: Any = build(model.network, model.config, model.num_classes).apply({"params": model.params}, *inputs)
+  seen = batch["attention_mask"]
+  for mine, other in names.items():
+    found = np.asarray(ours[mine].logits() if mine == "mlm_scores" else ours[mine])
+    wanted = theirs[other].numpy()
+    assert found.shape == wanted.shape
+    if found.shape[:2] == seen.shape:
+      found, wanted = found[seen], wanted[seen]
+    assert np.abs(found - wanted).max() <= TOLERANCE * np.abs(wanted).max()
+
+
+def test_a_tagger_with_the_pooler_of_its_pretraining(tmp_path: Path) -> None:
+  """dslim/bert-base-NER: saved when every class had a pooler; a config.json of transformers 2."""
+  import transformers
+  from transformers.models.bert.modeling_bert import BertPooler
+
+  config = transformers.BertConfig(**BERT, id2label=TAGS, label2id={tag: i for i, tag in TAGS.items()})
+  peer: Any = transformers.BertForTokenClassification(config)
+  peer.bert.pooler = BertPooler(config)
+  publish(tmp_path / "hf", stirred(peer), _num_labels=9, output_past=True, transformers_version=None, dtype=None)
+  assert "bert.pooler.dense.weight" in safetensors.numpy.load_file(tmp_path / "hf" / "model.safetensors")
+  said: list[str] = []
+  model = reading.read(tmp_path / "hf", say=said.append)
+  assert (model.network, model.num_classes) == ("token_classification", 9)
+  assert "bert.pooler.dense.weight" in said[0]
+  assert_equal(
+    model, transformers.BertForTokenClassification.from_pretrained(tmp_path / "hf").eval(), {"logits": "logits"}
+  )
+  writing.write(model, tmp_path / "back", lambda _: None)
+  again = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path / "back").eval()
+  assert again.config.id2label == TAGS
+  assert_equal(model, again, {"logits": "logits"})
+
+
+@pytest.mark.parametrize(("kind", "stem"), [("xlm-roberta", "XLMRoberta"), ("camembert", "Camembert")])
+def test_other_names_of_roberta(kind: str, stem: str, tmp_path: Path) -> None:
+  """xlm-roberta-base and camembert-base: masked tokens, and a pooler that their class does not use."""
+  import transformers
+  from transformers.models.roberta.modeling_roberta import RobertaPooler
+
+  peer: Any = getattr(transformers, stem + "ForMaskedLM")(getattr(transformers, stem + "Config")(**ROBERTA))
+  peer.roberta.pooler = RobertaPooler(peer.config)
+  publish(tmp_path / "hf", stirred(peer))
+  model = reading.read(tmp_path / "hf", say=lambda _: None)
+  assert model.network == "masked_lm"
+  assert_equal(model, peer, {"mlm_scores": "logits"})
+  writing.write(model, tmp_path / "back", lambda _: None)
+  again, loading = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path / "back", output_loading_info=True)
+  assert type(again).__name__ == stem + "ForMaskedLM"
+  assert not any(loading.values()), loading
+  assert_equal(model, again.eval(), {"mlm_scores": "logits"})
+
+
+@pytest.mark.parametrize(
+  ("stem", "suffix", "values", "network"),
+  [
+    ("Roberta", "ForMaskedLM", {}, "masked_lm"),  # distilroberta-base
+    ("Albert", "ForMaskedLM", {"architectures": None}, "masked_lm"),  # albert-base-v2, and none named
+    ("Roberta", "ForSequenceClassification", {}, "sequence_classification"),  # roberta-large-mnli
+    ("Bert", "ForQuestionAnswering", {}, "question_answering"),  # bert-large-uncased-whole-word-masking-finetuned-squad
+    ("Bert", "Model", {"architectures": ["TFBertModel"]}, "encoder"),
+    ("Bert", "Model", {"architectures": []}, "encoder"),
+  ],
+)
+def test_a_pooler_beside_and_odd_architectures(
+  stem: str, suffix: str, values: dict[str, Any], network: str, tmp_path: Path
+) -> None:
+  import importlib
+
+  import transformers
+
+  sizes = {"Bert": BERT, "Roberta": ROBERTA, "Albert": BERT | {"embedding_size": 13}}[stem]
+  peer: Any = getattr(transformers, stem + suffix)(getattr(transformers, stem + "Config")(**sizes))
+  if suffix != "Model":
+    inner = getattr(peer, stem.lower())
+    if stem == "Albert":
+      import torch
+
+      inner.pooler = torch.nn.Linear(24, 24)
+    else:
+      source = importlib.import_module(f"transformers.models.{stem.lower()}.modeling_{stem.lower()}")
+      inner.pooler = getattr(source, stem + "Pooler")(peer.config)
+  publish(tmp_path / "hf", stirred(peer), **values)
+  model = reading.read(tmp_path / "hf", say=lambda _: None)
+  assert model.network == network
+  named: dict[str, dict[str, str]] = {
+    "masked_lm": {"mlm_scores": "logits"},
+    "encoder": {"hidden": "last_hidden_state", "pooled": "pooler_output"},
+    "question_answering": {"start_logits": "start_logits", "end_logits": "end_logits"},
+  }
+  assert_equal(model, type(peer).from_pretrained(tmp_path / "hf").eval(), named.get(network, {"logits": "logits"}))
+  encoder: Any = transformers.AutoModel.from_pretrained(tmp_path / "hf").eval()
+  assert_equal(reading.read(tmp_path / "hf", "encoder", lambda _: None), encoder, {"hidden": "last_hidden_state"})
