@@ -88,6 +88,7 @@ class ModernBertConfig(EncoderConfig):
   attention_dropout: float = setting(0.0, "on the probabilities and on the attention's output")
   embedding_dropout: float = setting(0.0, "after the embeddings")
   head_dropout: float | None = setting(0.0, "before a task's linear layer")
+  head_activation: Literal["gelu", "gelu_tanh", "relu", "tanh"] = setting("gelu", "of the layer that heads begin with")
   max_positions: int = setting(8192, "longest sequence, in tokens")
   global_every: int = setting(3, "layers 0, n, 2n, … look everywhere, the others near by")
   local_window: int = setting(128, "tokens that a local layer looks at, half of them to either side")

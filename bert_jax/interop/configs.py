@@ -101,6 +101,7 @@ _KEYS: dict[str, dict[str, str]] = {
     "attention_dropout": "attention_dropout",
     "embedding_dropout": "embedding_dropout",
     "head_dropout": "classifier_dropout",
+    "head_activation": "classifier_activation",
     "initializer_range": "initializer_range",
     "max_positions": "max_position_embeddings",
     "local_window": "local_attention",
@@ -167,7 +168,6 @@ _REQUIRED: dict[str, dict[str, tuple[Any, ...]]] = {
     "mlp_bias": (False,),
     "classifier_bias": (False,),
     "decoder_bias": (True,),
-    "classifier_activation": ("gelu",),
   },
 }
 
@@ -207,7 +207,7 @@ def from_huggingface(values: dict[str, Any], origin: str = "config.json") -> Enc
       raise ValueError(f"{origin} has {key}={values[key]!r}; bert_jax computes {key}={allowed[0]!r} only")
   found: dict[str, Any] = dict(_DEFAULTS.get(values["model_type"], {}))
   found |= {ours: values[theirs] for ours, theirs in _KEYS[name].items() if theirs in values}
-  for ours in ("activation", "pooler_activation", "convolution_activation"):
+  for ours in ("activation", "pooler_activation", "convolution_activation", "head_activation"):
     if ours in found:
       theirs = found[ours]
       if theirs not in _ACTIVATIONS:
@@ -255,6 +255,10 @@ def _deberta(values: dict[str, Any], found: dict[str, Any], origin: str) -> dict
 def _modernbert(values: dict[str, Any], origin: str) -> dict[str, Any]:
   """Rotary angles and kinds of layer, as 4.x or as 5.x writes them."""
   rope = values.get("rope_parameters") or {}
+  tables = [table for table in (*rope.values(), rope, values.get("rope_scaling")) if isinstance(table, dict)]
+  for kind in (table.get(key, "default") for table in tables for key in ("rope_type", "type")):
+    if kind != "default":
+      raise ValueError(f"{origin} has rotary angles of rope_type={kind!r}; bert_jax computes rope_type='default' only")
   thetas = {
     "global_theta": rope.get("full_attention", {}).get("rope_theta", values.get("global_rope_theta", 160_000.0)),
     "local_theta": rope.get("sliding_attention", {}).get("rope_theta", values.get("local_rope_theta", 10_000.0)),

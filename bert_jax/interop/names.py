@@ -32,6 +32,17 @@ def modern(arrays: Arrays) -> Arrays:
   return result
 
 
+def legacy(arrays: Arrays) -> Arrays:
+  """DeBERTa's masked tokens' head under the names of its class with `legacy`: the same layers, by other names."""
+  head, old = "lm_predictions.lm_head.", "cls.predictions."
+  return {
+    (old + ("" if name == head + "bias" else "transform.") + name.removeprefix(head))
+    if name.startswith(head)
+    else name: array
+    for name, array in arrays.items()
+  }
+
+
 def arranged(arrays: Arrays, config: EncoderConfig, network: str, origin: str | None = None) -> Arrays:
   """`arrays` under the names of `network`: the encoder's prefix as there, each tied array once.
 

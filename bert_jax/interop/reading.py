@@ -84,6 +84,8 @@ def open_folder(folder: epath.Path, head: str | None = None, say: Callable[[str]
   source = _config(folder)
   arrays, file = weights.read(folder)
   arrays = names.modern(arrays)
+  if source.get("legacy") is False and head != "enhanced_masked_lm":
+    source, arrays = source | {"legacy": True}, names.legacy(arrays)
   origin = str(folder / file)
   encoder = configs.from_huggingface(source, str(folder / CONFIG))
   foreign_configs.encoder(encoder, len(arrays), str(folder / CONFIG))

@@ -155,6 +155,6 @@ class MlmHead(EncoderModule):
     """hidden: float32 [B, K, D]; words: [V, E] → scores of [B, K, V]."""
     vocab_size, size = words.shape
     bias = self.param("bias", nn.initializers.zeros, (vocab_size,))
-    x = self.activation(self.dense(size, "dense", self.use_bias)(hidden))
+    x = self.head_activation(self.dense(size, "dense", self.use_bias)(hidden))
     x = self.layer_norm(use_bias=self.use_bias)(x)
     return VocabularyScores(x.astype(self.dtype), words, bias)

@@ -100,7 +100,7 @@ class PredictionLayer(EncoderModule):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    x = self.activation(self.dense(self.config.hidden_size, "dense", use_bias=False)(x))
+    x = self.head_activation(self.dense(self.config.hidden_size, "dense", use_bias=False)(x))
     return self.layer_norm(use_bias=False)(x)
 
 

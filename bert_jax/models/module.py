@@ -87,6 +87,10 @@ class EncoderModule(nn.Module):
   def activation(self, x: jax.Array) -> jax.Array:
     return activate(x, self.config.activation)
 
+  def head_activation(self, x: jax.Array) -> jax.Array:
+    """The encoder's, but for ModernBERT, which has a setting for its heads'."""
+    return activate(x, getattr(self.config, "head_activation", self.config.activation))
+
   def head_rate(self) -> float:
     """The rate of a task's own dropout."""
     c: EncoderConfig = self.config

@@ -176,3 +176,17 @@ def test_other_names_of_roberta_stay(kind: str, stem: str, network: str, tmp_pat
     written = json.loads((tmp_path / str(number) / "config.json").read_text())
     assert written["model_type"] == kind
     assert [receipt["class"]] == written["architectures"] == [stem + suffix]
+
+
+@pytest.mark.parametrize(
+  "values",
+  [
+    {"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 160_000.0}}},
+    {"rope_parameters": {"sliding_attention": {"rope_type": "yarn", "factor": 4.0}}},
+    {"rope_parameters": None, "rope_scaling": {"type": "dynamic", "factor": 2.0}},
+  ],
+)
+def test_rotary_angles_of_another_kind_are_refused(values: dict[str, Any], tmp_path: Path) -> None:
+  folder = write(tmp_path / "hf", small.make("modernbert"), **values)
+  with pytest.raises(ValueError, match=r"rope_type='.*'; bert_jax computes rope_type='default' only"):
+    reading.read(folder, say=lambda _: None)

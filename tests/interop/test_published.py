@@ -64,7 +64,8 @@ def test_a_tagger_with_the_pooler_of_its_pretraining(tmp_path: Path) -> None:
   import transformers
   from transformers.models.bert.modeling_bert import BertPooler
 
-  config = transformers.BertConfig(**BERT, id2label=TAGS, label2id={tag: i for i, tag in TAGS.items()})
+  labels: dict[str, Any] = {"id2label": TAGS, "label2id": {tag: i for i, tag in TAGS.items()}}
+  config = transformers.BertConfig(**BERT, **labels)
   peer: Any = transformers.BertForTokenClassification(config)
   peer.bert.pooler = BertPooler(config)
   publish(tmp_path / "hf", stirred(peer), _num_labels=9, output_past=True, transformers_version=None, dtype=None)
@@ -141,3 +142,35 @@ def test_a_pooler_beside_and_odd_architectures(
   assert_equal(model, type(peer).from_pretrained(tmp_path / "hf").eval(), named.get(network, {"logits": "logits"}))
   encoder: Any = transformers.AutoModel.from_pretrained(tmp_path / "hf").eval()
   assert_equal(reading.read(tmp_path / "hf", "encoder", lambda _: None), encoder, {"hidden": "last_hidden_state"})
+
+
+@pytest.mark.parametrize("suffix", ["ForMaskedLM", "ForSequenceClassification", "ForTokenClassification"])
+def test_modernberts_heads_have_an_activation_of_their_own(suffix: str, tmp_path: Path) -> None:
+  import transformers
+
+  values: dict[str, Any] = BERT | {"pad_token_id": 0, "hidden_activation": "relu", "classifier_activation": "tanh"}
+  peer: Any = getattr(transformers, "ModernBert" + suffix)(transformers.ModernBertConfig(**values))
+  stirred(peer).save_pretrained(tmp_path / "hf")
+  model = reading.read(tmp_path / "hf", say=lambda _: None)
+  names = {"mlm_scores" if suffix == "ForMaskedLM" else "logits": "logits"}
+  assert_equal(model, peer, names)
+  writing.write(model, tmp_path / "back", lambda _: None)
+  assert_equal(model, type(peer).from_pretrained(tmp_path / "back").eval(), names)
+
+
+@pytest.mark.parametrize("stem", ["Deberta", "DebertaV2"])
+def test_debertas_masked_tokens_without_legacy(stem: str, tmp_path: Path) -> None:
+  import transformers
+
+  values: dict[str, Any] = BERT | peers.DEBERTA | {"legacy": False}
+  peer: Any = getattr(transformers, stem + "ForMaskedLM")(getattr(transformers, stem + "Config")(**values))
+  stirred(peer).save_pretrained(tmp_path / "hf")
+  said: list[str] = []
+  model = reading.read(tmp_path / "hf", say=said.append)
+  assert model.network == "masked_lm"
+  assert [text for text in said if "tokenizer" not in text] == []
+  assert_equal(model, peer, {"mlm_scores": "logits"})
+  writing.write(model, tmp_path / "back", lambda _: None)
+  again, loading = type(peer).from_pretrained(tmp_path / "back", output_loading_info=True)
+  assert not any(loading.values()), loading
+  assert_equal(model, again.eval(), {"mlm_scores": "logits"})
