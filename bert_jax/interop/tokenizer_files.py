@@ -11,11 +11,16 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from bert_jax.data.tokenizer_kinds import SentencePiece, Tokenizer
 
 
-def write(tokenizer: Tokenizer, folder: epath.Path, max_tokens: int | None) -> None:
+def write(tokenizer: Tokenizer, folder: epath.Path, max_tokens: int | None, segments: bool, separators: int) -> None:
   """Writes tokenizer.json, tokenizer_config.json, and the kind's own file (vocab.txt or spiece.model).
 
   tokenizer_config.json asks for PreTrainedTokenizerFast, which takes tokenizer.json as it is; classes of one
   architecture would put rules of their own in its place.
+
+  Args:
+    max_tokens: of a text; None where there is no limit.
+    segments: whether the model tells the second text of a pair by its segment.
+    separators: between the texts of a pair.
   """
   with tempfile.TemporaryDirectory() as scratch:
     tokenizer.save(scratch)
@@ -26,8 +31,8 @@ def write(tokenizer: Tokenizer, folder: epath.Path, max_tokens: int | None) -> N
   cls, sep, mask, pad, unk = tokenizer.tokens(
     [tokenizer.cls_id, tokenizer.sep_id, tokenizer.mask_id, tokenizer.pad_id, tokenizer.unk_id]
   )
-  # RoBERTa parts a pair by two </s>, the others by one [SEP], and only they number the segments.
-  pair = f"{cls} $A {sep} {sep} $B {sep}" if tokenizer.kind == "bpe" else f"{cls} $A {sep} $B:1 {sep}:1"
+  second = ":1" if segments else ""
+  pair = f"{cls} $A{f' {sep}' * separators} $B{second} {sep}{second}"
   whole.post_processor = processors.TemplateProcessing(  # pyright: ignore[reportAttributeAccessIssue]
     single=f"{cls} $A {sep}", pair=pair, special_tokens=[(cls, tokenizer.cls_id), (sep, tokenizer.sep_id)]
   )
@@ -42,6 +47,7 @@ def write(tokenizer: Tokenizer, folder: epath.Path, max_tokens: int | None) -> N
     "pad_token": pad,
     "unk_token": unk,
     "clean_up_tokenization_spaces": False,
+    "model_input_names": ["input_ids", *(["token_type_ids"] if segments else []), "attention_mask"],
   }
   if max_tokens is not None:
     stated["model_max_length"] = max_tokens

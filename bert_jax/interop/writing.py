@@ -75,7 +75,10 @@ def write_files(model: Pretrained, folder: epath.Path) -> None:
       path.parent.mkdir(parents=True, exist_ok=True)
       path.write_bytes(content)
   elif model.tokenizer is not None:
-    tokenizer_files.write(model.tokenizer, folder, pretrained.longest(model.config))
+    # RoBERTa parts a pair by two </s> and has one segment.
+    segments = getattr(model.config, "type_vocab_size", 0) > 1
+    separators = 2 if architecture_of(model.config).name == "roberta" else 1
+    tokenizer_files.write(model.tokenizer, folder, pretrained.longest(model.config), segments, separators)
   (folder / reading.CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
 
 

@@ -35,8 +35,19 @@ class Frame:
       result[-1] = 2
     return result
 
-  def batch(self, rows: Sequence[np.ndarray], size: int, length: int, pad_id: int) -> tuple[np.ndarray, ...]:
-    """token_ids, segment_ids and attention_mask, [size, length]; rows beyond those given are one pad each."""
+  def batch(
+    self,
+    rows: Sequence[np.ndarray],
+    size: int,
+    length: int,
+    pad_id: int,
+    segments: Sequence[np.ndarray] | None = None,
+  ) -> tuple[np.ndarray, ...]:
+    """token_ids, segment_ids and attention_mask, [size, length]; rows beyond those given are one pad each.
+
+    Args:
+      segments: of each row; where they are not given, those of single texts.
+    """
     token_ids = np.full((size, length), pad_id, np.int32)
     segment_ids = np.zeros((size, length), np.int32)
     attention_mask = np.zeros((size, length), bool)
@@ -44,7 +55,7 @@ class Frame:
     for row, ids in enumerate(rows):
       place = slice(length - len(ids), length) if self.at_end else slice(0, len(ids))
       token_ids[row, place] = ids
-      segment_ids[row, place] = self.segment_ids(ids)
+      segment_ids[row, place] = self.segment_ids(ids) if segments is None else segments[row]
       attention_mask[row, place] = True
     return token_ids, segment_ids, attention_mask
 

@@ -23,7 +23,7 @@ from bert_jax.interop import imported, writing
 from bert_jax.interop.opening import open_model
 from bert_jax.interop.pretrained import Pretrained, longest
 from bert_jax.models import networks
-from bert_jax.transfer import batching, masks
+from bert_jax.transfer import batching, masks, scores
 from bert_jax.transfer.masks import Candidate
 
 _MASKS = 8  # masks scored at a time
@@ -265,6 +265,32 @@ class Model:
     probabilities = np.asarray(_recorded(self.config)({"encoder": self.params["encoder"]}, *batch))[:, 0]
     seen = np.flatnonzero(batch[2][0])
     return Attentions(encoding.tokens, probabilities[:, :, seen][..., seen])
+
+  # ---- a task's head ----
+
+  def logits(self, texts: Any, *, batch_size: int = 32) -> Any:
+    """What the model's head says of texts, before any softmax.
+
+    Classes are in the order of `pretrained.source["id2label"]`, where the model came with names for them.
+
+    Args:
+      texts: a list of texts; each is a str, or a tuple of two that are read as a pair (of sentences; of a question and
+        its context). For `multiple_choice`, each is a list of A such answers. One str or tuple stands for itself.
+      batch_size: texts at a time.
+
+    Returns:
+      By the network, float32, without the first axis for one text:
+      `sequence_classification` [N, C]; `sentence_pairs` [N, 2], of which 0 is "next"; `multiple_choice` [N, A].
+      And a list of N arrays, with a row for each token, the special ones too (of a single text, those of `encode`):
+      `token_classification` [T, C]; `question_answering` [T, 2], start and end; `replaced_tokens` [T].
+
+    Raises:
+      ValueError: the network is another; a text is none, or has more tokens than the model has positions.
+    """
+    one = isinstance(texts, str | tuple)
+    _ = self.tokenizer  # which says what to do where there is none
+    found = scores.logits(self.pretrained, self.params, [texts] if one else list(texts), batch_size)
+    return found[0] if one else found
 
   # ---- masks ----
 
