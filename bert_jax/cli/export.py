@@ -1,7 +1,8 @@
 """Writes a run, or an imported folder, as a Hugging Face folder that AutoModel and AutoTokenizer open.
 
-OUT holds config.json, model.safetensors, the tokenizer's files, and receipt.json: the hash of each file, and how far
-the outputs of what was written are from the model's.
+OUT holds config.json, model.safetensors (float32), the tokenizer's files, README.md (where the model comes from, its
+licence where that is known, how to use it), and receipt.json: the hash of each file, and how far the outputs of what
+was written are from the model's.
 """
 
 import argparse
@@ -21,7 +22,8 @@ def run(given: argparse.Namespace) -> int:
   from bert_jax.interop.opening import open_model
 
   out = folders.new_folder(given.out)
-  model = open_model(given.run_or_folder, given.step).model
-  receipt = writing.write(model, out, say)
+  opened = open_model(given.run_or_folder, given.step)
+  model = opened.model
+  receipt = writing.write(model, out, say, opened.run, opened.step)
   print(f"{given.run_or_folder} is exported to {out} as {receipt['class']}: {pretrained.describe(model)}")
   return 0

@@ -13,7 +13,7 @@ from flax import traverse_util
 
 from bert_jax import foreign
 from bert_jax.config import EncoderConfig
-from bert_jax.interop import configs, foreign_configs, keys, matching, names, pretrained, weights
+from bert_jax.interop import cards, configs, foreign_configs, keys, matching, names, pretrained, weights
 from bert_jax.interop.entries import Entry, to_ours
 from bert_jax.interop.pretrained import Embedding, Pretrained
 from bert_jax.models import networks
@@ -165,8 +165,14 @@ def _with_new(params: Any, network: str, encoder: EncoderConfig, num_classes: in
 
 
 def _files(folder: epath.Path) -> dict[str, bytes]:
-  """The tokenizer's files and sentence-transformers' own."""
-  found = [*pretrained.TOKENIZER_FILES, _MODULES, "sentence_bert_config.json", "config_sentence_transformers.json"]
+  """The tokenizer's files, sentence-transformers' own, and the card."""
+  found = [
+    *pretrained.TOKENIZER_FILES,
+    cards.CARD,
+    _MODULES,
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+  ]
   found += [f"{module['path']}/config.json" for module in _modules(folder) if module["path"]]
   return {name: foreign.read_bytes(folder, name) for name in found if foreign.is_file(folder, name)}
 

@@ -13,9 +13,9 @@ from etils import epath
 
 from bert_jax import foreign, provenance
 from bert_jax.architectures import XlnetConfig
-from bert_jax.config import EncoderConfig, ModelConfig
+from bert_jax.config import Config, EncoderConfig, ModelConfig
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.interop import configs, folders, keys, pretrained, reading, stored, tokenizer_files, weights
+from bert_jax.interop import cards, configs, folders, keys, pretrained, reading, stored, tokenizer_files, weights
 from bert_jax.interop.entries import one_of_theirs
 from bert_jax.interop.pretrained import Pretrained
 from bert_jax.models import networks
@@ -25,12 +25,19 @@ RECEIPT = "receipt.json"
 _ROWS, _LENGTH = 3, 24  # of the fixed batch
 
 
-def write(model: Pretrained, folder: epath.PathLike, say: Callable[[str], None] = logging.info) -> dict[str, Any]:
-  """Writes config.json, model.safetensors, the tokenizer's files and receipt.json, and reads them back.
+def write(
+  model: Pretrained,
+  folder: epath.PathLike,
+  say: Callable[[str], None] = logging.info,
+  run: Config | None = None,
+  step: int | None = None,
+) -> dict[str, Any]:
+  """Writes config.json, model.safetensors, the tokenizer's files, README.md and receipt.json, and reads them back.
 
   Args:
     folder: new or empty.
     say: is told in words what the user should know.
+    run: that trained the model, and its step, for README.md; None for a model from elsewhere.
 
   Returns:
     The receipt: sha256 of every file, and `max_difference`, the largest of any output between the model and what the
@@ -40,7 +47,7 @@ def write(model: Pretrained, folder: epath.PathLike, say: Callable[[str], None] 
     ValueError: the folder holds something; Hugging Face has no class for the network.
   """
   with folders.whole(folder) as scratch:
-    write_files(model, scratch)
+    write_files(model, scratch, run, step)
     receipt = {
       "written_by": provenance.versions(),
       "network": model.network,
@@ -55,7 +62,7 @@ def write(model: Pretrained, folder: epath.PathLike, say: Callable[[str], None] 
   return receipt
 
 
-def write_files(model: Pretrained, folder: epath.Path) -> None:
+def write_files(model: Pretrained, folder: epath.Path, run: Config | None = None, step: int | None = None) -> None:
   """All but the receipt.
 
   Raises:
@@ -79,6 +86,7 @@ def write_files(model: Pretrained, folder: epath.Path) -> None:
     segments = getattr(model.config, "type_vocab_size", 0) > 1
     separators = 2 if architecture_of(model.config).name == "roberta" else 1
     tokenizer_files.write(model.tokenizer, folder, pretrained.longest(model.config), segments, separators)
+  (folder / cards.CARD).write_text(cards.write(model, _class_of(model), run, step))
   (folder / reading.CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
 
 
@@ -95,10 +103,11 @@ def config_of(model: Pretrained) -> dict[str, Any]:
   ):
     values["id2label"] = {str(i): f"LABEL_{i}" for i in range(model.num_classes)}
     values["label2id"] = {label: int(i) for i, label in values["id2label"].items()}
-  if not model.source:
-    values["torch_dtype"] = "float32"
-    if model.tokenizer is not None:
-      values |= _special_ids(model.tokenizer)
+  # What is written is float32, whatever it came as. transformers 4 and 5 have a name each.
+  stated = [key for key in ("torch_dtype", "dtype") if key in values] if model.source else ["torch_dtype"]
+  values |= dict.fromkeys(stated, "float32")
+  if not model.source and model.tokenizer is not None:
+    values |= _special_ids(model.tokenizer)
   return values
 
 

@@ -113,7 +113,7 @@ class Model:
 
   def export(self, folder: epath.PathLike) -> dict[str, Any]:
     """Writes a Hugging Face folder, as `bert-jax export` does, and returns its receipt; see `writing.write`."""
-    return writing.write(self.pretrained, folder)
+    return writing.write(self.pretrained, folder, run=self.run, step=self.step)
 
   # ---- tokens ----
 

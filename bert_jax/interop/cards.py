@@ -1,0 +1,78 @@
+"""The model card beside an exported model: where it comes from, its licence where that is known, its use."""
+
+import re
+
+from bert_jax import provenance
+from bert_jax.config import Config
+from bert_jax.interop.pretrained import Pretrained, describe
+
+CARD = "README.md"
+_HEADS = {
+  "masked_lm": "fill-mask",
+  "pretraining": "fill-mask",
+  "sequence_classification": "text-classification",
+  "token_classification": "token-classification",
+  "question_answering": "question-answering",
+  "multiple_choice": "multiple-choice",
+  "encoder": "feature-extraction",
+}
+
+
+def write(model: Pretrained, class_name: str, run: Config | None, step: int | None) -> str:
+  """The text of a README.md.
+
+  Args:
+    class_name: Hugging Face's.
+    run: that trained the model; None for one from elsewhere.
+    step: of the run.
+  """
+  known = licence(model)
+  front = ["library_name: transformers", f"license: {known}" if known else ""]
+  if model.network in _HEADS:
+    front.append(f"pipeline_tag: {_HEADS[model.network]}")
+  versions = ", ".join(f"{name} {version}" for name, version in provenance.versions().items() if name != "python")
+  parts = [
+    "\n".join(["---", *filter(None, front), "---"]),
+    f"# {class_name}",
+    f"{describe(model)}.",
+    _origin(model, run, step),
+    f"Licence: {known}, as the card that it came with says."
+    if known
+    else "Licence: not known here; ask whoever gave you the weights, or the texts that they were trained on.",
+    f"```python\nfrom transformers import {_imports(model, class_name)}\n\nmodel = {class_name}.from_pretrained(FOLDER)"
+    + ("\ntokenizer = AutoTokenizer.from_pretrained(FOLDER)" if _has_tokenizer(model) else "")
+    + "\n```",
+    "Or `bert_jax.load(FOLDER)`. Not evaluated for any use: `receipt.json` says how near these files are to the model"
+    " that they were written from, and no more.",
+    f"Written with {versions}.",
+  ]
+  return "\n\n".join(parts) + "\n"
+
+
+def _origin(model: Pretrained, run: Config | None, step: int | None) -> str:
+  if run is not None:
+    data, optim, train = run.data, run.optim, run.train
+    return (
+      f"Pretrained with bert_jax, from random weights: step {step} of {train.steps}, {train.batch_size} sequences of up"
+      f" to {data.max_seq_len} tokens a step, of `{data.source.partition(':')[0]}` texts in the format {data.format};"
+      f" {optim.name}, peak_lr {optim.peak_lr:g}, seed {train.seed}. The run's config.json has every setting."
+    )
+  name = model.source.get("_name_or_path")
+  named = f" It calls itself `{name}`." if isinstance(name, str) and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) else ""
+  return f"Imported from a Hugging Face folder with bert_jax, and written again as float32.{named}"
+
+
+def licence(model: Pretrained) -> str | None:
+  """What the card that a model came with says at its front; None where there is none."""
+  card = model.files.get(CARD, b"").decode(errors="replace")
+  front = re.match(r"---\r?\n(.*?)\r?\n---", card, re.DOTALL)
+  found = front and re.search(r"^license:[ \t]*[\"']?([\w.+-]+)[\"']?[ \t]*\r?$", front[1], re.MULTILINE)
+  return found[1] if found else None
+
+
+def _has_tokenizer(model: Pretrained) -> bool:
+  return model.tokenizer is not None or any("vocab" in name or name == "tokenizer.json" for name in model.files)
+
+
+def _imports(model: Pretrained, class_name: str) -> str:
+  return ", ".join(["AutoTokenizer"] * _has_tokenizer(model) + [class_name])
