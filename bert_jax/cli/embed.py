@@ -34,20 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
   if given.output != "-" and not given.output.endswith((".npy", ".jsonl")):
     raise ValueError(f"--output={given.output} must end in .npy or .jsonl, or be -")
+  from bert_jax.cli.lines import check_output, input_lines, write_whole
+
+  check_output(given.output, [given.input])
+  texts = input_lines(given.input)
   import numpy as np
 
   import bert_jax
-  from bert_jax.cli.lines import read_lines, write_whole
   from bert_jax.training import sharding
 
-  if given.input == "-":
-    texts = read_lines(sys.stdin.buffer, "stdin")
-  else:
-    try:
-      with open(given.input, "rb") as file:
-        texts = read_lines(file, given.input)
-    except OSError as error:
-      raise ValueError(f"{given.input}: {error.strerror}") from error
   sharding.use_compilation_cache()
   model = bert_jax.load(given.model, given.step)
   vectors = model.embed(
@@ -67,7 +62,7 @@ def run(given: argparse.Namespace) -> int:
     for text, vector in zip(texts, vectors, strict=True)
   )
   if given.output == "-":
-    sys.stdout.writelines(lines)
+    sys.stdout.buffer.writelines(line.encode() for line in lines)  # JSON is UTF-8, whatever the terminal is
   else:
     write_whole(given.output, lambda file: file.writelines(line.encode() for line in lines))
     print(f"{given.output}: {vectors.shape[0]} vectors of {vectors.shape[1]} numbers", file=sys.stderr)

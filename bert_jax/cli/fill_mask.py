@@ -1,7 +1,6 @@
 """Fills the masks of texts: the likeliest tokens in the place of each [MASK]."""
 
 import argparse
-import sys
 
 HELP = "the likeliest tokens in the place of each [MASK]"
 
@@ -14,13 +13,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
+  from bert_jax.cli.lines import check_output, input_lines
+
+  check_output("-", [])
+  texts = given.texts or input_lines("-")
   import bert_jax
-  from bert_jax.cli.lines import read_lines
   from bert_jax.training import sharding
 
   sharding.use_compilation_cache()
   model = bert_jax.load(given.model, given.step)
-  for text in given.texts or read_lines(sys.stdin.buffer, "stdin"):
+  for text in texts:
     found = model.fill_mask(text, given.top_k)
     several = found and isinstance(found[0], list)
     for number, candidates in enumerate(found if several else [found]):

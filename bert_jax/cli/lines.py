@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 
@@ -28,13 +29,63 @@ def read_lines(file: IO[bytes], origin: str) -> list[str]:
   return lines
 
 
-def write_whole(path: str, write: Callable[[IO[bytes]], Any]) -> None:
-  """Writes a file under another name and renames it, so that there is never a part of one."""
-  scratch = f"{path}.tmp"
+def input_lines(path: str) -> list[str]:
+  """The lines of a file, or of stdin for `-`; see `read_lines`.
+
+  Raises:
+    ValueError: it cannot be read, stdin is closed, or as `read_lines`.
+  """
+  if path == "-":
+    if sys.stdin is None:
+      raise ValueError("stdin is closed; name a file, or pipe the texts in")
+    return read_lines(sys.stdin.buffer, "stdin")
   try:
-    with open(scratch, "wb") as file:
+    with open(path, "rb") as file:
+      return read_lines(file, path)
+  except OSError as error:
+    raise ValueError(f"{path}: {error.strerror}") from error
+
+
+def check_output(path: str, sources: Sequence[str]) -> None:
+  """Looks whether a file can be written, before the work that it is to hold.
+
+  Args:
+    sources: files that are read, none of which it may be.
+
+  Raises:
+    ValueError: it cannot, or it is one of them.
+  """
+  if path == "-":
+    if sys.stdout is None:
+      raise ValueError("stdout is closed; name a file with --output")
+    return
+  folder = os.path.dirname(path) or "."
+  if not os.path.isdir(folder):
+    raise ValueError(f"{path}: there is no folder {folder}; make it first")
+  if os.path.exists(path) and not os.path.isfile(path):
+    raise ValueError(f"{path} is there and no file; choose another name")
+  if not os.access(os.path.dirname(os.path.realpath(path)), os.W_OK | os.X_OK):
+    raise ValueError(f"{path}: you may not write to its folder; choose another")
+  for source in sources:
+    if os.path.exists(path) and os.path.exists(source) and os.path.samefile(path, source):
+      raise ValueError(f"{path} is read, and would be overwritten; choose another --output")
+
+
+def write_whole(path: str, write: Callable[[IO[bytes]], Any]) -> None:
+  """Writes a file under a name that nothing else has and renames it, so that there is never a part of one."""
+  path = os.path.realpath(path)  # a link stays a link
+  descriptor, scratch = tempfile.mkstemp(dir=os.path.dirname(path), prefix=f".{os.path.basename(path)}.")
+  try:
+    with open(descriptor, "wb") as file:
       write(file)
+    os.chmod(scratch, os.stat(path).st_mode & 0o777 if os.path.exists(path) else 0o666 & ~_umask())
     os.replace(scratch, path)
   finally:
     if os.path.exists(scratch):
       os.remove(scratch)
+
+
+def _umask() -> int:
+  mask = os.umask(0)
+  os.umask(mask)
+  return mask

@@ -1,6 +1,8 @@
 """The command `bert-jax`."""
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -21,13 +23,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module.add_arguments(verb)
     verb.set_defaults(run=module.run)
   given = parser.parse_args(arguments)
+  if sys.stderr is None:  # closed; without this, what is meant for it would go to stdout
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors="backslashreplace")  # a name that no terminal can show is no error
   console.log_own_lines_only()
   try:
-    return given.run(given)
-  except BrokenPipeError:
+    status = given.run(given)
+    if sys.stdout is not None:
+      sys.stdout.flush()
+    return status
+  except BrokenPipeError:  # who read has gone
+    _drop_stdout()
     return 1
   except (ValueError, OSError) as error:
+    _drop_stdout()
     print(f"error: {error}", file=sys.stderr)
     return 1
   except KeyboardInterrupt:
     return 130
+
+
+def _drop_stdout() -> None:
+  """Lets what cannot be written go, of which Python would complain once more at its end."""
+  if sys.stdout is None:
+    return
+  try:
+    sys.stdout.flush()
+  except OSError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -309,6 +309,7 @@ class Model:
         the model was not made to fill masks.
     """
     tokenizer = self.tokenizer
+    _texts([text])
     if self.pretrained.network not in _FILLERS:
       raise ValueError(
         f"the model has the head {self.pretrained.network}, which fills no masks; open one with {', '.join(_FILLERS)}"
@@ -363,6 +364,14 @@ def _texts(texts: Sequence[str]) -> list[str]:
   for number, text in enumerate(texts):
     if not isinstance(text, str):
       raise ValueError(f"text {number} is {type(text).__name__} and must be str. Got {text!r:.80}")
+    if not text.isascii():
+      try:
+        text.encode()
+      except UnicodeEncodeError as error:
+        raise ValueError(
+          f"text {number} holds half a character, U+{ord(text[error.start]):04X} at {error.start}, as text has that was"
+          " decoded as another encoding than its own; decode it anew, or drop it: text.encode(errors='ignore').decode()"
+        ) from error
   return texts
 
 

@@ -1,6 +1,7 @@
 """`bert-jax VERB` as a person at a terminal has it."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -133,3 +134,72 @@ def test_lines_come_from_stdin_and_go_to_stdout(folder: Path) -> None:
   rows = [json.loads(line) for line in done.stdout.splitlines()]
   assert [row["text"] for row in rows] == ["Snow is white.", "the sea"]
   assert done.stderr == ""
+
+
+# ---- streams and files, as shells leave them ----
+
+
+def program(*arguments: object, shell: str = "") -> subprocess.CompletedProcess[bytes]:
+  """`bert-jax ARGUMENTS` in a process of its own, with a shell's redirections."""
+  code = "import sys; from bert_jax.cli.main import main; sys.exit(main())"
+  command = shlex.join([sys.executable, "-c", code, *map(str, arguments)])
+  return subprocess.run(["bash", "-c", f"{command} {shell}"], capture_output=True, stdin=subprocess.DEVNULL)
+
+
+def test_a_place_that_cannot_be_written_is_said_before_any_work(
+  folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+  monkeypatch.setattr(bert_jax, "load", lambda *_: pytest.fail("a model was opened"))
+  (tmp_path / "texts").write_text("one\n")
+  (tmp_path / "texts.jsonl").write_text("one\n")
+  (tmp_path / "link.jsonl").symlink_to(tmp_path / "texts.jsonl")
+  (tmp_path / "folder.npy").mkdir()
+  for source, output, message in (
+    ("texts", "missing/v.npy", "there is no folder"),
+    ("texts", "texts/v.npy", "there is no folder"),
+    ("texts", "folder.npy", "is there and no file"),
+    ("texts.jsonl", "texts.jsonl", "is read, and would be overwritten"),
+    ("texts.jsonl", "link.jsonl", "is read, and would be overwritten"),
+    ("link.jsonl", "texts.jsonl", "is read, and would be overwritten"),
+  ):
+    assert call("embed", folder, tmp_path / source, "-o", tmp_path / output) == 1
+    assert message in capsys.readouterr().err
+  assert (tmp_path / "texts.jsonl").read_text() == "one\n"
+
+
+def test_no_other_file_is_touched(folder: Path, tmp_path: Path) -> None:
+  (tmp_path / "texts").write_text("one\n")
+  (tmp_path / "v.npy.tmp").write_text("the user's")
+  (tmp_path / "real.npy").write_text("old")
+  (tmp_path / "v.npy").symlink_to("real.npy")
+  assert call("embed", folder, tmp_path / "texts", "-o", tmp_path / "v.npy") == 0
+  assert (tmp_path / "v.npy.tmp").read_text() == "the user's"
+  assert (tmp_path / "v.npy").is_symlink()
+  assert np.load(tmp_path / "real.npy").shape[0] == 1
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["real.npy", "texts", "v.npy", "v.npy.tmp"]
+
+
+@pytest.mark.parametrize("verb", ["embed", "fill-mask"])
+@pytest.mark.parametrize(("shell", "message"), [("<&-", b"stdin is closed"), (">&-", b"stdout is closed")])
+def test_closed_streams_end_in_words(folder: Path, verb: str, shell: str, message: bytes) -> None:
+  done = program(verb, folder, shell=shell)
+  assert (done.returncode, done.stdout) == (1, b"")
+  assert message in done.stderr
+  assert b"Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_and_a_full_disk_end_in_words(folder: Path) -> None:
+  done = program("fill-mask", folder, "[MASK]", shell=">/dev/full")
+  assert done.returncode == 1
+  assert done.stderr == b"error: [Errno 28] No space left on device\n"
+  done = program("fill-mask", folder, "[MASK]", shell="2>&1 | true")
+  assert done.stdout + done.stderr == b""
+
+
+def test_half_a_character_ends_in_words(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+  assert call("fill-mask", folder, "a \udcff [MASK]") == 1
+  assert "text 0 holds half a character, U+DCFF at 2" in capsys.readouterr().err
+  model = bert_jax.load(folder)
+  for ask in (model.embed, model.encode, model.token_embeddings, model.attentions, model.fill_mask):
+    with pytest.raises(ValueError, match=r"text 0 holds half a character, U\+D83D at 4"):
+      ask("the \ud83d [MASK]")
