@@ -5,6 +5,7 @@ want published corpora and accelerators; `experiments/` scales them down and say
 """
 
 import dataclasses
+import difflib
 
 from bert_jax.config import (
   Config,
@@ -149,5 +150,7 @@ def recipe(name: str) -> Config:
     ValueError: an unknown name, with those that exist.
   """
   if name not in RECIPES:
-    raise ValueError(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}")
+    near = difflib.get_close_matches(name, RECIPES, 1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    raise ValueError(f"there is no recipe {name!r}{meant}; there are {', '.join(RECIPES)}")
   return RECIPES[name]

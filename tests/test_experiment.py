@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from typing import Any
@@ -21,7 +22,7 @@ import json, sys
 from absl import app
 from bert_jax import experiment, settings
 from tests import tiny
-app.run = lambda _: experiment.FLAGS(sys.argv)
+app.run = lambda *_, **__: experiment.FLAGS(sys.argv)
 experiment.main(tiny.EXPERIMENT)
 plan = experiment._plan(tiny.EXPERIMENT)
 print(json.dumps({name: settings.to_dict(config) for name, config in plan.configs.items()} | {"seeds": plan.seeds}))
@@ -38,11 +39,12 @@ def call(code: str, *flags: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
   ("flags", "answers"),
   [
-    (["--optim.peek_lr=1e-3"], ["optim.peek_lr", "Did you mean: optim.peak_lr"]),
+    (["--optim.peek_lr=1e-3"], ["optim.peek_lr", "did you mean --optim.peak_lr?"]),
+    (["--lr=1e-3"], ["--lr is no flag; did you mean --optim.peak_lr or"]),
     (["--optim.peak_lr=fast"], ["optim.peak_lr=fast", "must be float"]),
-    (["--arms=bert,fastest"], ["--arms=fastest", "there is no such arm", "bert, faster"]),
-    (["--recipe=bert_bass"], ["no recipe 'bert_bass'", "bert_base"]),
-    (["--scale=smoky"], ["--scale=smoky", "smoke"]),
+    (["--arms=bert,fastest"], ["--arms=fastest", "there is no such arm; did you mean faster?", "bert, faster"]),
+    (["--recipe=bert_bass"], ["no recipe 'bert_bass'; did you mean bert_base?"]),
+    (["--scale=smoky"], ["--scale=smoky must be one of smoke; did you mean smoke?"]),
     (["--seeds=0,one"], ["--seeds=0,one", "must be numbers"]),
     (["--seeds=0,0"], ["--seeds=0,0", "once"]),
     (["--seeds=-1"], ["--seeds=-1", "from 0"]),
@@ -89,6 +91,37 @@ def test_a_platform_that_is_not_there_is_an_error(tmp_path: Any) -> None:
   assert "leave the flag out" in done.stderr
   assert "Traceback" not in done.stderr
   assert not (tmp_path / "W" / "data").exists(), "nothing is spent"
+
+
+def test_help_lists_flags_and_settings_as_this_command_has_them() -> None:
+  done = call(WITHOUT_JAX, "--scale=smoke", "--recipe=roberta_base", "--train.batch_size=48", "--help")
+  assert done.returncode == 0, done.stderr
+  for line in (
+    "--scale=smoke",
+    "--arms=none",
+    "--optim.name=fairseq_adam   (one of google_adamw, fairseq_adam)",
+    "--train.batch_size=48   (int)",
+    "--runtime.remat=false   (bool)",
+    "sequences an optimizer step, over all devices and microbatches",
+    "[set by the arm faster]",
+    "--helpfull",
+  ):
+    assert line in done.stdout, line
+  assert "Traceback" not in done.stderr
+  assert all(f"--{leaf.path}=" in done.stdout for leaf in settings.leaves())
+
+
+def test_settings_are_printed_as_flags_that_give_them_again() -> None:
+  done = call(WITHOUT_JAX, "--scale=smoke", "--data.source=text:a b/*.txt", "--print_settings")
+  assert done.returncode == 0, done.stderr
+  bert, faster = done.stdout.split("# faster")
+  assert "# bert: static masks" in bert
+  assert "--data.source='text:a b/*.txt'" in bert
+  assert [line for line in faster.splitlines() if line.startswith("--")] == ["--optim.peak_lr=0.01"]
+  given = shlex.split("\n".join(line for line in bert.splitlines() if line.startswith("--")))
+  given.remove("--data.masking.policy=static")  # which the arm is about
+  again = call(WITHOUT_JAX, "--scale=smoke", "--print_settings", *given)
+  assert again.stdout == done.stdout, again.stderr
 
 
 # ---- configs -------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from absl import flags
 
 from bert_jax import settings
-from bert_jax.flags import _SettingParser, define_settings, given_settings
+from bert_jax.flags import _SettingParser, define_settings, given_settings, meant
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def parse(monkeypatch: pytest.MonkeyPatch):
   monkeypatch.setattr("bert_jax.flags.FLAGS", values)
   monkeypatch.setattr("absl.flags._defines._flagvalues.FLAGS", values)
   for leaf in settings.leaves():
-    flags.DEFINE(_SettingParser(leaf), leaf.path, None, leaf.help, flag_values=values)
+    flags.DEFINE(_SettingParser(leaf), leaf.path, None, leaf.help, values, boolean=leaf.type is bool)
 
   def parsed(*arguments: str) -> dict[str, Any]:
     values(["program", *arguments])
@@ -49,6 +49,8 @@ def test_what_a_setting_prints_its_flag_reads(leaf: settings.Leaf, parse) -> Non
     ("--model.pooler=false", False),
     ("--model.pooler=True", True),
     ("--model.pooler=0", False),
+    ("--model.pooler", True),
+    ("--nomodel.pooler", False),
     ("--model.vocab_size=none", None),
     ("--model.vocab_size=77", 77),
     ("--data.tokenizer.path=None", None),
@@ -81,9 +83,27 @@ def test_a_wrong_value_names_flag_value_and_rule(argument: str, rule: str, parse
     parse(argument)
 
 
-def test_a_misspelt_flag_is_answered_with_the_right_one(parse) -> None:
-  with pytest.raises(flags.UnrecognizedFlagError, match=r"optim.peek_lr'. Did you mean: optim.peak_lr"):
-    parse("--optim.peek_lr=1")
+@pytest.mark.parametrize(
+  ("name", "first"),
+  [
+    ("optim.peek_lr", ["optim.peak_lr"]),
+    ("lr", ["optim.peak_lr", "transfer.peak_lr"]),
+    ("learning_rate", ["optim.peak_lr", "transfer.peak_lr"]),
+    ("batch_size", ["train.batch_size", "evaluation.batch_size", "transfer.batch_size"]),
+    ("batch-size", ["train.batch_size"]),
+    ("train.lr", ["optim.peak_lr"]),
+    ("layers", ["model.num_layers"]),
+    ("seed", ["train.seed", "seeds"]),
+    ("arm", ["arms"]),
+    ("work_dir", ["workdir"]),
+    ("stepz", ["train.steps"]),
+    ("xyzzy", []),
+  ],
+)
+def test_a_wrong_flag_is_answered_with_what_was_meant(name: str, first: list[str]) -> None:
+  found = meant(name, ("arms", "seeds", "workdir"))
+  assert found[: len(first)] == first
+  assert first or not found
 
 
 def test_only_what_is_named_is_given(parse) -> None:
