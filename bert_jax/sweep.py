@@ -9,7 +9,6 @@ WORKDIR/report.md, .html, results.csv, results.json, times.csv
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import signal
@@ -18,20 +17,33 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 from absl import logging
 from etils import epath
 from jax.sharding import Mesh
 
-from bert_jax import provenance, settings
+from bert_jax import records, settings
 from bert_jax.analysis.report import write_report
 from bert_jax.config import Config, lookup
+from bert_jax.data import sources
 from bert_jax.data.store import Corpus
+from bert_jax.data.tasks import check_whole, task_names
 from bert_jax.experiment import Arm, Plan
 from bert_jax.training import loop, sharding
-from bert_jax.training.checkpoints import Checkpoints
-from bert_jax.training.metrics import write_json
-from bert_jax.training.pretraining import corpus_folder, prepare_corpus, pretrain, refuse_other_settings, resolve
-from bert_jax.transfer.finetuning import measure_transfer
+from bert_jax.training.checkpoints import CheckpointError, Checkpoints
+from bert_jax.training.metrics import in_one_line, in_words
+from bert_jax.training.pretraining import check_corpus, corpus_folder, prepare_corpus, pretrain, read_config, resolve
+from bert_jax.transfer.finetuning import measure_transfer, transfer_settings
+from bert_jax.workdir import (
+  has_sweep,
+  is_done,
+  only_one,
+  read_result,
+  refuse_others,
+  run_folder,
+  tasks_to_do,
+  write_sweep,
+)
 
 # A report is refreshed after a run that took at least so many times as long as a report takes: runs of seconds do not
 # spend half of their time on plots.
@@ -48,15 +60,21 @@ def run(plan: Plan) -> int:
     ValueError: of the user's settings, or of the machine: a full disk, a damaged checkpoint.
   """
   workdir = epath.Path(plan.workdir)
+  plan = _without_labels_no_tasks(plan)
   try:
-    with _only_one(workdir), _stop_at_signals():
-      jobs = [(arm, seed) for seed in plan.seeds for arm in plan.arms]
-      to_do = [job for job in jobs if not (_folder(workdir, *job) / "result.json").exists()]
-      _refuse_other_settings(workdir, plan)
-      if to_do:
-        _run_all(workdir, plan, jobs, to_do)
+    with _stop_at_signals(), contextlib.ExitStack() as held:
+      # A folder that is not there yet is made when the plan is known to be good, so that a mistake leaves no trace.
+      if workdir.exists():
+        held.enter_context(only_one(workdir))
+      work = _check(workdir, plan)
+      if not workdir.exists():
+        held.enter_context(only_one(workdir))
+      if work.to_do:
+        _run_all(workdir, plan, work)
+      elif not has_sweep(workdir):
+        write_sweep(workdir, plan, [device.device_kind for device in jax.devices()])
       report = _report(workdir, plan)
-      print(f"The report is {report}" if to_do else _nothing_to_do(workdir, len(jobs), report))
+      print(f"The report is {report}" if work.to_do else _nothing_to_do(workdir, len(work.jobs), report))
       return 0
   except loop.Preempted as stopped:
     print(stopped, file=sys.stderr)
@@ -67,30 +85,97 @@ def _nothing_to_do(workdir: epath.Path, number: int, report: os.PathLike[str]) -
   return f"Nothing to do: all {number} runs in {workdir} are finished. The report is {report}"
 
 
-def _run_all(workdir: epath.Path, plan: Plan, jobs: list[tuple[Arm, int]], to_do: list[tuple[Arm, int]]) -> None:
-  sharding.select_platform(plan.platform)
-  sharding.use_compilation_cache()
+@dataclasses.dataclass(frozen=True)
+class _Work:
+  """All runs of a plan, and those that are not finished; the devices, where there are some."""
+
+  jobs: list[tuple[Arm, int]]
+  to_do: list[tuple[Arm, int]]
+  mesh: Mesh | None
+
+
+def _without_labels_no_tasks(plan: Plan) -> Plan:
+  """The plan without transfer, and a line that says so, where the text has no labels."""
+  if sources.labelled_tasks(plan.base.data) or not any(task_names(config.transfer) for config in plan.configs.values()):
+    return plan
+  logging.info("data.source=%s has no labels, so there is no fine-tuning after pretraining", plan.base.data.source)
+  none = {"transfer.tasks": ""}
+  configs = {name: settings.assign(config, none) for name, config in plan.configs.items()}
+  return dataclasses.replace(plan, base=settings.assign(plan.base, none), configs=configs)
+
+
+def _check(workdir: epath.Path, plan: Plan) -> _Work:
+  """What there is to do, once the folder, the devices, the text and the tasks are known to be good; writes nothing.
+
+  Raises:
+    ValueError: one of them is not.
+  """
+  jobs = [(arm, seed) for seed in plan.seeds for arm in plan.arms]
+  to_do = [
+    (arm, seed) for arm, seed in jobs if not is_done(run_folder(workdir, arm.name, seed), plan.configs[arm.name])
+  ]
+  if to_do:
+    sharding.select_platform(plan.platform)
+    sharding.use_compilation_cache()
+  refuse_others(workdir, plan)
+  if not to_do:
+    return _Work(jobs, to_do, None)
   mesh = sharding.make_mesh(plan.base.runtime.num_devices)
   for config in plan.configs.values():  # all arms, before the first hour is spent
     sharding.check_batch_size("train.batch_size", config.train.batch_size, mesh, config.runtime.accumulation_steps)
     sharding.check_batch_size("evaluation.batch_size", config.evaluation.batch_size, mesh)
-  _write_sweep(workdir, plan, [device.device_kind for device in mesh.devices.flat])
+  texts = {corpus_folder(config, workdir): config for config in plan.configs.values()}
+  for config in texts.values():
+    check_corpus(config, workdir)
+  asked = {(config.data.source, config.data.eval_fraction, config.transfer): config for config in plan.configs.values()}
+  for config in asked.values():
+    if task_names(config.transfer):
+      sharding.check_batch_size("transfer.batch_size", config.transfer.batch_size, mesh)
+      check_whole(config.data, config.transfer)
+  return _Work(jobs, to_do, mesh)
+
+
+def _run_all(workdir: epath.Path, plan: Plan, work: _Work) -> None:
+  assert work.mesh is not None
   corpora: dict[epath.Path, Corpus] = {}
+  configs: dict[str, Config] = {}
+  for name, config in plan.configs.items():
+    if (folder := corpus_folder(config, workdir)) not in corpora:
+      corpora[folder] = prepare_corpus(config, workdir)
+    configs[name] = resolve(config, corpora[folder])
+  write_sweep(workdir, plan, [device.device_kind for device in work.mesh.devices.flat])
   reported, cost = time.monotonic(), 1.0  # seconds
-  for arm, seed in to_do:
+  left = _TimeLeft([configs[arm.name] for arm, _ in work.to_do])
+  for arm, seed in work.to_do:
     if time.monotonic() - reported > REPORT_SHARE * cost:
       began = time.monotonic()
       _report(workdir, plan)
       reported = time.monotonic()
       cost = reported - began
-    label = f"[{jobs.index((arm, seed)) + 1}/{len(jobs)}] {arm.name}, seed {seed}"
-    config = plan.configs[arm.name]
-    if (folder := corpus_folder(config, workdir)) not in corpora:
-      corpora[folder] = prepare_corpus(config, workdir)
-    corpus = corpora[folder]
-    config = resolve(settings.assign(config, {"train.seed": seed}), corpus)
+    label = f"[{work.jobs.index((arm, seed)) + 1}/{len(work.jobs)}] {arm.name}, seed {seed}"
+    config = settings.assign(configs[arm.name], {"train.seed": seed})
     logging.info("%s", label)
-    _run_one(workdir, config, corpus, arm, seed, mesh, label)
+    result = _run_one(workdir, config, corpora[corpus_folder(config, workdir)], arm, seed, work.mesh, label)
+    logging.info("%s: %s%s", label, in_one_line(result), left.after_one())
+
+
+class _TimeLeft:
+  """How long the runs of a sweep will still take, going by those that this command has finished."""
+
+  def __init__(self, configs: list[Config]):
+    # Places to compute decide how long a run takes, where arms have one network and one machine.
+    self._places = [c.train.steps * c.train.batch_size * c.data.max_seq_len for c in configs]
+    self._done, self._began = 0, time.monotonic()
+
+  def after_one(self) -> str:
+    """In words, once another run is finished; nothing after the last."""
+    self._done += 1
+    rest = sum(self._places[self._done :])
+    if not rest:
+      return ""
+    seconds = (time.monotonic() - self._began) / sum(self._places[: self._done]) * rest
+    number = len(self._places) - self._done
+    return f"; about {in_words(seconds)} left for {number} more run{'s' if number > 1 else ''}"
 
 
 def _report(workdir: epath.Path, plan: Plan) -> os.PathLike[str]:
@@ -100,7 +185,7 @@ def _report(workdir: epath.Path, plan: Plan) -> os.PathLike[str]:
     ValueError: two runs that ought to share something do not; a comparison of them would not be fair.
   """
   gates = _gates(workdir, plan)
-  write_json(workdir / "gates.json", gates)
+  records.write_text(workdir / "gates.json", json.dumps(gates, indent=1) + "\n")
   report = write_report(workdir)
   for gate in gates:
     if not gate["holds"]:
@@ -116,53 +201,42 @@ def _duty(gate: str) -> str:
   return "predict at their masking rates" if gate == "predictions" else f"share their {gate}"
 
 
-def _run_one(workdir: epath.Path, config: Config, corpus: Corpus, arm: Arm, seed: int, mesh: Mesh, label: str) -> None:
+def _run_one(
+  workdir: epath.Path, config: Config, corpus: Corpus, arm: Arm, seed: int, mesh: Mesh, label: str
+) -> dict[str, Any]:
   """Pretrains, then fine-tunes; result.json is written last, so that a run with one is finished."""
-  folder = _folder(workdir, arm, seed)
+  folder = run_folder(workdir, arm.name, seed)
+  before = read_result(folder)
   result = pretrain(config, corpus, folder, mesh, label)
   transfer: dict[str, Any] = {}
-  if result["status"] == "finished" and config.transfer.tasks:
-    logging.info("%s: fine-tuning on %s", label, config.transfer.tasks)
+  if before is not None and before["transfer_settings"] == transfer_settings(config):
+    transfer = before["transfer"]
+  to_do = tasks_to_do({"transfer_settings": transfer_settings(config), "transfer": transfer} | result, config)
+  if to_do:
+    logging.info("%s: fine-tuning on %s", label, ", ".join(to_do))
     began = time.monotonic()
-    with Checkpoints(folder / "checkpoints", config.runtime.keep_latest) as checkpoints:
-      params = checkpoints.restore(config.train.steps, mesh).state.params
-    transfer = measure_transfer(params, config, corpus.tokenizer, seed, mesh, cache=workdir / "baselines.json")
-    times = json.loads((folder / "times.json").read_text())
-    write_json(folder / "times.json", times | {"transfer_seconds": time.monotonic() - began})
-  write_json(folder / "result.json", result | {"arm": arm.name, "seed": seed, "transfer": transfer})
+    params = _final_params(config, corpus, folder, mesh, label)
+    asked = settings.assign(config, {"transfer.tasks": ",".join(to_do)})
+    transfer |= measure_transfer(params, asked, corpus.tokenizer, seed, mesh, cache=workdir / "baselines.json")
+    times = records.read_json(folder / "times.json", "remove it") or {}
+    records.write_json(folder / "times.json", times | {"transfer_seconds": time.monotonic() - began})
+  result |= {"arm": arm.name, "seed": seed, "transfer": transfer, "transfer_settings": transfer_settings(config)}
+  records.write_json(folder / "result.json", result)
+  records.write_json(folder / "config.json", settings.to_dict(config))  # whose `transfer` may have changed
+  return result
 
 
-def _folder(workdir: epath.Path, arm: Arm, seed: int) -> epath.Path:
-  return workdir / "runs" / arm.name / f"seed-{seed}"
-
-
-@contextlib.contextmanager
-def _only_one(workdir: epath.Path) -> Iterator[None]:
-  """Holds WORKDIR/.lock; the system lets go of it however the process ends.
-
-  Raises:
-    ValueError: another live run holds it.
-  """
+def _final_params(config: Config, corpus: Corpus, folder: epath.Path, mesh: Mesh, label: str) -> Any:
+  """Of the last step; trained again, from the checkpoint before, where that of the last step is gone or damaged."""
   try:
-    workdir.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise ValueError(f"--workdir={workdir} cannot be made: {error}") from error
-  if "://" in os.fspath(workdir):  # a bucket has no locks
-    yield
-    return
-  with open(workdir / ".lock", "a+") as lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      lock.seek(0)
-      raise ValueError(
-        f"--workdir={workdir} is in use by another live run ({lock.read().strip() or 'just started'}); wait for it,"
-        " stop it, or choose another --workdir"
-      ) from error
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()}")
-    lock.flush()
-    yield
+    with Checkpoints(folder / "checkpoints", config.runtime.keep_latest) as checkpoints:
+      return checkpoints.restore(config.train.steps, mesh).state.params
+  except CheckpointError as error:
+    logging.warning("%s; its last steps are trained again", error)
+  (folder / "pretrained.json").unlink()
+  pretrain(config, corpus, folder, mesh, label)
+  with Checkpoints(folder / "checkpoints", config.runtime.keep_latest) as checkpoints:
+    return checkpoints.restore(config.train.steps, mesh).state.params
 
 
 @contextlib.contextmanager
@@ -181,70 +255,7 @@ def _stop_at_signals() -> Iterator[None]:
       signal.signal(number, handler)
 
 
-# ---- what the runs of a workdir have in common -----------------------------------------------------------------------
-
-
-def _refuse_other_settings(workdir: epath.Path, plan: Plan) -> None:
-  """Refuses a workdir whose runs had other settings, before anything is spent.
-
-  Raises:
-    ValueError: with each setting's two values.
-  """
-  path = workdir / "sweep.json"
-  if path.exists():
-    there = json.loads(path.read_text())
-    if there["experiment"] != plan.experiment.name:
-      raise ValueError(f"--workdir={workdir} is of the experiment {there['experiment']}; choose another --workdir")
-    groups = {field.name for field in dataclasses.fields(Config)} - {"runtime"}
-    settings.require_same(str(workdir), settings.from_dict(there["config"]), plan.base, groups)
-  for arm in plan.arms:
-    for seed in plan.seeds:
-      refuse_other_settings(_folder(workdir, arm, seed), settings.assign(plan.configs[arm.name], {"train.seed": seed}))
-
-
-def _write_sweep(workdir: epath.Path, plan: Plan, device_kinds: list[str]) -> None:
-  """WORKDIR/sweep.json: of this plan, and of runs of the same experiment that are there already."""
-  runs = workdir / "runs"
-  there = {(path.parent.name, path.name) for path in runs.glob("*/seed-*")}
-  arms = [arm for arm in plan.experiment.arms if arm in plan.arms or arm.name in {name for name, _ in there}]
-  names = {arm.name for arm in arms}
-  seeds = sorted({*plan.seeds, *(int(name.removeprefix("seed-")) for _, name in there)})
-  write_json(
-    workdir / "sweep.json",
-    {
-      "experiment": plan.experiment.name,
-      "question": plan.experiment.question,
-      "scale": plan.scale,
-      "scale_note": plan.experiment.sizes[plan.scale].note,
-      "seeds": seeds,
-      "arms": [
-        {
-          "name": arm.name,
-          "parent": arm.parent if arm.parent in names else None,
-          "change": arm.change,
-          "expects": arm.expects,
-          "direction": arm.direction,
-          "assignments": {
-            path: lookup(plan.configs[arm.name], path) if arm.name in plan.configs else "see config.json"
-            for path in arm.assignments
-          },
-        }
-        for arm in arms
-      ],
-      "hardware": _hardware(device_kinds),
-      "versions": provenance.versions(),
-      "git_commit": provenance.git_commit(),
-      "config": settings.to_dict(plan.base),
-    },
-  )
-
-
-def _hardware(device_kinds: list[str]) -> str:
-  kinds = sorted(set(device_kinds))
-  if kinds == ["cpu"]:
-    return provenance.cpu_in_words()
-  return ", ".join(f"{device_kinds.count(kind)} × {kind}" for kind in kinds)
-
+# ---- what arms have in common ----------------------------------------------------------------------------------------
 
 # What each gate is about: the fingerprint of it is equal wherever none of these settings differ.
 _TEXT = ("data.source", "data.text_documents", "data.jsonl_field", "data.tokenizer", "data.eval_fraction",
@@ -263,11 +274,12 @@ def _gates(workdir: epath.Path, plan: Plan) -> list[dict[str, Any]]:
   for arm in plan.arms:
     for seed in plan.seeds:
       pair = [a for a in plan.arms if a.name in (arm.name, arm.parent)]
-      folders = [_folder(workdir, a, seed) for a in pair]
-      if len(pair) < 2 or not all((folder / "result.json").exists() for folder in folders):
+      folders = [run_folder(workdir, a.name, seed) for a in pair]
+      results = [result for result in map(read_result, folders) if result is not None]
+      configs = [config for config in map(read_config, folders) if config is not None]
+      if min(len(results), len(configs)) < 2:
         continue
-      parent, mine = (settings.from_dict(json.loads((folder / "config.json").read_text())) for folder in folders)
-      results = [json.loads((folder / "result.json").read_text()) for folder in folders]
+      parent, mine = configs
       theirs, ours = (result["fingerprints"] for result in results)
       names = [a.name for a in pair]
       gates += [gate | {"arms": names, "seed": seed} for gate in [_predictions(parent, mine, *results)] if gate]

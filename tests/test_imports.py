@@ -15,7 +15,7 @@ PACKAGE = ROOT / "bert_jax"
 ORDER = (
   ("config", "foreign"),
   ("settings",),
-  ("recipes", "architectures", "flags", "scales", "provenance", "console", "data"),
+  ("recipes", "architectures", "flags", "scales", "provenance", "console", "records", "data"),
   ("models",),
   ("objectives",),
   ("training",),
@@ -23,6 +23,7 @@ ORDER = (
   ("transfer",),
   ("analysis",),
   ("experiment",),
+  ("workdir",),
   ("sweep",),
   ("cli",),
 )

@@ -4,13 +4,14 @@ Run as a program it is an experiment: `python -m tests.tiny --scale=smoke --data
 """
 
 import contextlib
+import dataclasses
 import os
 import resource
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from bert_jax import recipes, settings
 from bert_jax.config import Config
+from bert_jax.data import sources, tasks
 from bert_jax.experiment import Arm, Experiment, Plan, Size, main
 
 ROOT = Path(__file__).parent.parent
@@ -93,6 +95,20 @@ def write_text(folder: Path, documents: int = 180) -> str:
   return f"text:{folder}"
 
 
+def label_texts(patch: Callable[[Any, str, Any], None] = setattr) -> None:
+  """From now on every text file has a label of the task `parity`, by its number: for transfer, which asks for one."""
+  iterate = sources.FileSource.__iter__
+
+  def labelled(source: sources.FileSource) -> Iterator[sources.Document]:
+    for document in iterate(source):
+      number = int(Path(document.name).stem)
+      yield dataclasses.replace(document, label=f"parity/{'odd' if number % 2 else 'even'}")
+
+  patch(sources.FileSource, "__iter__", labelled)
+  for module in (sources, tasks):
+    patch(module, "labelled_tasks", lambda _: ("parity",))
+
+
 def command(source: str, workdir: Path, *flags: str) -> list[str]:
   """The sweep's command line."""
   program = [sys.executable, "-m", "tests.tiny", "--scale=smoke", f"--data.source={source}", f"--workdir={workdir}"]
@@ -105,6 +121,7 @@ def environment(cache: Path, devices: int = 1) -> dict[str, str]:
     "JAX_PLATFORMS": "cpu",
     "JAX_COMPILATION_CACHE_DIR": str(cache),
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # each number of devices is a program to compile
+    "TINY_LABELS": "1",
     "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
   }
 
@@ -136,4 +153,6 @@ def clear_failed_save(checkpoints: Path) -> None:
 
 
 if __name__ == "__main__":
+  if "TINY_LABELS" in os.environ:
+    label_texts()
   main(EXPERIMENT)

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from absl import logging
 from etils import epath
+
+from bert_jax import records
 
 # What a finished run may report, in the order of the tables. Losses in nats, shares between 0 and 1. `mask_…` is at the
 # predicted places that show [MASK], `mlm_…` at all of them; `context_free_…` is what the best predictor without context
@@ -142,7 +143,7 @@ def read_sweep(folder: epath.PathLike) -> Sweep:
     ValueError: there is no sweep.json, or a file holds what it must not.
   """
   folder = epath.Path(folder)
-  plan = _read_json(folder / "sweep.json")
+  plan = records.read_json(folder / "sweep.json", "remove it and run the experiment again, which writes it anew")
   if plan is None:
     raise ValueError(f"{folder} has no sweep.json; give the --workdir of an experiment that was started")
   try:
@@ -192,7 +193,7 @@ def _check_arms(arms: tuple[Arm, ...], path: epath.Path) -> None:
 def _read_run(folder: epath.Path, arm: str, seed: int) -> Run:
   folder = folder / "runs" / arm / f"seed-{seed}"
   evaluations = _read_evaluations(folder / "metrics.jsonl")
-  result = _read_json(folder / "result.json")
+  result = records.read_json(folder / "result.json", "remove it and run the experiment again, which measures it again")
   if result is None:
     status = "unfinished" if (folder / "metrics.jsonl").exists() else "not run"
     return Run(arm, seed, status, {}, {}, evaluations)
@@ -207,13 +208,14 @@ def _read_run(folder: epath.Path, arm: str, seed: int) -> Run:
   values = _finite(values)
   if status == "finished" and "mlm_loss" not in values:
     status = "diverged"
-  times = _finite(_read_json(folder / "times.json") or {})
+  times = _finite(records.read_json(folder / "times.json", "remove it") or {})
   times = {name: times[name] for name in TIMES if name in times}
   return Run(arm, seed, status, values, times, evaluations, _read_held_out(folder / "heldout.json"))
 
 
 def _read_held_out(path: epath.Path) -> HeldOut | None:
-  content = _read_json(path)
+  way_out = "remove it, pretrained.json and result.json, and run the experiment again, which measures it again"
+  content = records.read_json(path, way_out)
   if content is None:
     return None
   return HeldOut(**{field.name: tuple(content[field.name]) for field in dataclasses.fields(HeldOut)})
@@ -226,16 +228,8 @@ def _finite(values: Mapping[str, Any]) -> dict[str, float]:
 
 def _read_evaluations(path: epath.Path) -> tuple[Evaluation, ...]:
   """The evaluations of a run by step. A step that was run twice, after a resume, counts as it was run last."""
-  if not path.exists():
-    return ()
   by_step: dict[int, Evaluation] = {}
-  for number, line in enumerate(path.read_text().splitlines(), start=1):
-    try:
-      entry = json.loads(line)
-    except json.JSONDecodeError:
-      # A run that is killed leaves half a line. It is drawn nowhere else, so the rest can still be shown.
-      logging.warning("%s, line %d is not whole and is left out", path, number)
-      continue
+  for entry in records.read_lines(path):
     if entry["kind"] == "eval" and _finite({"loss": entry["mask_loss"]}):
       by_step[entry["step"]] = Evaluation(entry["step"], entry["tokens"], entry["mask_loss"])
   return tuple(by_step[step] for step in sorted(by_step))

@@ -360,7 +360,8 @@ def _wiki_topics(file: epath.Path) -> Iterator[Document]:
 
 
 def _bbc_classes(folder: epath.Path) -> Iterator[Document]:
-  for file in sorted(folder.glob("*/*.txt")):
+  folders = (entry for entry in folder.iterdir() if entry.is_dir())
+  for file in sorted(file for entry in folders for file in entry.iterdir() if file.name.endswith(".txt")):
     raw = file.read_bytes()
     try:
       text = raw.decode()

@@ -150,8 +150,9 @@ def _begin(folder: epath.Path, plan: dict[str, Any]) -> None:
 
 
 def _remove_half_work(folder: epath.Path) -> None:
-  for left in [*folder.glob("*.tmp"), *folder.glob("shards/*.tmp")]:
-    _remove(left)
+  for left in [*folder.iterdir(), *_shards(folder)]:
+    if left.name.endswith(".tmp"):
+      _remove(left)
 
 
 def _leave_finished_work(folder: epath.Path, made: bool) -> None:
@@ -304,10 +305,15 @@ def _write_shard(folder: epath.Path, name: str, documents: list[Document], parts
   _move(shard, folder / name)
 
 
+def _shards(folder: epath.Path) -> list[epath.Path]:
+  """What lies in FOLDER/shards, by name. No glob: the folder's own path may hold brackets."""
+  return sorted((folder / "shards").iterdir()) if (folder / "shards").exists() else []
+
+
 def _finished_shards(folder: epath.Path) -> list[dict[str, Any]]:
   """Descriptions of the shards up to the first that is missing or damaged; what comes after it is removed."""
   shards = []
-  for number, shard in enumerate(sorted((folder / "shards").glob("*"))):
+  for number, shard in enumerate(_shards(folder)):
     try:
       description = checksums.read_signed_json(shard / "shard.json", WAY_OUT)
       if shard.name != f"{number:05d}":
@@ -316,7 +322,7 @@ def _finished_shards(folder: epath.Path) -> list[dict[str, Any]]:
       checksums.verify_files(shard, files, WAY_OUT)
     except (OSError, ValueError) as error:
       logging.warning("%s and what follows it is made again: %s", shard, error)
-      for left in sorted((folder / "shards").glob("*"))[number:]:
+      for left in _shards(folder)[number:]:
         _remove(left)
       break
     shards.append(description)
@@ -328,8 +334,7 @@ def _finished_shards(folder: epath.Path) -> list[dict[str, Any]]:
 
 def _finish(folder: epath.Path) -> None:
   """Offsets over all shards, then the metadata."""
-  folders = sorted((folder / "shards").glob("*"))
-  shards = [checksums.read_signed_json(shard / "shard.json", WAY_OUT) for shard in folders]
+  shards = [checksums.read_signed_json(shard / "shard.json", WAY_OUT) for shard in _shards(folder)]
   totals = {name: sum(shard[name] for shard in shards) for name in ("num_documents", "num_sentences", "num_tokens")}
   if not totals["num_tokens"]:
     shutil.rmtree(folder / "shards")

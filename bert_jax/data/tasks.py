@@ -90,9 +90,33 @@ def check(data: DataConfig, transfer: TransferConfig) -> None:
       )
 
 
+def check_whole(data: DataConfig, transfer: TransferConfig) -> None:
+  """Finds out in a second what `load_task` and the baselines would say after hours of pretraining.
+
+  Raises:
+    ValueError: see `check`, `load_task` and `require_sklearn`.
+  """
+  check(data, transfer)
+  for name in task_names(transfer):
+    _chosen(name, data, transfer, 0)  # how many texts there are does not depend on the seed
+    require_sklearn()
+
+
+def require_sklearn() -> None:
+  """Raises ValueError where scikit-learn, which the TF-IDF baseline takes, is not installed."""
+  try:
+    import sklearn.feature_extraction.text
+    import sklearn.linear_model  # noqa: F401
+  except ImportError as error:
+    raise ValueError(
+      'the TF-IDF baseline of transfer.tasks needs scikit-learn: pip install "bert_jax[demo]", or leave transfer.tasks'
+      " empty"
+    ) from error
+
+
 def task_names(transfer: TransferConfig) -> list[str]:
-  """The names in `transfer.tasks`."""
-  return [name for name in (part.strip() for part in transfer.tasks.split(",")) if name]
+  """The names in `transfer.tasks`, each once."""
+  return list(dict.fromkeys(filter(None, (name.strip() for name in transfer.tasks.split(",")))))
 
 
 def load_task(name: str, data: DataConfig, transfer: TransferConfig, tokenizer: Tokenizer, seed: int) -> Task:
@@ -108,6 +132,27 @@ def load_task(name: str, data: DataConfig, transfer: TransferConfig, tokenizer: 
   Raises:
     ValueError: the source has no such task, a class has too few texts, or no text is held out.
   """
+  documents, labels, train, test = _chosen(name, data, transfer, seed)
+  classes = tuple(sorted(set(labels)))
+  rows = [*train, *test]
+  token_ids, attention_mask = encode([documents[i].text for i in rows], tokenizer, transfer.max_seq_len)
+
+  def part(rows_of: slice, indices: Sequence[int]) -> LabelledTexts:
+    return LabelledTexts(
+      texts=tuple(documents[i].text for i in indices),
+      token_ids=token_ids[rows_of],
+      segment_ids=np.zeros_like(token_ids[rows_of]),
+      attention_mask=attention_mask[rows_of],
+      labels=np.array([classes.index(labels[i]) for i in indices], np.int32),
+    )
+
+  return Task(name, classes, part(slice(len(train)), train), part(slice(len(train), None), test))
+
+
+def _chosen(
+  name: str, data: DataConfig, transfer: TransferConfig, seed: int
+) -> tuple[list[Document], list[str], list[int], list[int]]:
+  """A task's documents, their labels, and which of them are to train and to test on; raises as `load_task`."""
   documents = _documents_of(name, data)
   labels = [str(document.label).partition("/")[2] for document in documents]
   classes = tuple(sorted(set(labels)))
@@ -121,20 +166,7 @@ def load_task(name: str, data: DataConfig, transfer: TransferConfig, tokenizer: 
       " test on; raise it, or leave the task out"
     )
   train = _few_of_each_class(labels, hashes, ~held_out, classes, transfer.labels_per_class, seed, name)
-
-  rows = [*train, *test]
-  token_ids, attention_mask = encode([documents[i].text for i in rows], tokenizer, transfer.max_seq_len)
-
-  def part(rows_of: slice, indices: Sequence[int]) -> LabelledTexts:
-    return LabelledTexts(
-      texts=tuple(documents[i].text for i in indices),
-      token_ids=token_ids[rows_of],
-      segment_ids=np.zeros_like(token_ids[rows_of]),
-      attention_mask=attention_mask[rows_of],
-      labels=np.array([classes.index(labels[i]) for i in indices], np.int32),
-    )
-
-  return Task(name, classes, part(slice(len(train)), train), part(slice(len(train), None), test.tolist()))
+  return documents, labels, train, test.tolist()
 
 
 def _documents_of(name: str, data: DataConfig) -> list[Document]:

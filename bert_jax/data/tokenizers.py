@@ -59,7 +59,7 @@ def _find(path: epath.Path) -> epath.Path:
     return path
   if not path.is_dir():
     raise ValueError(f"data.tokenizer.path={path} is neither a file nor a folder")
-  models_here = sorted(path.glob("*.model"))
+  models_here = sorted(file for file in path.iterdir() if file.name.endswith(".model"))
   if len(models_here) > 1:
     raise ValueError(f"data.tokenizer.path={path} holds several .model files ({models_here}); name one of them")
   for file in [path / "tokenizer.json", *models_here, path / "vocab.txt", path / "vocab.json"]:

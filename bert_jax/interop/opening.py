@@ -1,6 +1,7 @@
 """A run, an imported folder or a Hugging Face folder, opened alike, on one device."""
 
 import dataclasses
+import re
 
 from absl import logging
 from etils import epath
@@ -110,7 +111,7 @@ def _find(path: epath.Path) -> tuple[epath.Path, int | None]:
     return path / "checkpoints", None
   if path.name == "checkpoints":
     return path, None
-  runs = sorted(folder.parent for folder in path.glob("runs/*/seed-*/checkpoints") if folder.is_dir())
+  runs = [run for run in _runs(path) if (run / "checkpoints").is_dir()]
   if len(runs) > 1:
     listed = "\n".join(f"  {run}" for run in runs)
     raise ValueError(f"{path} holds {len(runs)} runs; give the folder of one of them:\n{listed}")
@@ -120,3 +121,9 @@ def _find(path: epath.Path) -> tuple[epath.Path, int | None]:
       " folder that an experiment wrote as its --workdir, that `bert-jax import` wrote, or one from Hugging Face"
     )
   return runs[0] / "checkpoints", None
+
+
+def _runs(workdir: epath.Path) -> list[epath.Path]:
+  """Folders WORKDIR/runs/ARM/seed-N; no glob, for the path may hold brackets, and no copies of a seed's folder."""
+  arms = sorted(arm for arm in (workdir / "runs").iterdir() if arm.is_dir()) if (workdir / "runs").is_dir() else []
+  return sorted(run for arm in arms for run in arm.iterdir() if re.fullmatch(r"seed-\d+", run.name))

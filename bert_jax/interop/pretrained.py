@@ -98,7 +98,8 @@ def read_tokenizer(folder: epath.Path, config: EncoderConfig) -> Tokenizer | Non
 
 def files_of(folder: epath.Path) -> list[str]:
   """The files of a folder and of the folders in it, sorted, by their paths in it."""
-  found = [path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_file()]
+  top = list(folder.iterdir())  # no glob: the folder's own path may hold brackets
+  found = [path for path in [*top, *(path for sub in top if sub.is_dir() for path in sub.iterdir())] if path.is_file()]
   return sorted(str(path.relative_to(folder)) for path in found)
 
 

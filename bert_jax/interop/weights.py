@@ -37,11 +37,13 @@ def read(folder: epath.Path) -> tuple[Arrays, str]:
   for name, reader in readers:
     if foreign.is_file(folder, name):
       return reader(folder / name), name
-  checkpoints = sorted(folder.glob("*.ckpt*.index")) or sorted(folder.glob("*.index"))
+  files = sorted(folder.iterdir())  # no glob: the folder's own path may hold brackets
+  indices = [file for file in files if file.name.endswith(".index")]
+  checkpoints = [file for file in indices if ".ckpt" in file.name] or indices
   checkpoints = [path for path in checkpoints if foreign.is_file(folder, path.name)]
   if checkpoints:
     return _open_tf1(checkpoints[-1]), checkpoints[-1].name
-  pickles = [path for path in sorted(folder.glob("*")) if path.suffix in _PICKLE_SUFFIXES]
+  pickles = [path for path in files if path.suffix in _PICKLE_SUFFIXES]
   if pickles:
     raise ValueError(
       f"{folder} holds its weights as a pickle ({pickles[0].name}), which can run code when it is read; bert_jax reads"

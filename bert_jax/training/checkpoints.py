@@ -12,6 +12,7 @@ before it as they were. It keeps no checksums: a flipped bit would come back sil
 import base64
 import dataclasses
 import functools
+import glob
 import math
 import os
 import shutil
@@ -83,8 +84,9 @@ class Checkpoints:
     self.folder = epath.Path(folder).resolve()  # Orbax takes absolute paths only
     self._policy = _LatestAndBest(keep_latest)
     self._saving = False
+    self._alias = _alias(self.folder)
     self._manager = ocp.CheckpointManager(
-      self.folder,
+      self._alias or self.folder,
       options=ocp.CheckpointManagerOptions(preservation_policy=self._policy),
       item_names=("state", "about", "tokenizer"),
       item_handlers={
@@ -104,6 +106,9 @@ class Checkpoints:
       if kind is None:
         raise self._write_error(error) from error
       logging.error("%s", self._write_error(error))  # and what stopped the run is raised
+    finally:
+      if self._alias is not None:
+        shutil.rmtree(self._alias.parent)
 
   def steps(self) -> list[int]:
     """Steps of the complete checkpoints, ascending."""
@@ -205,8 +210,9 @@ class Checkpoints:
       CheckpointError: there are checkpoints and all are damaged.
       ValueError: the checkpoint is of another config or corpus.
     """
-    for left_over in self.folder.glob("*.orbax-checkpoint-tmp*"):
-      left_over.rmtree()
+    for folder in list(self.folder.iterdir()):  # no glob: the path may hold brackets
+      if ".orbax-checkpoint-tmp" in folder.name:
+        folder.rmtree()
     failures: dict[int, str] = {}
     for step in reversed(self.steps()):
       try:
@@ -297,6 +303,19 @@ class Checkpoints:
     before = [s for s in self.steps() if s < step]
     way_out = f"step {before[-1]} is the one before" if before else "there is none before it"
     return f"the checkpoint {self.folder / str(step)} is damaged ({reason}); {way_out}"
+
+
+def _alias(folder: epath.Path) -> epath.Path | None:
+  """Another name for a folder of which Orbax, which searches it with a glob, would take brackets for a pattern.
+
+  It then finds nothing of what it wrote, and says that the checkpoint is saved.
+  """
+  if "://" in os.fspath(folder) or not glob.has_magic(os.fspath(folder)):
+    return None
+  folder.mkdir(parents=True, exist_ok=True)
+  alias = Path(tempfile.mkdtemp(prefix="bert_jax-")) / "checkpoints"
+  alias.symlink_to(folder, target_is_directory=True)
+  return epath.Path(alias)
 
 
 @functools.cache

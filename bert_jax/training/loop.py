@@ -164,6 +164,8 @@ def train(
       seen.data_wait_seconds += time.monotonic() - began
 
       # 4. Step.
+      if step == first:
+        progress.say("compiling the training step")
       state, metrics = train_step(state, sharding.put_batch(batch, mesh), hyper, seed)
       if step == first:
         jax.block_until_ready(metrics)

@@ -2,8 +2,6 @@
 
 import contextlib
 import importlib
-import json
-import math
 import os
 import sys
 import time
@@ -13,9 +11,11 @@ from absl import logging
 from etils import epath
 from tqdm import tqdm
 
+from bert_jax import records
+
 
 class MetricsWriter:
-  """Appends to FOLDER/metrics.jsonl, one JSON object a line; this file is the truth, other writers are copies."""
+  """Appends to FOLDER/metrics.jsonl, one JSON object with its checksum a line; it is the truth, others are copies."""
 
   def __init__(self, folder: epath.Path, step: int):
     """Opens the file to go on from `step`: lines of later steps are of a run that was cut off, and are dropped.
@@ -25,13 +25,13 @@ class MetricsWriter:
     """
     self.path = folder / "metrics.jsonl"
     kept = [line for line in read_metrics(folder) if line["step"] <= step] if step else []
-    text = "".join(json.dumps(line) + "\n" for line in kept)
+    content = "".join(map(records.line, kept)).encode()
     try:
-      if not self.path.exists() or self.path.read_text() != text:
-        _write_atomically(self.path, text)
+      if not self.path.exists() or self.path.read_bytes() != content:
+        records.write_text(self.path, content.decode())
       self._file = self.path.open("a")
     except OSError as error:
-      raise _write_error(self.path, error) from error
+      raise records.write_error(self.path, error) from error
     self._board = _tensorboard(folder / "tensorboard", step)
 
   def __enter__(self) -> "MetricsWriter":
@@ -51,60 +51,21 @@ class MetricsWriter:
       ValueError: it cannot be written.
     """
     try:
-      self._file.write(json.dumps({"kind": kind, "step": step} | _storable(values), allow_nan=False) + "\n")
+      self._file.write(records.line({"kind": kind, "step": step} | values))
       self._file.flush()
     except OSError as error:
-      raise _write_error(self.path, error) from error
+      raise records.write_error(self.path, error) from error
     if self._board is None:
       return
     try:
-      self._board.write(step, {f"{kind}/{name}": x for name, x in _storable(values).items() if x is not None})
+      self._board.write(step, {f"{kind}/{name}": x for name, x in records.storable(values).items() if x is not None})
     except OSError:
       self._board = None
 
 
 def read_metrics(folder: epath.PathLike) -> list[dict[str, Any]]:
-  """The lines of FOLDER/metrics.jsonl; none where there is no file. A last line cut short by a kill is left out."""
-  path = epath.Path(folder) / "metrics.jsonl"
-  lines = []
-  for text in path.read_bytes().decode(errors="replace").splitlines() if path.exists() else []:
-    try:
-      lines.append(json.loads(text))
-    except json.JSONDecodeError:
-      break
-  return lines
-
-
-def _storable(value: Any) -> Any:
-  """`value` with null for what JSON has no number for: NaN and the infinities."""
-  if isinstance(value, dict):
-    return {name: _storable(part) for name, part in value.items()}
-  if isinstance(value, list | tuple):
-    return [_storable(part) for part in value]
-  return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _write_atomically(path: epath.Path, text: str) -> None:
-  path.parent.mkdir(parents=True, exist_ok=True)
-  temporary = path.parent / (path.name + ".tmp")
-  temporary.write_text(text)
-  temporary.replace(path)
-
-
-def write_json(path: epath.Path, value: Any) -> None:
-  """Writes JSON that is there whole or not at all; what is not finite is written as null.
-
-  Raises:
-    ValueError: it cannot be written.
-  """
-  try:
-    _write_atomically(path, json.dumps(_storable(value), indent=1, sort_keys=True, allow_nan=False) + "\n")
-  except OSError as error:
-    raise _write_error(path, error) from error
-
-
-def _write_error(path: epath.Path, error: OSError) -> ValueError:
-  return ValueError(f"could not write {path}: {error.strerror}. Make room there and run the same command again")
+  """The lines of FOLDER/metrics.jsonl; none where there is no file. What is damaged or cut short is left out."""
+  return records.read_lines(epath.Path(folder) / "metrics.jsonl")
 
 
 class _TensorBoard:
@@ -150,6 +111,25 @@ def _tensorboard(folder: epath.Path, step: int) -> _TensorBoard | None:
   return None
 
 
+def in_words(seconds: float) -> str:
+  """A span of time for a person: `40 s`, `12 min`, `3 h 20 min`."""
+  if seconds < 100:
+    return f"{seconds:.0f} s"
+  minutes = round(seconds / 60)
+  return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def in_one_line(result: dict[str, Any]) -> str:
+  """What came out of a run, for a person: what `pretrain` returns."""
+  if result["status"] != "finished":
+    return f"{result['status']}: {result['reason']}"
+  return (
+    f"held-out loss at [MASK] {result['mask_loss']:.3f} nats (without context"
+    f" {result['context_free_mask_loss']:.3f}), {result['mask_accuracy']:.1%} right, after"
+    f" {result['steps']:,} steps and {result['tokens'] / 1e6:.1f}M tokens"
+  )
+
+
 class Progress:
   """A progress bar, or one line a minute where standard error is no terminal."""
 
@@ -165,6 +145,13 @@ class Progress:
   def __exit__(self, *_: Any) -> None:
     self._bar.close()
 
+  def say(self, what: str) -> None:
+    """Says what is going on while no step is done."""
+    if self._terminal:
+      self._bar.set_postfix_str(what)
+    else:
+      logging.info("%s: %s", self._label, what)
+
   def update(self, step: int, values: dict[str, float]) -> None:
     """Shows loss, token/s and the share of time spent waiting for data; the time left is the bar's own."""
     if self._terminal:
@@ -172,7 +159,7 @@ class Progress:
     elif time.monotonic() - self._said >= 60:
       self._said = time.monotonic()
       left = (self._said - self._start) / max(1, step - self._first) * (self._steps - step)
-      logging.info("%s: step %d of %d, %s, %.0f s left", self._label, step, self._steps, _shown(values), left)
+      logging.info("%s: step %d of %d, %s, %s left", self._label, step, self._steps, _shown(values), in_words(left))
 
   def advance(self, step: int) -> None:
     self._bar.update(step - self._step)

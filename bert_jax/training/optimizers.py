@@ -42,13 +42,12 @@ def hyperparameters(optim: OptimConfig, total_steps: int, sentence_objective: st
 def learning_rate(step: jax.Array, hyper: Hyperparameters, schedule: Literal["bert_linear", "linear"]) -> jax.Array:
   """The rate of update number `step`, from 0: linear warm-up, then linear decay to 0 at `total_steps`.
 
-  `bert_linear` decays from step 0 on, so that the rate drops by peak · warmup / total where warm-up ends, and the
-  first update has rate 0 (google-research/bert, optimization.py). `linear` decays from the end of warm-up, and
-  counts updates from 1 (fairseq, polynomial_decay_schedule.py, power 1).
+  With either, the first update after a start with warm-up has rate 0. `bert_linear` decays from step 0 on, so that the
+  rate drops by peak · warmup / total where warm-up ends (google-research/bert, optimization.py). `linear` decays from
+  the end of warm-up (fairseq, polynomial_decay_schedule.py, power 1, which trainer.py asks for the rate of update n + 1
+  with the number n of updates done).
   """
   step = step.astype(jnp.float32)
-  if schedule == "linear":
-    step += 1
   warming = step < hyper.warmup_steps
   ramp = step / jnp.maximum(hyper.warmup_steps, 1)
   begin = jnp.where(schedule == "linear", hyper.warmup_steps, 0.0)

@@ -8,10 +8,10 @@ FOLDER/heldout.json    the last evaluation, by document
 FOLDER/times.json      how long it took
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
-import json
 import os
 from typing import Any
 
@@ -21,15 +21,14 @@ from absl import logging
 from etils import epath
 from jax.sharding import Mesh
 
-from bert_jax import settings
+from bert_jax import records, settings
 from bert_jax.config import Config, ModelConfig, validate
-from bert_jax.data import store
+from bert_jax.data import sources, store
 from bert_jax.data.batches import Batch, TrainBatches
 from bert_jax.data.store import Corpus
-from bert_jax.training.checkpoints import checksums
+from bert_jax.training.checkpoints import CheckpointError, Checkpoints, checksums
 from bert_jax.training.evaluation import Evaluator
 from bert_jax.training.loop import Diverged, Seen, train
-from bert_jax.training.metrics import write_json
 from bert_jax.training.step import init_params
 
 FINGERPRINT_EXAMPLES = 256  # training examples, from the first on, that `data_order` covers
@@ -49,9 +48,23 @@ def corpus_folder(config: Config, workdir: epath.PathLike) -> epath.Path:
     )
   if config.data.store:
     return epath.Path(config.data.store)
-  text = {name: getattr(config.data, name) for name in ("source", "text_documents", "jsonl_field")}
-  name = settings.fingerprint(text | {"tokenizer": settings.to_dict(config.data.tokenizer)})
+  names = ["source", "text_documents", "jsonl_field"]
+  if config.data.tokenizer.path is None:
+    names.append("eval_fraction")  # a tokenizer is not trained on what is held out
+  made_of = {name: getattr(config.data, name) for name in names}
+  name = settings.fingerprint(made_of | {"tokenizer": settings.to_dict(config.data.tokenizer)})
   return epath.Path(workdir) / "data" / name
+
+
+def check_corpus(config: Config, workdir: epath.PathLike) -> None:
+  """Finds out what would keep `prepare_corpus` from its work, before anything is written.
+
+  Raises:
+    ValueError: see `corpus_folder`; there is no such source, nothing in it, or no such tokenizer.
+  """
+  if (corpus_folder(config, workdir) / "metadata.json").exists():
+    return  # and is used as it stands, whether its text is still at hand or not
+  sources.check(config.data)
 
 
 def prepare_corpus(config: Config, workdir: epath.PathLike) -> Corpus:
@@ -93,9 +106,11 @@ def pretrain(
   folder = epath.Path(folder)
   refuse_other_settings(folder, config)
   done = folder / "pretrained.json"
-  if done.exists():
-    return json.loads(done.read_text())
-  write_json(folder / "config.json", settings.to_dict(config))
+  before = records.read_json(done, "remove it and run the same command again, which goes on from the last checkpoint")
+  if before is None or not (folder / "config.json").exists():
+    records.write_json(folder / "config.json", settings.to_dict(config))
+  if before is not None:
+    return before
   evaluator = Evaluator(config, corpus, mesh)
   batches = TrainBatches(
     corpus, config.data, config.train.seed, config.train.batch_size, cache_folder=str(corpus.folder / "examples")
@@ -105,26 +120,51 @@ def pretrain(
     outcome = train(config, corpus, batches, evaluator, folder, mesh, label)
     result |= {"status": "finished", "best_loss": outcome.best_loss, "steps": config.train.steps}
     result |= outcome.evaluation | _counts(outcome.seen)
-    write_json(folder / "heldout.json", dataclasses.asdict(evaluator.by_document(outcome.state.params)))
-    write_json(folder / "times.json", _times(outcome.seen))
+    held_out = dataclasses.asdict(evaluator.by_document(outcome.state.params))
+    records.write_json(folder / "heldout.json", held_out)
+    records.write_json(folder / "times.json", _times(outcome.seen))
   except Diverged as diverged:
     logging.error("%s: %s", label, diverged)
     result |= {"status": "diverged", "reason": str(diverged), "steps": diverged.step}
   corpus.finish_verification()
-  write_json(done, result)
+  records.write_json(done, result)
   return result
 
 
+def is_used(folder: epath.Path) -> bool:
+  """Whether a run has left something that its settings went into: a checkpoint, or its end."""
+  checkpoints = folder / "checkpoints"
+  saved = checkpoints.is_dir() and any(path.name.isdigit() for path in checkpoints.iterdir())
+  return saved or any((folder / name).exists() for name in ("pretrained.json", "result.json"))
+
+
+def read_config(folder: epath.Path) -> Config | None:
+  """The config of a run, from config.json, or where that is gone from the newest checkpoint; None where both are.
+
+  Raises:
+    ValueError: config.json is damaged, or of another version.
+  """
+  way_out = "remove it and run the same command again: the checkpoints know their settings too"
+  values = records.read_json(folder / "config.json", way_out)
+  if values is None and (folder / "checkpoints").is_dir():
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+      for step in reversed(checkpoints.steps()):
+        with contextlib.suppress(CheckpointError):
+          values = checkpoints.about(step)["config"]
+          break
+  return None if values is None else settings.from_dict(values)
+
+
 def refuse_other_settings(folder: epath.Path, config: Config) -> None:
-  """Refuses the folder of a run that had other settings, those of `runtime` aside.
+  """Refuses the folder of a run that was made with other settings.
+
+  Those of `runtime` change nothing, and those of `transfer` come after pretraining.
 
   Raises:
     ValueError: with each setting's two values.
   """
-  path = folder / "config.json"
-  if path.exists():
-    there = settings.from_dict(json.loads(path.read_text()))
-    groups = {field.name for field in dataclasses.fields(Config)} - {"runtime"}
+  if is_used(folder) and (there := read_config(folder)) is not None:
+    groups = {field.name for field in dataclasses.fields(Config)} - {"runtime", "transfer"}
     settings.require_same(str(folder), there, config, groups)
 
 

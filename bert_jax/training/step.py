@@ -60,9 +60,14 @@ def init_params(model: ModelConfig, seed: int) -> Any:
 
 @functools.cache
 def _init(model: ModelConfig):
-  token_ids = jnp.zeros((1, 2), jnp.int32)
   network = build_model(model, RuntimeConfig(scan_layers=True))  # quickest to compile; the tree is the same
-  return jax.jit(lambda key: network.init(key, token_ids, token_ids, token_ids == 0)["params"])
+
+  def init(key: jax.Array) -> Any:
+    # No array is made outside: where the first call is traced, it would be kept after its trace.
+    token_ids = jnp.zeros((1, 2), jnp.int32)
+    return network.init(key, token_ids, token_ids, token_ids == 0)["params"]
+
+  return jax.jit(init)
 
 
 def init_state(config: Config, mesh: Mesh) -> TrainState:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bert_jax.data.tasks import Task
+from bert_jax.data.tasks import Task, require_sklearn
 
 
 def tfidf_accuracy(task: Task) -> float:
@@ -14,14 +14,10 @@ def tfidf_accuracy(task: Task) -> float:
   Raises:
     ValueError: scikit-learn is not installed.
   """
-  try:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-  except ImportError as error:
-    raise ValueError(
-      'the TF-IDF baseline of transfer.tasks needs scikit-learn: pip install "bert_jax[demo]", or leave transfer.tasks'
-      " empty"
-    ) from error
+  require_sklearn()
+  from sklearn.feature_extraction.text import TfidfVectorizer
+  from sklearn.linear_model import LogisticRegression
+
   vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
   features = vectorizer.fit_transform(task.train.texts)
   classifier = LogisticRegression(max_iter=1000).fit(features, task.train.labels)

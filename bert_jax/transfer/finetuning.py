@@ -5,7 +5,6 @@ N texts, B batch, C classes.
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -18,15 +17,14 @@ from etils import epath
 from flax import struct
 from jax.sharding import Mesh
 
-from bert_jax import settings
+from bert_jax import records, settings
 from bert_jax.config import Config, ModelConfig, OptimConfig, RuntimeConfig
 from bert_jax.data import draws
-from bert_jax.data.tasks import LabelledTexts, Task, load_task
+from bert_jax.data.tasks import LabelledTexts, Task, load_task, task_names
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.models.dropout import DropoutKey, fold
 from bert_jax.models.networks import ForSequenceClassification
 from bert_jax.training import sharding
-from bert_jax.training.metrics import write_json
 from bert_jax.training.optimizers import Hyperparameters, decayed, hyperparameters, learning_rate
 from bert_jax.training.step import init_params
 from bert_jax.transfer.baselines import majority_accuracy, tfidf_accuracy
@@ -45,7 +43,7 @@ class Finetuned:
   Attributes:
     params: of `ForSequenceClassification`.
     accuracy: share of the task's test texts that it labels right.
-    start: what its parameters started from, in words.
+    start: what its parameters started from, in words: "encoder as trained before, with a new classifier".
   """
 
   params: Any
@@ -77,7 +75,6 @@ def finetune(params: Any, config: Config, task: Task, seed: int, mesh: Mesh) -> 
   sharding.check_batch_size("transfer.batch_size", transfer.batch_size, mesh)
   programs = _programs_of(config, len(task.classes), mesh)
   start, words = _start(params, programs.init(jax.random.key(seed)))
-  logging.info("%s: %s", task.name, words)
   state = programs.begin(start)
   order = _order(len(task.train.labels), transfer.batch_size, transfer.epochs, seed)
   warmup_steps = round(transfer.warmup_fraction * len(order))
@@ -109,8 +106,8 @@ def _start(given: Any, fresh: Any) -> tuple[Any, str]:
   kept = {name: given[name] for name in ("encoder", "pooler") if name in given and name in fresh}
   shapes = [jax.tree.map(jnp.shape, tree) for tree in (kept, {name: fresh[name] for name in kept})]
   assert shapes[0] == shapes[1], shapes
-  words = f"{' and '.join(kept)} as given, {' and '.join(sorted(fresh.keys() - kept.keys()))} fresh"
-  return {**fresh, **kept}, words
+  new = sorted(fresh.keys() - kept.keys())
+  return {**fresh, **kept}, f"{' and '.join(kept)} as trained before, with a new {' and a new '.join(new)}"
 
 
 def _order(number: int, batch_size: int, epochs: int, seed: int) -> np.ndarray:
@@ -154,10 +151,14 @@ def measure_transfer(
   max_seq_len = min(config.transfer.max_seq_len, config.model.max_positions)
   transfer = dataclasses.replace(config.transfer, max_seq_len=max_seq_len)
   results = {}
-  for name in filter(None, (name.strip() for name in transfer.tasks.split(","))):
+  for name in task_names(transfer):
     task = load_task(name, config.data, transfer, tokenizer, seed)
-    pretrained = finetune(params, config, task, seed, mesh).accuracy
-    results[name] = {"pretrained": pretrained} | _baselines(config, task, seed, mesh, cache)
+    done = finetune(params, config, task, seed, mesh)
+    results[name] = {"pretrained": done.accuracy} | _baselines(config, task, seed, mesh, cache)
+    logging.info(
+      "%s: fine-tuned on %d texts, the %s: %.1f %% right (from random weights %.1f %%)",
+      name, len(task.train.labels), done.start, 100 * done.accuracy, 100 * results[name]["scratch"],
+    )  # fmt: skip
     results[name] |= {
       "test_texts": len(task.test.labels),
       "labels_per_class": transfer.labels_per_class,
@@ -166,10 +167,19 @@ def measure_transfer(
   return results
 
 
+def transfer_settings(config: Config) -> dict[str, Any]:
+  """What a task's result depends on: all of `transfer` but the list of tasks."""
+  return {name: value for name, value in settings.to_dict(config.transfer).items() if name != "tasks"}
+
+
 def _baselines(config: Config, task: Task, seed: int, mesh: Mesh, cache: epath.PathLike | None) -> dict[str, float]:
   path = epath.Path(cache) if cache is not None else None
-  known = json.loads(path.read_text()) if path is not None and path.exists() else {}
-  values = [settings.to_dict(part) for part in (config.model, config.transfer)]
+  known: dict[str, Any] = {}
+  try:
+    known = (path and records.read_json(path, "measured again")) or {}
+  except ValueError as error:
+    logging.warning("%s", error)
+  values = [settings.to_dict(config.model), transfer_settings(config)]
   key = settings.fingerprint([*values, config.runtime.compute_dtype, task.fingerprint, seed])
   if key not in known:
     fresh = init_params(config.model, seed)
@@ -179,7 +189,7 @@ def _baselines(config: Config, task: Task, seed: int, mesh: Mesh, cache: epath.P
       "majority": majority_accuracy(task),
     }
     if path is not None:
-      write_json(path, known)
+      records.write_json(path, known)
   return known[key]
 
 

@@ -1,11 +1,14 @@
 """Sweep folders as an experiment leaves them, with made-up numbers that are a function of (arm, seed)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
+
+from bert_jax import records
 
 LINE = 6.73  # what is reached at [MASK] without context
 DOCUMENTS = 40
@@ -44,7 +47,7 @@ def write_sweep(
     "config": {"model": {"num_layers": 2, "vocab_size": None, "pooler": True}, "optim": {"peak_lr": 1e-3}},
   }
   folder.mkdir(parents=True, exist_ok=True)
-  (folder / "sweep.json").write_text(json.dumps(plan))
+  records.write_json(epath.Path(folder) / "sweep.json", plan)
   gates = [
     {
       "gate": "initialisation",
@@ -80,12 +83,12 @@ def write_run(
   run.mkdir(parents=True, exist_ok=True)
   generator = np.random.default_rng([seed, *arm.encode()])
   steps = 1200 if finished else 500
-  lines = [json.dumps({"kind": "train", "step": 50, "tokens": 50, "predicted_tokens": 7, "mlm_loss": 9.1})]
+  lines = [records.line({"kind": "train", "step": 50, "tokens": 50, "predicted_tokens": 7, "mlm_loss": 9.1})]
   for step in range(0, steps + 1, 100):
     seen = tokens * step / 1200
     at = loss + (7.4 - loss) * np.exp(-5 * step / 1200) + (0.004 * generator.normal() if step < 1200 else 0)
-    lines.append(json.dumps(evaluation(step, seen, float(at) if step < 1200 else loss)))
-  (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    lines.append(records.line(evaluation(step, seen, float(at) if step < 1200 else loss)))
+  (run / "metrics.jsonl").write_text("".join(lines))
   if finished:
     shares = {"pretrained": 0.61, "scratch": 0.35, "tfidf": 0.58, "majority": 0.15}
     result = {
@@ -124,18 +127,19 @@ def write_run(
       },
       "status": "finished",
     } | changes
-    (run / "result.json").write_text(json.dumps(result))
+    records.write_json(epath.Path(run) / "result.json", result)
     count = np.random.default_rng(7).integers(20, 80, DOCUMENTS)
     nats = count * (
       loss + 0.3 * np.random.default_rng(7).normal(size=DOCUMENTS) + 0.01 * generator.normal(size=DOCUMENTS)
     )
     held_out = {"documents": list(range(DOCUMENTS)), "count": count.tolist(), "mask_nats": nats.tolist()}
-    (run / "heldout.json").write_text(json.dumps(held_out | {"context_free_nats": (LINE * count).tolist()}))
+    held_out |= {"context_free_nats": (LINE * count).tolist()}
+    records.write_json(epath.Path(run) / "heldout.json", held_out)
     write_times(run, train_seconds=140.0 + seed)
   return run
 
 
-def evaluation(step: int, tokens: float, loss: float) -> Mapping[str, Any]:
+def evaluation(step: int, tokens: float, loss: float) -> dict[str, Any]:
   """A line of metrics.jsonl."""
   return {"kind": "eval", "step": step, "tokens": tokens, "predicted_tokens": tokens // 7, "mask_loss": loss}
 
@@ -149,4 +153,4 @@ def write_times(run: Path, train_seconds: float) -> None:
     "tokens_per_second": 15_432.1,
     "data_wait_share": 0.004,
   }
-  (run / "times.json").write_text(json.dumps(times))
+  records.write_json(epath.Path(run) / "times.json", times)

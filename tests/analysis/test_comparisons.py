@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from etils import epath
 
+from bert_jax import records
 from bert_jax.analysis.comparisons import LOSS, NSP, Results, compute, task_measure
 from bert_jax.analysis.runs import read_sweep
 from bert_jax.analysis.statistics import PAIRS_FOR_A_SHARE
@@ -67,7 +69,7 @@ def test_one_run_that_learned_no_context_makes_its_arm_void_and_what_is_compared
 def test_an_arm_that_learned_and_forgot_is_not_void(tmp_path: Path) -> None:
   write_sweep(tmp_path, arms=("a", "b"), seeds=(0, 1))
   run = write_run(tmp_path, "b", 1, LINE)
-  (run / "metrics.jsonl").write_text(json.dumps(evaluation(100, 7, LINE - 0.5)) + "\n")
+  (run / "metrics.jsonl").write_text(records.line(evaluation(100, 7, LINE - 0.5)))
   assert not results_of(tmp_path).arm("b").is_void
 
 
@@ -99,7 +101,7 @@ def test_the_choice_of_documents_is_paired_like_the_runs(tmp_path: Path) -> None
   # What a document is in both arms, 0.3 nats, cancels; 0.01 of each run, over 40 documents and 2 seeds, stays.
   assert row.sampling_error == pytest.approx(0.01 * (2 / 2 / 40) ** 0.5, rel=0.4)
   path = tmp_path / "runs/b/seed-1/heldout.json"
-  path.write_text(json.dumps(json.loads(path.read_text()) | {"count": [3] * 40}))
+  records.write_json(epath.Path(path), json.loads(path.read_text()) | {"count": [3] * 40})
   assert results_of(tmp_path).on(LOSS)[0].sampling_error is None
 
 
@@ -132,15 +134,15 @@ def test_a_broken_plan_is_refused_by_name(tmp_path: Path) -> None:
   with pytest.raises(ValueError, match=r"has no sweep\.json"):
     read_sweep(tmp_path)
   write_sweep(tmp_path, arms=("a", "b"), seeds=(0,))
-  plan = (tmp_path / "sweep.json").read_text()
+  path = epath.Path(tmp_path) / "sweep.json"
+  plan = json.dumps(records.read_json(path, ""))
   for old, new, message in (
     ('"parent": "a"', '"parent": "z"', "compared with z"),
     ('"name": "b"', '"name": "a"', "must stand once"),
     ('"direction": 0', '"direction": 2', "direction=2"),
     ('"hardware"', '"hard"', "no 'hardware'"),
-    ('"seeds"', "seeds", "not valid JSON"),
   ):
-    (tmp_path / "sweep.json").write_text(plan.replace(old, new))
+    records.write_json(path, json.loads(plan.replace(old, new)))
     with pytest.raises(ValueError, match=message):
       read_sweep(tmp_path)
 

@@ -9,9 +9,12 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
+from etils import epath
 
+from bert_jax import records
 from bert_jax.analysis.report import write_report
 from tests.analysis.sweeps import ARMS, write_run, write_sweep, write_times
 
@@ -167,11 +170,12 @@ def test_the_page_needs_no_other_file_and_no_network(folder: Path) -> None:
 
 def test_text_of_a_plan_is_text_in_the_page_and_in_markdown(tmp_path: Path) -> None:
   write_sweep(tmp_path, arms=("a", "b"), seeds=(0,), tasks=())
-  plan = json.loads((tmp_path / "sweep.json").read_text())
+  path = epath.Path(tmp_path) / "sweep.json"
+  plan: Any = records.read_json(path, "")
   plan["question"] = "Is a < b & b > c?"
   plan["arms"][1]["change"] = "<script>alert(1)</script> 4 * 8 | 2"
   plan["arms"][1]["assignments"] = {"data.source": "text:a|b*.txt"}
-  (tmp_path / "sweep.json").write_text(json.dumps(plan))
+  records.write_json(path, plan)
   write_report(tmp_path)
   page, report = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
   assert "<title>Is a &lt; b &amp; b &gt; c?</title>" in page

@@ -58,7 +58,8 @@ def oracle(optim: OptimConfig, steps: int) -> dict[str, np.ndarray]:
         params[name] = params[name] - lr * update
       else:
         t = step + 1
-        lr = optim.peak_lr * (t / 3 if t < 3 else 1 - (t - 3) / (10 - 3))
+        # Trainer: step_update(0) when it is built, step_update(n) after update n. So update t has the rate of t - 1.
+        lr = optim.peak_lr * (step / 3 if step <= 3 else 1 - (step - 3) / (10 - 3))
         step_size = lr * np.sqrt(1 - optim.beta2**t) / (1 - optim.beta1**t)
         params[name] = params[name] - lr * optim.weight_decay * params[name]
         params[name] = params[name] - step_size * m[name] / (np.sqrt(v[name]) + optim.eps)
@@ -107,8 +108,8 @@ def test_decay_leaves_out_biases_and_layer_norms_by_name():
   [
     # From 0; a drop from the ramp's end to the decay that has run since step 0; 0 at the end and after it.
     ("bert_linear", {0: 0.0, 1: 0.25, 3: 0.75, 4: 0.8, 19: 0.05, 20: 0.0, 25: 0.0}),
-    # One step ahead, the peak itself, and the decay from there.
-    ("linear", {0: 0.25, 2: 0.75, 3: 1.0, 4: 15 / 16, 18: 1 / 16, 19: 0.0, 25: 0.0}),
+    # From 0; the peak itself, and the decay from there: the last update, 19, has peak / (total - warm-up).
+    ("linear", {0: 0.0, 1: 0.25, 3: 0.75, 4: 1.0, 5: 15 / 16, 19: 1 / 16, 20: 0.0, 25: 0.0}),
   ],
 )
 def test_schedules_at_their_borders(schedule: Literal["bert_linear", "linear"], rates: dict[int, float]):
@@ -121,7 +122,7 @@ def test_schedules_at_their_borders(schedule: Literal["bert_linear", "linear"], 
 @pytest.mark.parametrize("schedule", ["bert_linear", "linear"])
 def test_no_warm_up_starts_at_the_peak(schedule: Literal["bert_linear", "linear"]):
   hyper = hyperparameters(OptimConfig(peak_lr=2.0, warmup_steps=0), total_steps=20, sentence_objective="nsp")
-  assert float(learning_rate(jnp.int32(0), hyper, schedule)) == pytest.approx(2.0 if schedule == "bert_linear" else 1.9)
+  assert float(learning_rate(jnp.int32(0), hyper, schedule)) == pytest.approx(2.0)
 
 
 def test_clipping_scales_to_the_norm_and_never_up():

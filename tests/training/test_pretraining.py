@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from etils import epath
 
-from bert_jax import settings
+from bert_jax import records, settings
 from bert_jax.config import Config
 from bert_jax.data.store import Corpus
 from bert_jax.training import sharding
-from bert_jax.training.pretraining import corpus_folder, pretrain, resolve
+from bert_jax.training.pretraining import corpus_folder, pretrain, read_config, resolve
 from tests import tiny
 
 
@@ -29,8 +29,8 @@ def run(config: Config, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory
 def test_the_folder_holds_everything(run: tuple[dict[str, Any], Path], config: Config) -> None:
   result, folder = run
   assert result["status"] == "finished"
-  assert json.loads((folder / "pretrained.json").read_text()) == result
-  assert settings.from_dict(json.loads((folder / "config.json").read_text())) == config
+  assert records.read_json(epath.Path(folder) / "pretrained.json", "") == result
+  assert read_config(epath.Path(folder)) == config
   assert {"train_seconds", "eval_seconds", "compile_seconds"} <= set(json.loads((folder / "times.json").read_text()))
   assert not any("second" in name for name in result), "times stand in a file of their own"
 
@@ -49,7 +49,7 @@ def test_a_finished_run_of_other_settings_is_refused(
   other = settings.assign(config, {"evaluation.every_steps": 3})
   with pytest.raises(ValueError, match=r"evaluation.every_steps is 5 there and 3 here. Give the same settings"):
     pretrain(other, corpus, run[1], sharding.make_mesh(1))
-  assert settings.from_dict(json.loads((run[1] / "config.json").read_text())) == config
+  assert read_config(epath.Path(run[1])) == config
 
 
 FINGERPRINTS = ("initialisation", "data_order", "evaluation")
@@ -109,10 +109,16 @@ def test_another_vocabulary_size_is_refused(config: Config, corpus: Corpus) -> N
 
 
 def test_a_corpus_has_a_folder_for_each_text_and_tokenizer(config: Config, tmp_path: Path) -> None:
-  same = {"train.seed": 1, "data.max_seq_len": 16, "data.train_fraction": 0.5, "data.eval_fraction": 0.1}
+  same = {"train.seed": 1, "data.max_seq_len": 16, "data.train_fraction": 0.5}
   folder = corpus_folder(config, tmp_path)
   assert corpus_folder(settings.assign(config, same), tmp_path) == folder
-  for other in ({"data.source": "text:elsewhere"}, {"data.tokenizer.kind": "bpe"}, {"data.tokenizer.vocab_size": 9}):
+  # No tokenizer is trained on what is held out.
+  for other in (
+    {"data.eval_fraction": 0.1},
+    {"data.source": "text:elsewhere"},
+    {"data.tokenizer.kind": "bpe"},
+    {"data.tokenizer.vocab_size": 9},
+  ):
     assert corpus_folder(settings.assign(config, other), tmp_path) != folder
   given = settings.assign(config, {"data.store": str(tmp_path / "mine")})
   assert corpus_folder(given, "elsewhere") == epath.Path(tmp_path / "mine")

@@ -1,0 +1,195 @@
+"""A sweep's folder: who works in it, what was done in it, with which settings.
+
+A setting binds once something was made with it. A run binds from its first checkpoint on, so that a mistake which stops
+the first command leaves nothing that stops the second.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import platform
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from absl import logging
+from etils import epath
+
+from bert_jax import provenance, records, settings
+from bert_jax.config import Config, lookup
+from bert_jax.data.tasks import task_names
+from bert_jax.experiment import Arm, Plan
+from bert_jax.training.pretraining import is_used, refuse_other_settings
+from bert_jax.transfer.finetuning import transfer_settings
+
+
+def run_folder(workdir: epath.Path, arm: str, seed: int) -> epath.Path:
+  """Where a run lies."""
+  return workdir / "runs" / arm / f"seed-{seed}"
+
+
+def runs_there(workdir: epath.Path) -> list[tuple[str, int]]:
+  """(arm, seed) of every run that has come as far as a checkpoint; what else lies there is none of ours."""
+  found = []
+  for arm in sorted(_folders(workdir / "runs")):
+    for seed in sorted(_folders(arm)):
+      if re.fullmatch(r"seed-(0|[1-9]\d*)", seed.name) and is_used(seed):
+        found.append((arm.name, int(seed.name.removeprefix("seed-"))))
+  return found
+
+
+def _folders(folder: epath.Path) -> list[epath.Path]:
+  return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+
+
+def read_result(folder: epath.Path) -> dict[str, Any] | None:
+  """A run's result.json; None where it is not finished.
+
+  Raises:
+    ValueError: it is damaged.
+  """
+  return records.read_json(folder / "result.json", "remove it and run the same command again, which measures it again")
+
+
+def is_done(folder: epath.Path, config: Config) -> bool:
+  """Whether a run is finished, and was measured on every task of `config` as that says."""
+  result = read_result(folder)
+  return result is not None and not tasks_to_do(result, config)
+
+
+def tasks_to_do(result: dict[str, Any], config: Config) -> list[str]:
+  """The tasks of `config` that a result lacks, or has with other settings of `transfer`."""
+  if result["status"] != "finished":
+    return []
+  same = result["transfer_settings"] == transfer_settings(config)
+  return [name for name in task_names(config.transfer) if not (same and name in result["transfer"])]
+
+
+# ---- one at a time ---------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def only_one(workdir: epath.Path) -> Iterator[None]:
+  """Holds WORKDIR/.lock; the system lets go of it however the process ends.
+
+  Raises:
+    ValueError: another live run holds it.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ValueError(f"--workdir={workdir} cannot be made: {error}") from error
+  if "://" in os.fspath(workdir):  # a bucket has no locks
+    yield
+    return
+  with open(workdir / ".lock", "a+") as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      lock.seek(0)
+      raise ValueError(
+        f"--workdir={workdir} is in use by another live run ({lock.read().strip() or 'just started'}); wait for it,"
+        " stop it, or choose another --workdir"
+      ) from error
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {platform.node()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+    lock.flush()
+    yield
+
+
+# ---- settings --------------------------------------------------------------------------------------------------------
+
+
+def refuse_others(workdir: epath.Path, plan: Plan) -> None:
+  """Refuses a workdir that has runs of another experiment or of other settings, before anything is spent.
+
+  Settings of `transfer` may change, as long as every run that was measured with the old ones is measured again.
+
+  Raises:
+    ValueError: with each setting's two values.
+  """
+  there = runs_there(workdir)
+  before = _read_sweep(workdir) if there else None
+  if before is not None:
+    if before["experiment"] != plan.experiment.name:
+      raise ValueError(f"--workdir={workdir} is of the experiment {before['experiment']}; choose another --workdir")
+    groups = {field.name for field in dataclasses.fields(Config)} - {"runtime", "transfer"}
+    base = settings.from_dict(before["config"])
+    settings.require_same(str(workdir), base, plan.base, groups)
+    _refuse_mixed_transfer(workdir, base, plan, there)
+  for arm in plan.arms:
+    for seed in plan.seeds:
+      config = settings.assign(plan.configs[arm.name], {"train.seed": seed})
+      refuse_other_settings(run_folder(workdir, arm.name, seed), config)
+
+
+def _refuse_mixed_transfer(workdir: epath.Path, base: Config, plan: Plan, there: list[tuple[str, int]]) -> None:
+  old, new = transfer_settings(base), transfer_settings(plan.base)
+  changed = {name: (old[name], new[name]) for name in new if old[name] != new[name]}
+  planned = {(arm.name, seed) for arm in plan.arms for seed in plan.seeds}
+  left = [run for run in there if run not in planned]
+  left = [run for run in left if (read_result(run_folder(workdir, *run)) or {}).get("transfer")]
+  if changed and left:
+    listed = ", ".join(f"transfer.{name} is {one!r} there and {two!r} here" for name, (one, two) in changed.items())
+    raise ValueError(
+      f"{workdir} has runs that this command leaves out, and that were fine-tuned with other settings: {listed} (of"
+      f" {', '.join(f'{arm}, seed {seed}' for arm, seed in left)}). Give --arms and --seeds that include them, so that"
+      " all are measured again, or the same settings"
+    )
+
+
+def _read_sweep(workdir: epath.Path) -> dict[str, Any] | None:
+  return records.read_json(workdir / "sweep.json", "remove it and run the same command again, which writes it anew")
+
+
+def has_sweep(workdir: epath.Path) -> bool:
+  """Whether WORKDIR/sweep.json is there."""
+  return (workdir / "sweep.json").exists()
+
+
+def write_sweep(workdir: epath.Path, plan: Plan, device_kinds: list[str]) -> None:
+  """WORKDIR/sweep.json: of this plan, and of runs of the same experiment that are there already."""
+  there = runs_there(workdir)
+  if there and not has_sweep(workdir):
+    logging.warning("%s had no sweep.json: it is written anew, with the machine and versions of now", workdir)
+  names = {arm.name for arm in plan.arms} | {name for name, _ in there}
+  arms = [arm for arm in plan.experiment.arms if arm.name in names]
+  seeds = sorted({*plan.seeds, *(seed for _, seed in there)})
+  records.write_json(
+    workdir / "sweep.json",
+    {
+      "experiment": plan.experiment.name,
+      "question": plan.experiment.question,
+      "scale": plan.scale,
+      "scale_note": plan.experiment.sizes[plan.scale].note,
+      "seeds": seeds,
+      "arms": [_arm_as_planned(arm, plan, names) for arm in arms],
+      "hardware": _hardware(device_kinds),
+      "versions": provenance.versions(),
+      "git_commit": provenance.git_commit(),
+      "config": settings.to_dict(plan.base),
+    },
+  )
+
+
+def _arm_as_planned(arm: Arm, plan: Plan, names: set[str]) -> dict[str, Any]:
+  return {
+    "name": arm.name,
+    "parent": arm.parent if arm.parent in names else None,
+    "change": arm.change,
+    "expects": arm.expects,
+    "direction": arm.direction,
+    "assignments": {
+      path: lookup(plan.configs[arm.name], path) if arm.name in plan.configs else "see config.json"
+      for path in arm.assignments
+    },
+  }
+
+
+def _hardware(device_kinds: list[str]) -> str:
+  kinds = sorted(set(device_kinds))
+  if kinds == ["cpu"]:
+    return provenance.cpu_in_words()
+  return ", ".join(f"{device_kinds.count(kind)} × {kind}" for kind in kinds)
