@@ -2,7 +2,8 @@
 
 The processes are fresh interpreters that read work from their standard input, not forks of the caller (which may
 hold locks of JAX's threads) and not multiprocessing's (which would import the caller's main script, and with it jax).
-They end when their input does, so none outlives a killed parent.
+They end when their input does, so none outlives a killed parent. They take this package from where the caller has it,
+and all else from the interpreter's own folders and PYTHONPATH: never from the folder in which the command is run.
 """
 
 import collections
@@ -143,17 +144,30 @@ def tokenise_all(units: Iterable[Unit], tokenizer_folder: str, num_workers: int)
         worker.stop()
 
 
+# With -P, an interpreter does not look for modules in the current folder. Where that is a clone from which this package
+# is run, other modules must not come from there either: so the package's folder is named, and not the one it lies in.
+_PROGRAM = f"""
+import importlib.util, os, sys
+folder = sys.argv.pop(1)
+file = os.path.join(folder, "__init__.py")
+spec = importlib.util.spec_from_file_location("bert_jax", file, submodule_search_locations=[folder])
+sys.modules["bert_jax"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["bert_jax"])
+from {__name__} import main
+main()
+"""
+
+
 class _Worker:
   """A process that tokenises; calling it blocks until the answer is there."""
 
   def __init__(self, tokenizer_folder: str):
-    root = str(pathlib.Path(bert_jax.__file__).parent.parent)
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(entry)]
     self._process = subprocess.Popen(
-      [sys.executable, "-c", f"from {__name__} import main; main()", tokenizer_folder],
+      [sys.executable, "-P", "-c", _PROGRAM, str(pathlib.Path(bert_jax.__file__).parent), tokenizer_folder],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
-      env={**os.environ, "PYTHONPATH": path, "TOKENIZERS_PARALLELISM": "false"},
+      env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "TOKENIZERS_PARALLELISM": "false"},
     )
 
   def __call__(self, texts: list[str]) -> Tokenised:

@@ -241,3 +241,32 @@ def test_two_at_once_make_one_store(prepared, tmp_path):
     made = list(threads.map(lambda _: store.prepare(data, tmp_path / "store", num_workers=1).hash, range(2)))
   assert made == [corpus.hash] * 2
   assert files(tmp_path / "store") == files(pathlib.Path(corpus.folder))
+
+
+# ---- foreign code ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("from_a_clone", [False, True])
+@pytest.mark.parametrize("pythonpath", [None, "", ".", "{root}"])
+def test_modules_in_the_current_folder_are_not_run(tmp_path, monkeypatch, from_a_clone, pythonpath):
+  package = pathlib.Path(tokenise.__file__).parent.parent
+  here = tmp_path / "here"
+  here.mkdir()
+  if from_a_clone:
+    shutil.copytree(package, here / "bert_jax", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(tokenise.bert_jax, "__file__", str(here / "bert_jax" / "__init__.py"))
+  ran = tmp_path / "ran"
+  for name in ("sentencex", "numpy", "tokenizers", "json", "pickle", "sitecustomize"):
+    (here / f"{name}.py").write_text(f"open({str(ran)!r}, 'a').write({name!r})\nraise ImportError('hostile')\n")
+  TOKENIZER.save(tmp_path / "t")
+  monkeypatch.chdir(here)
+  if pythonpath is None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+  else:
+    monkeypatch.setenv("PYTHONPATH", pythonpath.format(root=package.parent))
+  worker = tokenise._Worker(str(tmp_path / "t"))
+  try:
+    assert len(worker(["text"]).kept) == 1
+  finally:
+    worker.stop()
+  assert not ran.exists()
