@@ -213,6 +213,37 @@ def lookup(config: Any, path: str) -> Any:
   return config
 
 
+# No setting asks for more than this: far above what was ever published, and far below what ends in an abort of the
+# compiler, a frozen machine or a number that wraps round.
+LIMITS = {
+  "model.num_layers": 1_000,
+  "model.hidden_size": 1 << 16,
+  "model.intermediate_size": 1 << 18,
+  "model.max_positions": 1 << 17,
+  "model.position_offset": 1 << 17,
+  "model.type_vocab_size": 1 << 10,
+  "model.vocab_size": 1 << 22,
+  "data.tokenizer.vocab_size": 1 << 22,
+  "data.segmentations": 1_000_000,
+  "data.masking.duplicates": 1_000_000,
+  "train.steps": 100_000_000,
+  "train.max_nonfinite_steps": 1 << 30,
+  "train.batch_size": 1 << 24,
+  "evaluation.batch_size": 1 << 24,
+  "evaluation.max_examples": 1 << 30,
+  "transfer.max_seq_len": 1 << 17,
+  "transfer.batch_size": 1 << 20,
+  "transfer.labels_per_class": 1 << 20,
+  "transfer.epochs": 10_000,
+  "transfer.max_test_texts": 1 << 24,
+  "runtime.prefetch_batches": 1_000,
+  "runtime.num_workers": 1_024,
+  "runtime.num_devices": 1 << 20,
+  "runtime.keep_latest": 10_000,
+}
+MAX_PLACES = 1 << 28  # of one batch: 64 times the tokens of RoBERTa's largest (8,192 × 512)
+
+
 def validate(config: Config) -> Config:
   """`config`, once every rule that can be known without data or devices holds.
 
@@ -295,6 +326,17 @@ def validate(config: Config) -> Config:
     "runtime.num_workers",
   ):
     require(lookup(config, path) is None or lookup(config, path) >= 1, path, "must be at least 1, or none")
+
+  for path, limit in LIMITS.items():
+    require((lookup(config, path) or 0) <= limit, path, f"must be at most {limit:,}")
+  for path, length, of in (
+    ("train.batch_size", data.max_seq_len, "data.max_seq_len"),
+    ("evaluation.batch_size", data.max_seq_len, "data.max_seq_len"),
+    ("transfer.batch_size", config.transfer.max_seq_len, "transfer.max_seq_len"),
+  ):
+    places = lookup(config, path) * length
+    rule = f"times {of}={length} are {places:,} tokens a batch, and {MAX_PLACES:,} are the most"
+    require(places <= MAX_PLACES, path, rule, f"try {MAX_PLACES // max(length, 1):,} or fewer")
 
   require(
     model.head_dropout is None or 0 <= model.head_dropout < 1,

@@ -29,7 +29,7 @@ from bert_jax.data import sources
 from bert_jax.data.store import Corpus
 from bert_jax.data.tasks import check_whole, task_names
 from bert_jax.experiment import Arm, Plan
-from bert_jax.training import loop, sharding
+from bert_jax.training import loop, memory, sharding
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints
 from bert_jax.training.metrics import in_one_line, in_words
 from bert_jax.training.pretraining import check_corpus, corpus_folder, prepare_corpus, pretrain, read_config, resolve
@@ -124,6 +124,7 @@ def _check(workdir: epath.Path, plan: Plan) -> _Work:
   for config in plan.configs.values():  # all arms, before the first hour is spent
     sharding.check_batch_size("train.batch_size", config.train.batch_size, mesh, config.runtime.accumulation_steps)
     sharding.check_batch_size("evaluation.batch_size", config.evaluation.batch_size, mesh)
+    memory.require_room(config, mesh)
   texts = {corpus_folder(config, workdir): config for config in plan.configs.values()}
   for config in texts.values():
     check_corpus(config, workdir)

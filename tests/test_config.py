@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bert_jax import recipes, settings
-from bert_jax.config import Config, num_prediction_slots, validate
+from bert_jax.config import LIMITS, Config, num_prediction_slots, validate
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
@@ -54,6 +54,20 @@ def test_a_value_out_of_range_is_refused(path: str, value: Any, rule: str) -> No
   with pytest.raises(ValueError, match=f"^{re.escape(path)}={re.escape(str(value))}") as error:
     validate(settings.assign(recipes.recipe("bert_tiny"), {path: value}))
   assert rule in str(error.value)
+
+
+@pytest.mark.parametrize("path", LIMITS)
+def test_what_no_machine_could_hold_is_refused(path: str) -> None:
+  with pytest.raises(ValueError, match=rf"{path}=1{'0' * 12} must be at most [\d,]+$"):
+    validate(settings.assign(recipes.recipe("bert_tiny"), {path: 10**12}))
+
+
+@pytest.mark.parametrize("path", ["train.batch_size", "evaluation.batch_size", "transfer.batch_size"])
+def test_a_batch_has_a_limit_of_tokens(path: str) -> None:
+  config = settings.assign(recipes.recipe("roberta_large"), {"transfer.max_seq_len": 512})
+  validate(settings.assign(config, {path: 1 << 19}))
+  with pytest.raises(ValueError, match=rf"{path}=524289 times .*=512 are 268,435,968 tokens a batch.*; try 524,288"):
+    validate(settings.assign(config, {path: (1 << 19) + 1}))
 
 
 @pytest.mark.parametrize("path", [leaf.path for leaf in settings.leaves() if leaf.type in (int, float)])

@@ -5,6 +5,7 @@ import fcntl
 import importlib.util
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -90,6 +91,32 @@ def test_arms_one_by_one_give_the_same(source: str, finished: Path, tmp_path: Pa
   assert (tmp_path / "results.csv").read_bytes() == (finished / "results.csv").read_bytes()
 
 
+def test_a_run_ends_in_a_line_and_a_sweep_says_what_is_left(
+  source: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+  caplog.set_level("INFO", logger="absl")
+  assert sweep.run(tiny.plan(source, tmp_path, assignments={"train.steps": 6})) == 0
+  assert "[1/2] bert, seed 0: compiling the training step" in caplog.messages
+  first, second = [line for line in caplog.messages if "held-out loss" in line]
+  line = (
+    r"held-out loss at \[MASK\] \d\.\d{3} nats \(without context \d\.\d{3}\), \d+\.\d% right, after 6 steps and 0\.0M"
+  )
+  assert re.fullmatch(rf"\[1/2\] bert, seed 0: {line} tokens; about \d+ s left for 1 more run", first)
+  assert re.fullmatch(rf"\[2/2\] faster, seed 0: {line} tokens", second)
+
+
+def test_time_left_goes_by_the_work_that_is_left(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+  small, large = tiny.config(source), tiny.config(source, train={"steps": 100})  # 20 and 100 steps
+  clock = [0.0]
+  monkeypatch.setattr(sweep.time, "monotonic", lambda: clock[0])
+  left = sweep._TimeLeft([small, large, small])
+  clock[0] = 120.0
+  assert left.after_one() == "; about 12 min left for 2 more runs"
+  clock[0] = 720.0
+  assert left.after_one() == "; about 2 min left for 1 more run"
+  assert left.after_one() == ""
+
+
 # ---- what must not be mixed ----
 
 
@@ -168,7 +195,10 @@ def test_a_workdir_in_use_is_refused(source: str, tmp_path: Path) -> None:
   try:
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(ValueError, match=f"--workdir={tmp_path} is in use by another live run"):
+    (tmp_path / ".lock").write_text("process 7 on mine, since 2020-02-02 02:02:02")
+    with pytest.raises(
+      ValueError, match=f"--workdir={tmp_path} is in use by another live run .process 7 on mine, since"
+    ):
       sweep.run(tiny.plan(source, tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
   finally:

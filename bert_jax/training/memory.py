@@ -1,0 +1,72 @@
+"""What a run needs at the very least, by arithmetic, against what the devices have; nothing is allocated."""
+
+import os
+from pathlib import Path
+
+from jax.sharding import Mesh
+
+from bert_jax.config import Config, num_prediction_slots
+
+_GIB = 2**30
+
+
+def require_room(config: Config, mesh: Mesh) -> None:
+  """Refuses a run that cannot fit, whatever the compiler makes of it.
+
+  Raises:
+    ValueError: with what it needs, what there is, and what to lower.
+  """
+  known = available_bytes(mesh)
+  if known is None:
+    return
+  on_cpu = mesh.devices.flat[0].platform == "cpu"
+  state, rows = state_bytes(config), batch_bytes(config, mesh.size)
+  needed = (state + rows) * (mesh.size if on_cpu else 1)  # devices of a CPU share its memory
+  if needed > known:
+    raise ValueError(
+      f"the run needs at least {needed / _GIB:,.1f} GiB of memory, and there are {known / _GIB:,.1f}:"
+      f" {state / _GIB:,.1f} a device for the weights and their moments (model.hidden_size={config.model.hidden_size},"
+      f" model.num_layers={config.model.num_layers}), {rows / _GIB:,.1f} for train.batch_size={config.train.batch_size}"
+      f" or evaluation.batch_size={config.evaluation.batch_size}; lower them, or raise"
+      f" runtime.accumulation_steps={config.runtime.accumulation_steps}"
+    )
+
+
+def state_bytes(config: Config) -> int:
+  """Parameters, two moments and a gradient, in float32, on each device."""
+  model = config.model
+  vocab_size = model.vocab_size or 0  # where the tokenizer is not known yet, nor is this
+  block = 4 * model.hidden_size**2 + 2 * model.hidden_size * model.intermediate_size
+  parameters = (vocab_size + model.max_positions) * model.hidden_size + model.num_layers * block
+  return 4 * 4 * parameters
+
+
+def batch_bytes(config: Config, devices: int) -> int:
+  """The larger of a microbatch that trains and a batch that evaluates, on each device.
+
+  Training keeps the input of every block, rematerialised or not; each has hidden states and prediction logits.
+  """
+  model, length = config.model, config.data.max_seq_len
+  width = 2 if config.runtime.compute_dtype == "bfloat16" else 4
+  logits = 4 * num_prediction_slots(config.data) * (model.vocab_size or 0)
+  train_rows = -(-config.train.batch_size // (config.runtime.accumulation_steps * devices))
+  evaluation_rows = -(-config.evaluation.batch_size // devices)
+  return max(
+    train_rows * (width * length * model.hidden_size * model.num_layers + logits),
+    evaluation_rows * (width * length * model.hidden_size + logits),
+  )
+
+
+def available_bytes(mesh: Mesh) -> int | None:
+  """Memory of a device, or of the machine where the devices are its CPU; None where nobody says."""
+  device = mesh.devices.flat[0]
+  if device.platform != "cpu":
+    return (device.memory_stats() or {}).get("bytes_limit")
+  try:
+    known = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+  except (ValueError, OSError):
+    return None
+  limit = Path("/sys/fs/cgroup/memory.max")  # of a container
+  if limit.exists() and (text := limit.read_text().strip()).isdigit():
+    known.append(int(text))
+  return min(known)
