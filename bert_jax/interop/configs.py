@@ -205,7 +205,7 @@ def from_huggingface(values: dict[str, Any], origin: str = "config.json") -> Enc
   for key, allowed in (_REQUIRED[""] | _REQUIRED.get(name, {})).items():
     if key in values and values[key] not in allowed:
       raise ValueError(f"{origin} has {key}={values[key]!r}; bert_jax computes {key}={allowed[0]!r} only")
-  found: dict[str, Any] = dict(_DEFAULTS.get(values["model_type"], {}))
+  found: dict[str, Any] = {"vocab_size": 30522} | _DEFAULTS.get(values["model_type"], {})
   found |= {ours: values[theirs] for ours, theirs in _KEYS[name].items() if theirs in values}
   for ours in ("activation", "pooler_activation", "convolution_activation", "head_activation"):
     if ours in found:
