@@ -89,6 +89,7 @@ class DataConfig:
     "file", "text: one document a file, or documents parted by blank lines"
   )
   jsonl_field: str = setting("text", "jsonl and tfds: the field that holds the text")
+  language: str = setting("en", "of the text, as a code such as de: by its rules sentences are told apart")
   store: str | None = setting(None, "folder of the tokenised corpus; none: WORKDIR/data")
   eval_fraction: float = setting(0.05, "share of documents held out, chosen by a hash of their text")
   train_fraction: float = setting(
@@ -96,6 +97,9 @@ class DataConfig:
   )
   format: Literal["segment_pair", "sentence_pair", "full_sentences", "doc_sentences"] = setting(
     "segment_pair", "how examples are cut: BERT's pairs, or one of RoBERTa's (its Table 2)"
+  )
+  sentence_separators: bool = setting(
+    False, "full_sentences, doc_sentences: [SEP] after every sentence and once more between documents, as fairseq has"
   )
   max_seq_len: int = setting(128, "tokens of an example, special tokens counted")
   short_seq_prob: float = setting(0.1, "segment_pair: chance that a document aims at shorter examples")
@@ -391,6 +395,12 @@ def validate(config: Config) -> Config:
     "train.sentence_objective",
     f"needs pairs, and data.format={data.format} has none",
     "set train.sentence_objective=none or data.format=segment_pair",
+  )
+  require(
+    not (pairs and data.sentence_separators),
+    "data.sentence_separators",
+    f"is of full_sentences and doc_sentences, and data.format={data.format}",
+    "set it to false",
   )
   require(
     not pairs or model.type_vocab_size >= 2,

@@ -115,6 +115,9 @@ def roberta(size: str) -> Config:
     model=roberta_model(size),
     data=DataConfig(
       format="full_sentences",  # Liu et al. 2019, section 4.2
+      # Its data had one sentence a line, an empty line between documents, and fairseq ends every line with </s>
+      # (M. Ott, fairseq issue 1023 and pull request 965).
+      sentence_separators=True,
       max_seq_len=512,  # section 3.1: full-length sequences only
       short_seq_prob=0.0,  # section 3.1: no short sequences injected
       random_next_prob=0.0,

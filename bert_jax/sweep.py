@@ -259,8 +259,8 @@ def _stop_at_signals() -> Iterator[None]:
 # ---- what arms have in common ----------------------------------------------------------------------------------------
 
 # What each gate is about: the fingerprint of it is equal wherever none of these settings differ.
-_TEXT = ("data.source", "data.text_documents", "data.jsonl_field", "data.tokenizer", "data.eval_fraction",
-         "data.max_seq_len")  # fmt: skip
+_TEXT = ("data.source", "data.text_documents", "data.jsonl_field", "data.language", "data.tokenizer",
+         "data.eval_fraction", "data.max_seq_len", "data.sentence_separators")  # fmt: skip
 GATES = {
   "initialisation": ("model", "train.seed"),
   "data_order": (*_TEXT, "data.train_fraction", "data.format", "data.short_seq_prob", "data.random_next_prob",

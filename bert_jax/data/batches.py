@@ -141,7 +141,7 @@ class TrainBatches:
         "version": formats.FORMATS_VERSION,
         "corpus": self.corpus.hash,
         "documents": hashlib.sha256(self._documents.astype(np.int64).tobytes()).hexdigest(),
-        "format": [data.format, data.max_seq_len, data.short_seq_prob, data.random_next_prob],
+        "format": [data.format, data.max_seq_len, data.short_seq_prob, data.random_next_prob, data.sentence_separators],
         "seed": self.seed,
       }
     )

@@ -5,6 +5,7 @@ as a start and a length, so a segmentation of the corpus costs a few bytes an ex
 """
 
 import dataclasses
+import itertools
 import os
 import pathlib
 import shutil
@@ -152,13 +153,17 @@ def build(corpus: "Corpus", documents: np.ndarray, data: DataConfig, seed: int, 
     [SEP] between the two (RoBERTa, Liu et al. 2019, section 4.2).
   - doc_sentences: the same, but a document's end ends the example.
 
+  With `sentence_separators`, these two read as fairseq's do (data/token_block_dataset.py, break modes complete and
+  complete_doc): a [SEP] after every sentence, and in full_sentences one more between documents, which goes into the
+  next example where it does not fit. An example of that one alone has nothing to predict and is left out.
+
   In the last two, every token is used exactly once; a sentence longer than max_seq_len - 2 is cut: it starts an
   example of its own, fills as many as it can, and what is left of it stands before the sentences after it.
 
   Args:
     corpus: the tokenised corpus.
     documents: int64 indices of the documents to use.
-    data: format, max_seq_len, short_seq_prob, random_next_prob are read.
+    data: format, max_seq_len, short_seq_prob, random_next_prob, sentence_separators are read.
     seed: of all random choices.
     segmentation: which of the cuttings; each draws its own choices.
 
@@ -171,7 +176,8 @@ def build(corpus: "Corpus", documents: np.ndarray, data: DataConfig, seed: int, 
   firsts, lasts = corpus.document_offsets[order].tolist(), corpus.document_offsets[order + 1].tolist()
   progress = tqdm(zip(firsts, lasts, strict=True), "examples", len(order), unit=" documents", disable=None, delay=2)
   if data.format not in PAIR_FORMATS:
-    return _pack(progress, offsets, data.max_seq_len, across_documents=data.format == "full_sentences")
+    pack = _pack_with_separators if data.sentence_separators else _pack
+    return pack(progress, offsets, data.max_seq_len, across_documents=data.format == "full_sentences")
   uniform = draws.uniforms(_key(seed, segmentation, 1))
   coins = draws.words(_key(seed, segmentation, 2))
   make = _segment_pairs if data.format == "segment_pair" else _sentence_pairs
@@ -308,6 +314,48 @@ def _pack(spans: Spans, offsets: np.ndarray, max_seq_len: int, across_documents:
         used = 1
   if used > 1:
     piece_offsets.append(len(starts))
+  return _packed(piece_offsets, starts, lengths)
+
+
+def _pack_with_separators(spans: Spans, offsets: np.ndarray, max_seq_len: int, across_documents: bool) -> Examples:
+  """Each sentence is a piece, and the separator between documents is a piece without tokens."""
+  starts, lengths, piece_offsets = array("q"), array("i"), array("q", [0])
+  used = 1  # tokens of the example so far, with its [CLS]
+
+  def add(start: int, length: int) -> None:
+    nonlocal used
+    if used + length + 1 > max_seq_len:
+      end()
+    starts.append(start)
+    lengths.append(length)
+    used += length + 1
+
+  def end() -> None:
+    nonlocal used
+    if used == 2:  # a separator between documents and nothing else
+      starts.pop()
+      lengths.pop()
+    elif used > 1:
+      piece_offsets.append(len(starts))
+    used = 1
+
+  for number, (first, last) in enumerate(spans):
+    boundaries = offsets[first : last + 1].tolist()
+    if number and across_documents:
+      add(boundaries[0], 0)
+    for here, stop in itertools.pairwise(boundaries):
+      while stop - here > max_seq_len - 2:  # the sentence does not fit into an empty example: cut it
+        end()
+        add(here, max_seq_len - 2)
+        here += max_seq_len - 2
+      add(here, stop - here)
+    if not across_documents:
+      end()
+  end()
+  return _packed(piece_offsets, starts, lengths)
+
+
+def _packed(piece_offsets: "array[int]", starts: "array[int]", lengths: "array[int]") -> Examples:
   return Examples(
     np.array(piece_offsets, np.int64),
     np.array(starts, np.int64),

@@ -14,7 +14,7 @@ from absl import logging
 from etils import epath
 
 from bert_jax.config import DataConfig
-from bert_jax.data import checksums, compressed, files, tokenizers
+from bert_jax.data import checksums, compressed, files, sentences, tokenizers
 
 _LARGE_BYTES = 10_000_000_000  # text whose fingerprint takes long enough, ten seconds or so, for a word about it
 
@@ -104,9 +104,10 @@ def check(data: DataConfig) -> None:
   A complete store in `data.store` needs its text no more, so the text is not looked for then.
 
   Raises:
-    ValueError: there is no such source, nothing matches, no document has text, its first one is not what the settings
-      say, or the tokenizer of `data.tokenizer.path` cannot be read or is another than the settings say.
+    ValueError: there is no such source or language, nothing matches, no document has text, its first one is not what
+      the settings say, or the tokenizer of `data.tokenizer.path` cannot be read or is another than the settings say.
   """
+  sentences.check_language(data.language)
   if data.tokenizer.path is not None:
     tokenizers.load(data.tokenizer.path, data.tokenizer)
   if data.store is not None and (epath.Path(data.store) / "metadata.json").exists():

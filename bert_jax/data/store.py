@@ -28,7 +28,7 @@ from absl import logging
 from etils import epath
 
 from bert_jax.config import DataConfig
-from bert_jax.data import checksums, tokenise, tokenizers
+from bert_jax.data import checksums, sentences, tokenise, tokenizers
 from bert_jax.data.corpus import FORMAT_VERSION, SHARD_ARRAYS, WAY_OUT, Corpus, is_held_out, open_corpus, read_metadata
 from bert_jax.data.sources import Document, Source, open_source
 
@@ -56,6 +56,7 @@ def prepare(data: DataConfig, folder: epath.PathLike, num_workers: int | None = 
   Raises:
     ValueError: bad input, or the folder holds a store of other text or of another tokenizer.
   """
+  sentences.check_language(data.language)
   folder = epath.Path(folder)
   if "://" in str(folder):
     raise ValueError(f"data.store={folder} must lie on a local disk, as it is memory-mapped")
@@ -83,7 +84,7 @@ def prepare(data: DataConfig, folder: epath.PathLike, num_workers: int | None = 
       try:
         _begin(folder, plan)
         _make_tokenizer(folder, source, data)
-        _write_shards(folder, source, num_workers or os.cpu_count() or 1)
+        _write_shards(folder, source, data, num_workers or os.cpu_count() or 1)
         _refuse_changed_text(folder, data, plan)
         _finish(folder)
       except BaseException:
@@ -98,14 +99,17 @@ def prepare(data: DataConfig, folder: epath.PathLike, num_workers: int | None = 
 
 def _plan(data: DataConfig, source: Source | None) -> dict[str, Any]:
   """What decides a store's content, by the names of the settings; without a source, its fingerprint is None."""
-  plan: dict[str, Any] = {"the format": FORMAT_VERSION, "data.source": data.source}
+  plan: dict[str, Any] = {"the format": FORMAT_VERSION, "data.source": data.source, "data.language": data.language}
   if data.source.startswith("text:"):
     plan["data.text_documents"] = data.text_documents
   if data.source.startswith(("jsonl:", "tfds:")):
     plan["data.jsonl_field"] = data.jsonl_field
   config = data.tokenizer
   if config.path is not None:
-    plan["the hash of data.tokenizer.path"] = tokenizers.load(config.path, config).hash
+    tokenizer = tokenizers.load(config.path, config)
+    plan["the hash of data.tokenizer.path"] = tokenizer.hash
+    if tokenise.sees_spaces(tokenizer):
+      plan["data.sentence_separators"] = data.sentence_separators
   else:
     for name in ("kind", "vocab_size", "lowercase", "train_characters"):
       plan[f"data.tokenizer.{name}"] = getattr(config, name)
@@ -192,7 +196,7 @@ def _make_tokenizer(folder: epath.Path, source: Source, data: DataConfig) -> Non
     tokenizer = tokenizers.load(data.tokenizer.path, data.tokenizer)
   else:
     logging.info("training the tokenizer on %s", source.description)
-    tokenizer = tokenizers.train(_training_texts(source, data.eval_fraction), data.tokenizer)
+    tokenizer = tokenizers.train(_training_texts(source, data.eval_fraction), data.tokenizer, data.language)
   tokenizer.save(folder / "tokenizer.tmp")
   files = sorted((folder / "tokenizer.tmp").iterdir())
   _write_json(folder / "tokenizer.tmp" / _CHECKSUMS, {"sha256": {f.name: checksums.hash_file(f) for f in files}})
@@ -210,7 +214,7 @@ def _training_texts(source: Source, eval_fraction: float) -> Iterator[str]:
     yield from (document.text for document in source)
 
 
-def _write_shards(folder: epath.Path, source: Source, num_workers: int) -> None:
+def _write_shards(folder: epath.Path, source: Source, data: DataConfig, num_workers: int) -> None:
   shards = _finished_shards(folder)
   done = sum(shard["num_source_documents"] for shard in shards)
   if done:
@@ -219,7 +223,8 @@ def _write_shards(folder: epath.Path, source: Source, num_workers: int) -> None:
   documents: list[Document] = []
   parts: list[tokenise.Tokenised] = []
   characters, number = 0, len(shards)
-  with contextlib.closing(tokenise.tokenise_all(units, str(folder / "tokenizer"), num_workers)) as results:
+  rules = tokenise.Rules(data.language, spaces=not data.sentence_separators)
+  with contextlib.closing(tokenise.tokenise_all(units, str(folder / "tokenizer"), rules, num_workers)) as results:
     for unit, part in _with_progress(results, source):
       documents += (dataclasses.replace(document, text="") for document in unit)
       parts.append(part)

@@ -18,7 +18,7 @@ from bert_jax.config import DataConfig, TransferConfig
 from bert_jax.data import draws
 from bert_jax.data.corpus import is_held_out
 from bert_jax.data.sources import Document, labelled_tasks, open_source
-from bert_jax.data.tokenise import hash_text, tokenise
+from bert_jax.data.tokenise import Rules, hash_text, tokenise
 from bert_jax.data.tokenizers import Tokenizer
 
 LENGTH_MULTIPLE = 32  # tokens: tasks with texts of about the same length share a compiled program
@@ -135,7 +135,7 @@ def load_task(name: str, data: DataConfig, transfer: TransferConfig, tokenizer: 
   documents, labels, train, test = _chosen(name, data, transfer, seed)
   classes = tuple(sorted(set(labels)))
   rows = [*train, *test]
-  token_ids, attention_mask = encode([documents[i].text for i in rows], tokenizer, transfer.max_seq_len)
+  token_ids, attention_mask = encode([documents[i].text for i in rows], tokenizer, transfer.max_seq_len, data.language)
 
   def part(rows_of: slice, indices: Sequence[int]) -> LabelledTexts:
     return LabelledTexts(
@@ -214,14 +214,16 @@ def _few_of_each_class(
   return chosen
 
 
-def encode(texts: Sequence[str], tokenizer: Tokenizer, max_seq_len: int) -> tuple[np.ndarray, np.ndarray]:
+def encode(
+  texts: Sequence[str], tokenizer: Tokenizer, max_seq_len: int, language: str = "en"
+) -> tuple[np.ndarray, np.ndarray]:
   """Texts as `[CLS] text [SEP]`, cut into sentences and tokens as the corpus is.
 
   Returns:
     token_ids int32 [N, T] and attention_mask bool [N, T], where T is the least multiple of 32 that holds all texts,
     but at most `max_seq_len`.
   """
-  tokenised = tokenise(texts, tokenizer)
+  tokenised = tokenise(texts, tokenizer, Rules(language))
   owners = np.repeat(np.flatnonzero(tokenised.kept), tokenised.document_lengths)
   lengths = np.bincount(owners, tokenised.sentence_lengths, len(texts)).astype(np.int64)
   starts = np.cumsum(lengths) - lengths

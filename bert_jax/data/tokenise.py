@@ -53,6 +53,21 @@ class Tokenised:
   kept: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class Rules:
+  """How a document is cut, beside the tokenizer.
+
+  Attributes:
+    language: by whose rules sentences are told apart.
+    spaces: a sentence that is not a document's first has the space before it that the text has there. Only byte-level
+      BPE sees it, where the tokenizer itself puts none before each text; where a separator stands between sentences,
+      as in fairseq's data, there is none.
+  """
+
+  language: str = "en"
+  spaces: bool = True
+
+
 def hash_text(text: str) -> int:
   """64 bits of a text's hash: equal texts are held out together or not at all."""
   return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
@@ -63,12 +78,24 @@ def token_dtype(vocab_size: int) -> np.dtype:
   return np.dtype(np.uint16 if vocab_size < 65_536 else np.uint32)
 
 
-def tokenise(texts: Sequence[str], tokenizer: tokenizers.Tokenizer) -> Tokenised:
+def sees_spaces(tokenizer: tokenizers.Tokenizer) -> bool:
+  """Whether a space before a text makes other tokens."""
+  (without, _), (with_space, _) = tokenizer.encode(["a", " a"])
+  return not np.array_equal(without, with_space)
+
+
+def tokenise(texts: Sequence[str], tokenizer: tokenizers.Tokenizer, rules: Rules = Rules()) -> Tokenised:
   """Documents to sentences to tokens."""
   dtype = token_dtype(tokenizer.vocab_size)
   ids, starts = [np.empty(0, dtype)], [np.empty(0, bool)]
   sentence_lengths, owners = [np.empty(0, np.uint32)], [np.empty(0, np.int64)]
-  for batch in _batched((i, sentence) for i, text in enumerate(texts) for sentence in split_sentences(text)):
+  space = " " if rules.spaces and sees_spaces(tokenizer) else ""
+  sentences_of_all = (
+    (i, space + sentence if number else sentence)
+    for i, text in enumerate(texts)
+    for number, sentence in enumerate(split_sentences(text, rules.language))
+  )
+  for batch in _batched(sentences_of_all):
     encoded = tokenizer.encode([sentence for _, sentence in batch])
     lengths = np.array([len(row) for row, _ in encoded], np.uint32)
     ids.append(np.concatenate([row for row, _ in encoded]).astype(dtype))
@@ -101,7 +128,9 @@ def _batched(sentences: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, s
 Unit = Sequence[Document]
 
 
-def tokenise_all(units: Iterable[Unit], tokenizer_folder: str, num_workers: int) -> Generator[tuple[Unit, Tokenised]]:
+def tokenise_all(
+  units: Iterable[Unit], tokenizer_folder: str, rules: Rules, num_workers: int
+) -> Generator[tuple[Unit, Tokenised]]:
   """Each unit of documents with its tokens, in order; at most 2 units a worker are held at a time.
 
   With one worker all work is done here, without a process.
@@ -111,7 +140,7 @@ def tokenise_all(units: Iterable[Unit], tokenizer_folder: str, num_workers: int)
   """
   if num_workers == 1:
     tokenizer = tokenizers.load(tokenizer_folder, None)
-    yield from ((unit, tokenise([document.text for document in unit], tokenizer)) for unit in units)
+    yield from ((unit, tokenise([document.text for document in unit], tokenizer, rules)) for unit in units)
     return
   workers: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
   started: list[_Worker] = []
@@ -128,7 +157,7 @@ def tokenise_all(units: Iterable[Unit], tokenizer_folder: str, num_workers: int)
     try:
       for unit in units:
         if len(started) < num_workers:  # one a unit, so that a small corpus starts few
-          started.append(_Worker(tokenizer_folder))
+          started.append(_Worker(tokenizer_folder, rules))
           workers.put(started[-1])
         pending.append((unit, threads.submit(work, unit)))
         if len(pending) >= 2 * num_workers:
@@ -161,10 +190,11 @@ main()
 class _Worker:
   """A process that tokenises; calling it blocks until the answer is there."""
 
-  def __init__(self, tokenizer_folder: str):
+  def __init__(self, tokenizer_folder: str, rules: Rules = Rules()):
     path = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(entry)]
+    package = str(pathlib.Path(bert_jax.__file__).parent)
     self._process = subprocess.Popen(
-      [sys.executable, "-P", "-c", _PROGRAM, str(pathlib.Path(bert_jax.__file__).parent), tokenizer_folder],
+      [sys.executable, "-P", "-c", _PROGRAM, package, tokenizer_folder, rules.language, str(int(rules.spaces))],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "TOKENIZERS_PARALLELISM": "false"},
@@ -196,7 +226,7 @@ class _Worker:
           pipe.close()
 
 
-def serve(tokenizer_folder: str, requests: IO[bytes], answers: IO[bytes]) -> None:
+def serve(tokenizer_folder: str, rules: Rules, requests: IO[bytes], answers: IO[bytes]) -> None:
   """Answers lists of texts with their tokens until the requests end."""
   tokenizer = tokenizers.load(tokenizer_folder, None)
   while True:
@@ -205,7 +235,7 @@ def serve(tokenizer_folder: str, requests: IO[bytes], answers: IO[bytes]) -> Non
     except EOFError:
       return
     try:
-      answer = tokenise(texts, tokenizer)
+      answer = tokenise(texts, tokenizer, rules)
     except Exception as error:  # it is raised where the work was asked for
       answer = error
     pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
@@ -213,8 +243,9 @@ def serve(tokenizer_folder: str, requests: IO[bytes], answers: IO[bytes]) -> Non
 
 
 def main() -> None:
-  """What a process runs: the folder of the tokenizer is its argument, its standard streams are the channel."""
+  """What a process runs: its arguments are the tokenizer's folder and the rules, its standard streams the channel."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
   channel = os.fdopen(os.dup(1), "wb")
   os.dup2(2, 1)  # what a library prints must not come between the answers
-  serve(sys.argv[1], sys.stdin.buffer, channel)
+  folder, language, spaces = sys.argv[1:]
+  serve(folder, Rules(language, bool(int(spaces))), sys.stdin.buffer, channel)

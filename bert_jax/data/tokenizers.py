@@ -132,7 +132,7 @@ def _byte_level(vocab: epath.Path, casing: dict[str, Any]) -> Tokenizer:
 # ---- train -----------------------------------------------------------------------------------------------
 
 
-def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
+def train(texts: Iterable[str], config: TokenizerConfig, language: str = "en") -> Tokenizer:
   """A tokenizer of at most `config.vocab_size` tokens, learnt from the first `train_characters` of the texts.
 
   Special tokens come first. Equal text gives an equal tokenizer, whatever the machine. A text too small for
@@ -141,7 +141,7 @@ def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
   Raises:
     ValueError: no text, or a size too small for the special tokens and the characters.
   """
-  sentences = _first_characters(texts, config.train_characters)
+  sentences = _first_characters(texts, config.train_characters, language)
   trainer = {"wordpiece": _train_wordpiece, "bpe": _train_bpe, "unigram": _train_unigram}[config.kind]
   tokenizer = trainer(sentences, config)
   assert tokenizer.vocab_size <= config.vocab_size, (tokenizer.vocab_size, config.vocab_size)
@@ -154,11 +154,11 @@ def train(texts: Iterable[str], config: TokenizerConfig) -> Tokenizer:
   return tokenizer
 
 
-def _first_characters(texts: Iterable[str], limit: int) -> Iterator[str]:
+def _first_characters(texts: Iterable[str], limit: int, language: str) -> Iterator[str]:
   """The sentences of the texts until `limit` characters have come; the text that reaches the limit is cut there."""
   left = limit
   for text in texts:
-    yield from split_sentences(text[:left])
+    yield from split_sentences(text[:left], language)
     left -= len(text)
     if left <= 0:
       return

@@ -48,7 +48,7 @@ def corpus_folder(config: Config, workdir: epath.PathLike) -> epath.Path:
     )
   if config.data.store:
     return epath.Path(config.data.store)
-  names = ["source", "text_documents", "jsonl_field"]
+  names = ["source", "text_documents", "jsonl_field", "language", "sentence_separators"]
   if config.data.tokenizer.path is None:
     names.append("eval_fraction")  # a tokenizer is not trained on what is held out
   made_of = {name: getattr(config.data, name) for name in names}

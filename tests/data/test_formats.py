@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bert_jax.config import DataConfig
-from bert_jax.data import formats
+from bert_jax.data import draws, formats
 from bert_jax.data.formats import NEXT, RANDOM, Examples, build
-from tests.data.conftest import MemoryCorpus
+from tests.data.conftest import CLS, SEP, MemoryCorpus
 
 FORMATS = ("segment_pair", "sentence_pair", "full_sentences", "doc_sentences")
 PAIRS, PACKED = FORMATS[:2], FORMATS[2:]
@@ -331,6 +331,69 @@ def test_full_sentences_shuffles_documents(make_corpus):
     orders.append(list(dict.fromkeys(corpus.token_document[examples.piece_starts].tolist())))
   assert sorted(orders[0]) == sorted(orders[1]) == list(range(corpus.num_documents))
   assert orders[0] != orders[1]
+
+
+# ---- fairseq's layout --------------------------------------------------------------------------------------
+
+
+def fairseq_blocks(lines: list[list[int]], size: int, separator_ends: bool) -> list[list[int]]:
+  """Blocks of whole lines as fairseq's data/token_block_dataset.py makes them, written after its description.
+
+  A line has its </s>, one that is nothing else parts documents. Break mode complete takes it for any line; complete_doc
+  ends the block there and leaves it out.
+  """
+  blocks, block = [], []
+  for line in lines:
+    if separator_ends and len(line) == 1:
+      blocks, block = [*blocks, block], []
+    elif block and len(block) + len(line) > size:
+      blocks, block = [*blocks, block], line
+    else:
+      block = block + line
+  return [block for block in [*blocks, block] if block]
+
+
+def rows(corpus, examples: Examples) -> list[list[int]]:
+  """[CLS] and each piece with its [SEP]."""
+  result = []
+  for first, last in itertools.pairwise(examples.piece_offsets):
+    row = [CLS]
+    for start, length in zip(examples.piece_starts[first:last], examples.piece_lengths[first:last], strict=True):
+      row += [*corpus.token_ids[start : start + length].tolist(), SEP]
+    result.append(row)
+  return result
+
+
+@pytest.mark.parametrize("format", ["full_sentences", "doc_sentences"])
+@pytest.mark.parametrize("max_seq_len", [19, 32, 101])
+def test_separators_are_where_fairseq_has_them(make_corpus, format, max_seq_len):
+  corpus = make_corpus(max_sentence=17, max_sentences=7, seed=max_seq_len)
+  data = DataConfig(format=format, max_seq_len=max_seq_len, sentence_separators=True)
+  examples = build(corpus, everything(corpus), data, 3, 1)
+  order = draws.permutation(corpus.num_documents, formats._key(3, 1, 0))
+  lines: list[list[int]] = []
+  for document in order:
+    lines += [[SEP]] if lines else []
+    for sentence in range(*corpus.document_offsets[document : document + 2]):
+      lines.append([*corpus.token_ids[slice(*corpus.sentence_offsets[sentence : sentence + 2])].tolist(), SEP])
+  blocks = fairseq_blocks(lines, max_seq_len - 1, separator_ends=format == "doc_sentences")
+  assert rows(corpus, examples) == [[CLS, *block] for block in blocks if block != [SEP]]
+  assert max(examples.lengths) <= max_seq_len
+  if format == "full_sentences" and max_seq_len == 19:
+    assert sum(row[1] == SEP for row in rows(corpus, examples)) > 0  # the one that did not fit before
+    assert sum(row.count(SEP) for row in rows(corpus, examples)) >= len(lines) - 2
+
+
+@pytest.mark.parametrize("format", ["full_sentences", "doc_sentences"])
+def test_with_separators_too_every_token_is_used_once(make_corpus, format):
+  corpus = make_corpus(mean_sentence=30, seed=4)
+  examples = build(
+    corpus, everything(corpus), DataConfig(format=format, max_seq_len=23, sentence_separators=True), 0, 0
+  )
+  used = [t for s, n in zip(examples.piece_starts, examples.piece_lengths, strict=True) for t in range(s, s + n)]
+  assert sorted(used) == list(range(len(corpus.token_ids)))
+  assert max(examples.lengths) == 23
+  assert min(examples.lengths) > 2
 
 
 # ---- on disk -----------------------------------------------------------------------------------------------

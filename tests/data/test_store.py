@@ -131,7 +131,7 @@ def test_the_tokenizer_is_not_trained_on_held_out_text(tmp_path, monkeypatch):
   seen: list[str] = []
   train = tokenizers.train
   noted = lambda texts: (seen.append(text) or text for text in texts)
-  monkeypatch.setattr(tokenizers, "train", lambda texts, config: train(noted(texts), config))
+  monkeypatch.setattr(tokenizers, "train", lambda texts, *rest: train(noted(texts), *rest))
   corpus = store.prepare(data, tmp_path / "store", num_workers=1)
   held_out = corpus.documents("eval", 0.3, 1.0)
   assert len(held_out) > 8
