@@ -19,6 +19,7 @@ from bert_jax.interop.pretrained import (
   TOKENIZER_FILES,
   Embedding,
   Pretrained,
+  UnreadableTokenizer,
   files_of,
   fingerprint,
   flat,
@@ -108,7 +109,11 @@ def load(folder: epath.PathLike) -> Pretrained:
   if fingerprint(params) != wanted:
     raise ValueError(f"{folder / PARAMS} is damaged: its bits are not those that were written; import the model again")
   files = _files(folder / _SOURCE, listed)
-  tokenizer = read_tokenizer(folder / _SOURCE, config)
+  try:
+    tokenizer = read_tokenizer(folder / _SOURCE, config)
+  except UnreadableTokenizer as error:  # its files are as they came: it was not read when it was imported either
+    logging.warning("%s is opened without its tokenizer, which cannot be read: %s", folder, error)
+    tokenizer = None
   return Pretrained(config, network, params, tokenizer, num_classes, embedding, source, files)
 
 

@@ -76,17 +76,25 @@ def longest(config: EncoderConfig) -> int | None:
   return getattr(config, "max_positions", None)
 
 
+class UnreadableTokenizer(ValueError):
+  """A tokenizer that cannot be read, which does not stop its model's weights from being."""
+
+
 def read_tokenizer(folder: epath.Path, config: EncoderConfig) -> Tokenizer | None:
   """The tokenizer of a folder; None where there is none.
 
   Raises:
-    ValueError: it is damaged, or has more tokens than the model.
+    UnreadableTokenizer: it is damaged, or none that we have the rules of.
+    ValueError: it has more tokens than the model.
   """
   if not any(
     foreign.is_file(folder, name) for name in TOKENIZER_FILES if "config" not in name and "special" not in name
   ):
     return None
-  tokenizer = tokenizers.load(folder, None, architecture_of(config).name in _LOWERCASED)
+  try:
+    tokenizer = tokenizers.load(folder, None, architecture_of(config).name in _LOWERCASED)
+  except ValueError as error:
+    raise UnreadableTokenizer(str(error)) from error
   known = config.vocab_size
   if known is not None and tokenizer.vocab_size > known:
     raise ValueError(

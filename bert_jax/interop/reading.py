@@ -1,6 +1,7 @@
 """A Hugging Face folder, or a TF1 checkpoint of google-research/bert, as a `Pretrained` model."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -19,11 +20,13 @@ from bert_jax.interop.pretrained import Embedding, Pretrained
 from bert_jax.models import networks
 
 CONFIG, TF1_CONFIG = "config.json", "bert_config.json"
-_MODULES = "modules.json"  # of sentence-transformers
+_MODULES, _SENTENCES = "modules.json", "sentence_bert_config.json"  # of sentence-transformers
+
+_LONGEST = 10_000_000  # tokens
 
 
 def is_huggingface(folder: epath.Path) -> bool:
-  return any(foreign.is_regular(folder / name) for name in (CONFIG, TF1_CONFIG))
+  return any(foreign.is_regular(folder / name) for name in (CONFIG, TF1_CONFIG, _MODULES))
 
 
 def read(folder: epath.PathLike, head: str | None = None, say: Callable[[str], None] = logging.info) -> Pretrained:
@@ -40,19 +43,25 @@ def read(folder: epath.PathLike, head: str | None = None, say: Callable[[str], N
       damaged or pickled; the tokenizer is another model's.
   """
   folder = epath.Path(folder)
-  opened = open_folder(folder, head, say)
+  inner = _inner(folder)
+  opened = open_folder(inner, head, say)
   encoder, arrays = opened.config, opened.arrays
   params = to_ours(arrays, [entry for entry in opened.entries if entry.key in arrays])
   params = _with_new(params, opened.network, encoder, opened.num_classes, opened.shapes)
-  tokenizer = pretrained.read_tokenizer(folder, encoder)
-  if tokenizer is None:
-    say(f"{folder} holds no tokenizer: what is made of it reads token ids, not text")
-  elif encoder.vocab_size is not None and tokenizer.vocab_size < encoder.vocab_size:
+  tokenizer = None
+  try:
+    tokenizer = pretrained.read_tokenizer(inner, encoder)
+    if tokenizer is None:
+      say(f"{folder} holds no tokenizer: what is made of it reads token ids, not text")
+  except pretrained.UnreadableTokenizer as error:
+    say(f"the tokenizer cannot be read, so what is made of {folder} reads token ids, not text: {error}")
+  if tokenizer is not None and tokenizer.vocab_size < (encoder.vocab_size or 0):
+    assert encoder.vocab_size is not None
     say(
       f"the tokenizer has {tokenizer.vocab_size} tokens; the last {encoder.vocab_size - tokenizer.vocab_size} rows of"
       " the word table stand for none"
     )
-  embedding, files = _embedding(folder), _files(folder)
+  embedding, files = _fitting(_embedding(folder, inner), encoder, say), _files(folder, inner)
   return Pretrained(encoder, opened.network, params, tokenizer, opened.num_classes, embedding, opened.source, files)
 
 
@@ -164,17 +173,32 @@ def _with_new(params: Any, network: str, encoder: EncoderConfig, num_classes: in
 # ---- what comes with it -----------------------------------------------------------------------------------------
 
 
-def _files(folder: epath.Path) -> dict[str, bytes]:
-  """The tokenizer's files, sentence-transformers' own, and the card."""
-  found = [
-    *pretrained.TOKENIZER_FILES,
-    cards.CARD,
-    _MODULES,
-    "sentence_bert_config.json",
-    "config_sentence_transformers.json",
-  ]
-  found += [f"{module['path']}/config.json" for module in _modules(folder) if module["path"]]
-  return {name: foreign.read_bytes(folder, name) for name in found if foreign.is_file(folder, name)}
+def _inner(folder: epath.Path) -> epath.Path:
+  """Where config.json, weights and tokenizer are: the folder itself, or, with sentence-transformers before 2, the one
+  in it that modules.json names, 0_Transformer."""
+  for module in _modules(folder):
+    path = module["path"]
+    if _kind(module) == "Transformer" and path and foreign.is_file(folder, f"{path}/{CONFIG}"):
+      return foreign.inside(folder, path)
+  return folder
+
+
+def _kind(module: dict[str, Any]) -> str:
+  return module["type"].rpartition(".")[2]
+
+
+def _files(folder: epath.Path, inner: epath.Path) -> dict[str, bytes]:
+  """The tokenizer's files, sentence-transformers' own, and the card; those of 0_Transformer as of the folder itself."""
+  modules = _modules(folder)
+  found = [cards.CARD, _MODULES, "config_sentence_transformers.json"]
+  found += [f"{module['path']}/{CONFIG}" for module in modules if module["path"] and _kind(module) != "Transformer"]
+  files = {name: foreign.read_bytes(folder, name) for name in found if foreign.is_file(folder, name)}
+  beside = [*pretrained.TOKENIZER_FILES, _SENTENCES]
+  files |= {name: foreign.read_bytes(inner, name) for name in beside if foreign.is_file(inner, name)}
+  if inner != folder:
+    flat = [module | ({"path": ""} if _kind(module) == "Transformer" else {}) for module in modules]
+    files[_MODULES] = (json.dumps(flat, indent=2) + "\n").encode()
+  return files
 
 
 def _modules(folder: epath.Path) -> list[dict[str, Any]]:
@@ -183,21 +207,23 @@ def _modules(folder: epath.Path) -> list[dict[str, Any]]:
   return foreign_configs.modules(foreign.read_json(folder, _MODULES), str(folder / _MODULES))
 
 
-def _embedding(folder: epath.Path) -> Embedding:
-  """What sentence-transformers' files say of it.
+def _embedding(folder: epath.Path, inner: epath.Path) -> Embedding:
+  """What sentence-transformers' files say of it, in the forms of its versions up to 6.
 
   Raises:
     ValueError: they ask for a module, or a pooling, that we do not compute.
   """
   result = Embedding()
   for module in _modules(folder):
-    kind = module["type"].rpartition(".")[2]
+    kind = _kind(module)
     if kind == "Pooling":
       place = f"{module['path']}/{CONFIG}".lstrip("/")
       values = foreign.read_object(folder, place)
       asked = [name for name, value in values.items() if name.startswith("pooling_mode_") and value is True]
       modes = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_max_tokens": "max"}
-      if len(asked) != 1 or asked[0] not in modes:
+      if "pooling_mode" in values:
+        asked, modes = [values["pooling_mode"]], {mode: mode for mode in ("cls", "mean", "max")}
+      if len(asked) != 1 or not isinstance(asked[0], str) or asked[0] not in modes:
         raise ValueError(f"{folder / place} asks for {asked}; bert_jax embeds by one of {', '.join(modes)}")
       result = dataclasses.replace(result, pooling=modes[asked[0]])
     elif kind == "Normalize":
@@ -207,8 +233,21 @@ def _embedding(folder: epath.Path) -> Embedding:
         f"{folder / _MODULES} asks for a module {kind}; bert_jax embeds by Transformer, Pooling and"
         " Normalize only. Take that line out to go without it"
       )
-  name = "sentence_bert_config.json"
-  if foreign.is_file(folder, name):
-    most = foreign_configs.max_seq_length(foreign.read_object(folder, name), str(folder / name))
-    result = dataclasses.replace(result, max_tokens=most)
-  return result
+  stated = foreign.read_object(inner, _SENTENCES) if foreign.is_file(inner, _SENTENCES) else {}
+  most = foreign_configs.max_seq_length(stated, str(inner / _SENTENCES))
+  if most is None and _modules(folder) and foreign.is_file(inner, "tokenizer_config.json"):
+    # Where nothing is known, transformers writes a number of 30 digits there.
+    said = foreign.read_object(inner, "tokenizer_config.json").get("model_max_length")
+    most = said if type(said) is int and 0 < said <= _LONGEST else None
+  return dataclasses.replace(result, max_tokens=most)
+
+
+def _fitting(embedding: Embedding, encoder: EncoderConfig, say: Callable[[str], None]) -> Embedding:
+  """`embedding` with no more tokens than the model has positions."""
+  stated, most = embedding.max_tokens, pretrained.longest(encoder)
+  if stated is None or most is None or stated <= most:
+    return embedding
+  say(
+    f"its files ask for texts of up to {stated} tokens, and the model has {most} positions: so many are read at a time"
+  )
+  return dataclasses.replace(embedding, max_tokens=most)

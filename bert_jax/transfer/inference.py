@@ -94,7 +94,9 @@ class Model:
   def tokenizer(self) -> Tokenizer:
     """Raises ValueError where the model came without one."""
     if self.pretrained.tokenizer is None:
-      raise ValueError("the model came without a tokenizer, so it reads no text; put its tokenizer.json beside it")
+      raise ValueError(
+        "the model came without a tokenizer that can be read, so it reads no text; put its tokenizer.json beside it"
+      )
     return self.pretrained.tokenizer
 
   @property
