@@ -66,8 +66,8 @@ def roberta_model(size: str) -> ModelConfig:
 def bert(size: str) -> Config:
   """BERT as released: WordPiece, segment pairs with NSP, static masks (Devlin et al. 2018, A.2).
 
-  The paper trains nine tenths of the steps at length 128 and the last tenth at 512. This is the first
-  phase; run again with data.max_seq_len=512 from its checkpoint for the second.
+  The paper trains nine tenths of the steps at length 128 and the last tenth at 512. This is all of them at 128: a run
+  keeps its length, and none starts from another's checkpoint.
   """
   return Config(
     model=bert_model(size),

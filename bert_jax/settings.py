@@ -55,7 +55,7 @@ def assign(config: Config, assignments: Assignments) -> Config:
   result = config
   for path, value in assignments.items():
     if path not in known:
-      raise ValueError(f"there is no setting {path!r}; see --helpfull for all of them")
+      raise ValueError(f"there is no setting {path!r}; see --help for all of them")
     if isinstance(value, Callable):
       value = value(config)
     result = _replace(result, path.split("."), check_type(known[path], value))

@@ -1,6 +1,7 @@
 """A workdir has no dead ends: what was done stands, a mistake leaves nothing, what is damaged is never used."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -181,12 +182,23 @@ def test_brackets_in_its_path(source: str, tmp_path: Path) -> None:
   workdir = tmp_path / "run [v1] *"
   assert again(source, workdir, assignments={"train.steps": 6}) == 0
   assert bert_jax.load(workdir).config.vocab_size
+  (metadata,) = (workdir / "data").rglob("metadata.json")
+  assert len(json.loads(metadata.read_text())["sha256"]) > 5
   for name in ("result.json", "pretrained.json"):
     (run_of(workdir) / name).unlink()
   left_over = run_of(workdir) / "checkpoints" / "6.orbax-checkpoint-tmp-1"
   left_over.mkdir()
   assert again(source, workdir, assignments={"train.steps": 6}) == 0
   assert not left_over.exists()
+
+
+def test_only_a_users_own_pattern_is_a_glob() -> None:
+  """The method takes brackets in a folder's own path for a pattern, finds nothing, and says nothing."""
+  package = Path(bert_jax.__file__).parent
+  globs = {
+    str(file.relative_to(package)) for file in package.rglob("*.py") if re.search(r"\.r?glob\(", file.read_text())
+  }
+  assert globs == {"data/files.py"}
 
 
 def test_copies_and_other_folders_among_the_runs(copy: Path, source: str) -> None:

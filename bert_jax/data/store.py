@@ -381,7 +381,8 @@ def _finish(folder: epath.Path) -> None:
 
 def _files_beside_shards(folder: epath.Path) -> list[str]:
   """All files that are there once the store is complete, but the arrays of the shards."""
-  files = [*folder.glob("*.npy"), *folder.glob("tokenizer/*"), *folder.glob("shards/*/shard.json")]
+  files = [file for file in folder.iterdir() if file.name.endswith(".npy")]
+  files += [*(folder / "tokenizer").iterdir(), *(shard / "shard.json" for shard in _shards(folder))]
   return ["plan.json", *sorted(str(file.relative_to(folder)) for file in files)]
 
 

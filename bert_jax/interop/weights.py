@@ -94,8 +94,9 @@ def _open_tf1(index: epath.Path) -> Arrays:
     import tensorflow as tf
   except ImportError as error:
     raise ValueError(f"{index} is a TF1 checkpoint, which tensorflow reads: pip install tensorflow") from error
-  for beside in index.parent.glob(f"{index.name.removesuffix('.index')}.data-*"):
-    foreign.inside(index.parent, beside.name)
+  for beside in index.parent.iterdir():
+    if beside.name.startswith(f"{index.name.removesuffix('.index')}.data-"):
+      foreign.inside(index.parent, beside.name)
 
   def load(variable: str) -> np.ndarray:
     try:
