@@ -117,7 +117,8 @@ def _from_dict(config_class: Any, values: Mapping[str, Any], prefix: str) -> Any
   if names != set(values):
     raise ValueError(
       f"the stored config differs from this version's (CONFIG_VERSION {CONFIG_VERSION}) at {prefix or 'its root'}: "
-      f"missing {sorted(names - set(values))}, unknown {sorted(set(values) - names)}"
+      f"missing {sorted(names - set(values))}, unknown {sorted(set(values) - names)}; go on with the"
+      " version that wrote it, or give another --workdir"
     )
   hints = typing.get_type_hints(config_class)
   return config_class(
