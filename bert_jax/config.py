@@ -91,7 +91,7 @@ class DataConfig:
   jsonl_field: str = setting("text", "jsonl and tfds: the field that holds the text")
   language: str = setting("en", "of the text, as a code such as de: by its rules sentences are told apart")
   store: str | None = setting(None, "folder of the tokenised corpus; none: WORKDIR/data")
-  eval_fraction: float = setting(0.05, "share of documents held out, chosen by a hash of their text")
+  eval_fraction: float = setting(0.05, "share of documents held out, by a hash of their text; near duplicates together")
   train_fraction: float = setting(
     1.0, "share of the other documents to train on; a smaller one is a subset of a larger"
   )

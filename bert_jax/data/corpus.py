@@ -18,6 +18,7 @@ SHARD_ARRAYS = (
   "sentence_lengths",
   "document_lengths",
   "document_hashes",
+  "document_groups",
   "document_labels",
 )
 # Tokens up to this size are held against their checksums before the first batch, which takes two seconds or so; more of
@@ -43,6 +44,7 @@ class Corpus:
     document_offsets: [D + 1] int64, the sentence at which a document starts.
     sentence_offsets: [S + 1] int64, the token at which a sentence starts.
     document_hashes: [D] uint64, of the documents' texts.
+    document_groups: [D] uint64, the same but for near duplicates, which share one; it decides the split.
   """
 
   def __init__(self, folder: epath.PathLike):
@@ -63,6 +65,7 @@ class Corpus:
     self.document_offsets = self._global("document_offsets", self.num_documents + 1)
     self.sentence_offsets = self._global("sentence_offsets", self.num_sentences + 1)
     self.document_hashes = self._global("document_hashes", self.num_documents)
+    self.document_groups = self._global("document_groups", self.num_documents)
     self._labels = self._global("document_labels", self.num_documents)
     self._shard_offsets = np.cumsum([0] + [shard["num_tokens"] for shard in shards], dtype=np.int64)
     self._token_ids = [self._shard(shard["name"], "token_ids", shard["num_tokens"]) for shard in shards]
@@ -159,11 +162,30 @@ class Corpus:
       word_starts[target] = self._word_starts[number][source >> 3] >> (source & 7).astype(np.uint8) & 1
     return token_ids, word_starts
 
+  def near_duplicates(self, eval_fraction: float) -> dict[str, int]:
+    """How many documents share most of their text with another; see `data/near_duplicates.py`.
+
+    Args:
+      eval_fraction: share of documents held out.
+
+    Returns:
+      `groups`; `documents` in them, exact copies counted; `moved`: those on the other side of the split than their own
+      text would put them.
+    """
+    _, members = np.unique(self.document_groups, return_counts=True)
+    sides = [is_held_out(hashes, eval_fraction) for hashes in (self.document_hashes, self.document_groups)]
+    return {
+      "groups": int(np.sum(members > 1)),
+      "documents": int(members[members > 1].sum()),
+      "moved": int(np.sum(sides[0] != sides[1])),
+    }
+
   def documents(self, split: str, eval_fraction: float, train_fraction: float) -> np.ndarray:
     """Which documents to train or to evaluate on.
 
-    A document's text alone decides, so equal texts are never on both sides, and a smaller `train_fraction` gives a
-    subset of a larger one. Where chance leaves a side empty, it gets the text that comes nearest.
+    A document's text alone decides, or that of its group of near duplicates, so that neither equal texts nor nearly
+    equal ones are on both sides; a smaller `train_fraction` gives a subset of a larger one. Where chance leaves a side
+    empty, it gets the text that comes nearest.
 
     Args:
       split: train or eval.
@@ -177,12 +199,13 @@ class Corpus:
       ValueError: one text only, of which nothing can be held out.
     """
     assert split in ("train", "eval"), split
-    held_out = is_held_out(self.document_hashes, eval_fraction)
+    held_out = is_held_out(self.document_groups, eval_fraction)
     if eval_fraction > 0:
-      draws = _uniform(self.document_hashes, "eval")
+      draws = _uniform(self.document_groups, "eval")
       if draws.min() == draws.max():
         raise ValueError(
-          f"{self.metadata['source']['description']} has one text only, so data.eval_fraction={eval_fraction} of it "
+          f"{self.metadata['source']['description']} has one text only, near duplicates "
+          f"counted once, so data.eval_fraction={eval_fraction} of it "
           "cannot be held out; give more documents (data.text_documents=blank_line parts a file), or set it to 0"
         )
       if not held_out.any():
@@ -191,7 +214,7 @@ class Corpus:
         held_out = draws != draws.max()
     if split == "eval":
       return np.flatnonzero(held_out)
-    draws = np.where(held_out, np.inf, _uniform(self.document_hashes, "train"))
+    draws = np.where(held_out, np.inf, _uniform(self.document_groups, "train"))
     return np.flatnonzero(draws < max(train_fraction, np.nextafter(draws.min(), np.inf)))
 
 

@@ -4,7 +4,7 @@ A store is a folder:
   plan.json        what it is made of; written first
   tokenizer/       what cuts the text
   shards/NNNNN/    token_ids.npy, word_starts.npy (a bit a token), lengths, hashes and labels; shard.json with checksums
-  document_offsets.npy, sentence_offsets.npy, document_hashes.npy, document_labels.npy
+  document_offsets.npy, sentence_offsets.npy, document_hashes.npy, document_groups.npy, document_labels.npy
   metadata.json    counts and checksums of all files; written last: a store that has it is complete
 Everything is written under another name and moved into place, so what stands under its own name is whole.
 """
@@ -28,7 +28,7 @@ from absl import logging
 from etils import epath
 
 from bert_jax.config import DataConfig
-from bert_jax.data import checksums, sentences, tokenise, tokenizers
+from bert_jax.data import checksums, near_duplicates, sentences, tokenise, tokenizers
 from bert_jax.data.corpus import FORMAT_VERSION, SHARD_ARRAYS, WAY_OUT, Corpus, is_held_out, open_corpus, read_metadata
 from bert_jax.data.sources import Document, Source, open_source
 
@@ -83,8 +83,9 @@ def prepare(data: DataConfig, folder: epath.PathLike, num_workers: int | None = 
     if not (folder / "metadata.json").exists():
       try:
         _begin(folder, plan)
-        _make_tokenizer(folder, source, data)
-        _write_shards(folder, source, data, num_workers or os.cpu_count() or 1)
+        groups = split_hashes(source)
+        _make_tokenizer(folder, source, data, groups)
+        _write_shards(folder, source, data, groups, num_workers or os.cpu_count() or 1)
         _refuse_changed_text(folder, data, plan)
         _finish(folder)
       except BaseException:
@@ -189,32 +190,41 @@ def _lock(folder: epath.Path) -> Iterator[None]:
 # ---- the work --------------------------------------------------------------------------------------------
 
 
-def _make_tokenizer(folder: epath.Path, source: Source, data: DataConfig) -> None:
+_SPLITS: dict[str, np.ndarray] = {}  # of the text that was asked for last, as every task of every run asks for it
+
+
+def split_hashes(source: Source) -> np.ndarray:
+  """[number of documents] uint64: the hash by which each document is held out or not; near duplicates share one."""
+  if source.fingerprint not in _SPLITS:
+    logging.info("looking for near duplicates in %s", source.description)
+    texts, again = itertools.tee(document.text for document in source)
+    _SPLITS.clear()
+    _SPLITS[source.fingerprint] = near_duplicates.group_hashes(texts, map(tokenise.hash_text, again))
+  return _SPLITS[source.fingerprint]
+
+
+def _make_tokenizer(folder: epath.Path, source: Source, data: DataConfig, groups: np.ndarray) -> None:
   if (folder / "tokenizer").exists():
     return
   if data.tokenizer.path is not None:
     tokenizer = tokenizers.load(data.tokenizer.path, data.tokenizer)
   else:
     logging.info("training the tokenizer on %s", source.description)
-    tokenizer = tokenizers.train(_training_texts(source, data.eval_fraction), data.tokenizer, data.language)
+    tokenizer = tokenizers.train(_training_texts(source, groups, data.eval_fraction), data.tokenizer, data.language)
   tokenizer.save(folder / "tokenizer.tmp")
   files = sorted((folder / "tokenizer.tmp").iterdir())
   _write_json(folder / "tokenizer.tmp" / _CHECKSUMS, {"sha256": {f.name: checksums.hash_file(f) for f in files}})
   _move(folder / "tokenizer.tmp", folder / "tokenizer")
 
 
-def _training_texts(source: Source, eval_fraction: float) -> Iterator[str]:
+def _training_texts(source: Source, groups: np.ndarray, eval_fraction: float) -> Iterator[str]:
   """The texts that are not held out; all of them, if chance holds out all."""
-  some = False
-  for document in source:
-    if not is_held_out(np.array([tokenise.hash_text(document.text)], np.uint64), eval_fraction)[0]:
-      some = True
-      yield document.text
-  if not some:
-    yield from (document.text for document in source)
+  training = ~is_held_out(groups, eval_fraction)
+  training |= not training.any()
+  yield from (document.text for document in itertools.compress(source, training))
 
 
-def _write_shards(folder: epath.Path, source: Source, data: DataConfig, num_workers: int) -> None:
+def _write_shards(folder: epath.Path, source: Source, data: DataConfig, groups: np.ndarray, num_workers: int) -> None:
   shards = _finished_shards(folder)
   done = sum(shard["num_source_documents"] for shard in shards)
   if done:
@@ -223,6 +233,14 @@ def _write_shards(folder: epath.Path, source: Source, data: DataConfig, num_work
   documents: list[Document] = []
   parts: list[tokenise.Tokenised] = []
   characters, number = 0, len(shards)
+
+  def write() -> None:
+    nonlocal done
+    if done + len(documents) > len(groups):
+      raise _changed(folder, source.description)
+    _write_shard(folder / "shards", f"{number:05d}", documents, groups[done : done + len(documents)], parts)
+    done += len(documents)
+
   rules = tokenise.Rules(data.language, spaces=not data.sentence_separators)
   with contextlib.closing(tokenise.tokenise_all(units, str(folder / "tokenizer"), rules, num_workers)) as results:
     for unit, part in _with_progress(results, source):
@@ -230,10 +248,10 @@ def _write_shards(folder: epath.Path, source: Source, data: DataConfig, num_work
       parts.append(part)
       characters += sum(len(document.text) for document in unit)
       if characters >= SHARD_CHARACTERS:
-        _write_shard(folder / "shards", f"{number:05d}", documents, parts)
+        write()
         documents, parts, characters, number = [], [], 0, number + 1
   if documents:
-    _write_shard(folder / "shards", f"{number:05d}", documents, parts)
+    write()
 
 
 def _units(documents: Iterable[Document]) -> Iterator[list[Document]]:
@@ -251,7 +269,11 @@ def _units(documents: Iterable[Document]) -> Iterator[list[Document]]:
 def _refuse_changed_text(folder: epath.Path, data: DataConfig, plan: dict[str, Any]) -> None:
   if open_source(data).fingerprint != plan[_FINGERPRINT]:
     shutil.rmtree(folder / "shards")
-    raise ValueError(f"the text of {data.source} changed while {folder} was made of it; run the same command again")
+    raise _changed(folder, data.source)
+
+
+def _changed(folder: epath.Path, description: str) -> ValueError:
+  return ValueError(f"the text of {description} changed while {folder} was made of it; run the same command again")
 
 
 Results = Iterable[tuple[tokenise.Unit, tokenise.Tokenised]]
@@ -277,7 +299,9 @@ def _with_progress(results: Results, source: Source) -> Results:
 # ---- shards ----------------------------------------------------------------------------------------------
 
 
-def _write_shard(folder: epath.Path, name: str, documents: list[Document], parts: list[tokenise.Tokenised]) -> None:
+def _write_shard(
+  folder: epath.Path, name: str, documents: list[Document], groups: np.ndarray, parts: list[tokenise.Tokenised]
+) -> None:
   kept = np.concatenate([part.kept for part in parts])
   labels = [document.label for document in itertools.compress(documents, kept)]
   names = sorted({label for label in labels if label is not None})
@@ -288,6 +312,7 @@ def _write_shard(folder: epath.Path, name: str, documents: list[Document], parts
     "sentence_lengths": np.concatenate([part.sentence_lengths for part in parts]),
     "document_lengths": np.concatenate([part.document_lengths for part in parts]),
     "document_hashes": np.concatenate([part.document_hashes for part in parts]),
+    "document_groups": groups[kept],
     "document_labels": np.array([codes[label] for label in labels], np.uint16),
   }
   assert set(arrays) == set(SHARD_ARRAYS)
@@ -352,7 +377,8 @@ def _finish(folder: epath.Path) -> None:
   for name, total in (("document", "num_documents"), ("sentence", "num_sentences")):
     parts = (_array(folder, shard, f"{name}_lengths") for shard in shards)
     _write_offsets(folder / f"{name}_offsets.npy", totals[total], parts)
-  _write_array(folder / "document_hashes.npy", np.concatenate([_array(folder, s, "document_hashes") for s in shards]))
+  for name in ("document_hashes", "document_groups"):
+    _write_array(folder / f"{name}.npy", np.concatenate([_array(folder, shard, name) for shard in shards]))
   codes = np.concatenate([recoded(shard, _array(folder, shard, "document_labels")) for shard in shards])
   _write_array(folder / "document_labels.npy", codes)
 

@@ -18,6 +18,7 @@ from bert_jax.config import DataConfig, TransferConfig
 from bert_jax.data import draws
 from bert_jax.data.corpus import is_held_out
 from bert_jax.data.sources import Document, labelled_tasks, open_source
+from bert_jax.data.store import split_hashes
 from bert_jax.data.tokenise import Rules, hash_text, tokenise
 from bert_jax.data.tokenizers import Tokenizer
 
@@ -153,11 +154,11 @@ def _chosen(
   name: str, data: DataConfig, transfer: TransferConfig, seed: int
 ) -> tuple[list[Document], list[str], list[int], list[int]]:
   """A task's documents, their labels, and which of them are to train and to test on; raises as `load_task`."""
-  documents = _documents_of(name, data)
+  documents, groups = _documents_of(name, data)
   labels = [str(document.label).partition("/")[2] for document in documents]
   classes = tuple(sorted(set(labels)))
   hashes = np.array([hash_text(document.text) for document in documents], np.uint64)
-  held_out = is_held_out(hashes, data.eval_fraction)
+  held_out = is_held_out(groups, data.eval_fraction)
   order = np.argsort(draws.bits(0, _TESTED, hashes), kind="stable")
   test = order[held_out[order]][: transfer.max_test_texts]
   if not len(test):
@@ -169,10 +170,11 @@ def _chosen(
   return documents, labels, train, test.tolist()
 
 
-def _documents_of(name: str, data: DataConfig) -> list[Document]:
-  """The source's documents with a label of the task, a text that comes again left out."""
-  documents, tasks, seen = [], set(), set()
-  for document in open_source(data):
+def _documents_of(name: str, data: DataConfig) -> tuple[list[Document], np.ndarray]:
+  """The source's documents with a label of the task, a text that comes again left out; by which hash each is split."""
+  documents, groups, tasks, seen = [], [], set(), set()
+  source = open_source(data)
+  for document, group in zip(source, split_hashes(source), strict=True):
     if document.label is None:
       continue
     task = document.label.partition("/")[0]
@@ -180,6 +182,7 @@ def _documents_of(name: str, data: DataConfig) -> list[Document]:
     if task == name and document.text not in seen:
       seen.add(document.text)
       documents.append(document)
+      groups.append(group)
   if not tasks:
     raise ValueError(
       f"transfer.tasks={name} needs labelled texts, and data.source={data.source} has none; set data.source=demo, or"
@@ -187,7 +190,7 @@ def _documents_of(name: str, data: DataConfig) -> list[Document]:
     )
   if not documents:
     raise ValueError(f"transfer.tasks={name}: data.source={data.source} has the tasks {', '.join(sorted(tasks))}")
-  return documents
+  return documents, np.array(groups, np.uint64)
 
 
 def _few_of_each_class(

@@ -57,7 +57,7 @@ def whole(corpus: store.Corpus) -> tuple[np.ndarray, np.ndarray]:
 
 def with_hashes(corpus: store.Corpus, hashes: np.ndarray) -> store.Corpus:
   other = copy.copy(corpus)
-  other.document_hashes = np.asarray(hashes, np.uint64)
+  other.document_groups = np.asarray(hashes, np.uint64)
   return other
 
 

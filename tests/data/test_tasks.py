@@ -20,10 +20,11 @@ DATA = DataConfig(eval_fraction=0.3, tokenizer=TokenizerConfig(vocab_size=97))
 class Labelled(Source):
   """Documents in memory."""
 
-  description, fingerprint, size = "demo", "0", 1
+  description, fingerprint, size = "demo", "", 1
 
   def __init__(self, documents: list[Document]):
     self.documents = documents
+    self.fingerprint = repr(documents)
 
   def __iter__(self) -> Iterator[Document]:
     return iter(self.documents)

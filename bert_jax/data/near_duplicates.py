@@ -1,0 +1,132 @@
+"""Documents that share most of their text, so that they can be kept on one side of a split.
+
+A document is sketched by the smallest hashes of its runs of words (MinHash with one hash function, Broder 1997, "On the
+resemblance and containment of documents": a sketch is a fair sample of the runs, and the same one in every document).
+Where two sketches share enough of what both can see, the documents are of one group, and so are all that are linked.
+"""
+
+import functools
+from collections.abc import Iterable
+
+import numpy as np
+
+RUN_WORDS = 8
+SKETCH_HASHES = 128  # kept of a document: 1 KiB; one of fewer runs is sketched whole
+# Share of the runs of one of the two documents that are in the other. Half is meant; the difference allows for the
+# sampling of long documents (two standard deviations of 128 draws).
+LEAST_SHARED = 0.4
+LEAST_SEEN = 8  # runs that both sketches can see, without which long documents are not judged
+# Documents with the same run are compared with so many that follow: boilerplate costs no more than its occurrences.
+NEIGHBOURS = 16
+
+_BASE, _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
+_INVERSE = np.uint64(pow(int(_BASE), -1, 1 << 64))
+_ALL = np.uint64(2**64 - 1)
+_SHIFT = np.uint64(31)
+_CHUNK_BYTES, _OVERLAP_BYTES = 1 << 16, 1 << 10  # worked on at a time, so that it stays in the cache
+
+
+def sketch(text: str) -> np.ndarray:
+  """The smallest hashes of a text's runs of 8 words, ascending, uint64; of all its words where it has fewer.
+
+  A word is a run of ASCII letters and digits or of other characters beyond ASCII; from U+3000 on, where scripts put no
+  spaces, every character is one. Case and punctuation do not count.
+  """
+  raw = np.frombuffer(text.lower().encode(errors="replace"), np.uint8)
+  best = np.empty(0, np.uint64)
+  for start in range(0, max(1, len(raw)), _CHUNK_BYTES):
+    hashes = _hashes(raw[start : start + _CHUNK_BYTES + _OVERLAP_BYTES])  # the overlap has the runs between chunks
+    best = np.unique(np.concatenate([best, hashes]))[: SKETCH_HASHES + 1]
+  return best
+
+
+def _hashes(raw: np.ndarray) -> np.ndarray:
+  beyond = raw >= 0x80
+  of_word = beyond | ((raw >= 0x61) & (raw <= 0x7A)) | ((raw >= 0x30) & (raw <= 0x39))
+  begins = of_word & ((raw >= 0xE3) | ~np.concatenate([[False], of_word[:-1]]))
+  letters, begins = raw[of_word].astype(np.uint64), begins[of_word]
+  if not len(letters):
+    return np.empty(0, np.uint64)
+  # A run's hash is the sum of its bytes times powers of an odd number, those that begin a word counted apart, brought
+  # to the power 0: differences of one running sum, whatever the place.
+  powers, inverses = _powers()
+  sums = np.zeros(len(letters) + 1, np.uint64)
+  np.add.accumulate((letters + begins * np.uint64(256)) * powers[: len(letters)], out=sums[1:])
+  starts = np.flatnonzero(begins)
+  if not len(starts):
+    starts = np.zeros(1, np.int64)
+  ends = np.append(starts[1:], len(letters))
+  count = max(1, len(starts) - RUN_WORDS + 1)
+  firsts, lasts = starts[:count], ends[-count:]
+  hashes = (sums[lasts] - sums[firsts]) * inverses[firsts]
+  hashes = (hashes ^ (hashes >> _SHIFT)) * _MULTIPLIER
+  hashes = (hashes ^ (hashes >> _SHIFT)) * _BASE
+  return hashes ^ (hashes >> _SHIFT)
+
+
+@functools.cache
+def _powers() -> tuple[np.ndarray, np.ndarray]:
+  """The powers, from 0 on, of the base and of its inverse modulo 2^64."""
+  both = []
+  for base in (_BASE, _INVERSE):
+    powers = np.full(_CHUNK_BYTES + _OVERLAP_BYTES, base)
+    powers[0] = 1
+    both.append(np.multiply.accumulate(powers))
+  return both[0], both[1]
+
+
+def group_hashes(texts: Iterable[str], hashes: Iterable[int]) -> np.ndarray:
+  """A hash for each text that near duplicates share: the least of their own.
+
+  Args:
+    texts: N of them, read once.
+    hashes: of each text; equal texts have equal ones.
+
+  Returns:
+    uint64 [N]; the own hash of a text that is like no other.
+  """
+  own, sketches = [], []
+  for text, text_hash in zip(texts, hashes, strict=True):
+    own.append(text_hash)
+    sketches.append(sketch(text))
+  result = np.array(own, np.uint64)
+  parents = list(range(len(own)))
+
+  def root(i: int) -> int:
+    while parents[i] != i:
+      parents[i] = parents[parents[i]]
+      i = parents[i]
+    return i
+
+  for one, other in _alike(sketches):
+    parents[max(root(one), root(other))] = min(root(one), root(other))
+  roots = np.array([root(i) for i in range(len(own))], np.int64)
+  least = result.copy()
+  np.minimum.at(least, roots, result)
+  return least[roots]
+
+
+def _alike(sketches: list[np.ndarray]) -> Iterable[tuple[int, int]]:
+  """Pairs of documents that share enough of what both sketches can see."""
+  if not sketches:
+    return
+  # Beyond its last hash, a sketch that is not of the whole document says nothing.
+  limits = np.array([s[-1] if len(s) > SKETCH_HASHES else _ALL for s in sketches], np.uint64)
+  hashes = np.concatenate(sketches)
+  owners = np.repeat(np.arange(len(sketches)), [len(s) for s in sketches])
+  order = np.argsort(hashes, kind="stable")
+  hashes, owners = hashes[order], owners[order]
+  found = []
+  for distance in range(1, NEIGHBOURS + 1):
+    same = np.flatnonzero(hashes[distance:] == hashes[:-distance])
+    if not len(same):
+      break
+    found.append(np.stack([owners[same], owners[same + distance]], axis=1))
+  for one, other in np.unique(np.concatenate(found), axis=0).tolist() if found else ():
+    limit = min(limits[one], limits[other])
+    mine, theirs = (s[: np.searchsorted(s, limit, "right")] for s in (sketches[one], sketches[other]))
+    fewest = min(len(mine), len(theirs))
+    if limit < _ALL and fewest < LEAST_SEEN:
+      continue
+    if len(np.intersect1d(mine, theirs, assume_unique=True)) >= LEAST_SHARED * fewest:
+      yield one, other
