@@ -147,6 +147,7 @@ class TrainBatches:
     )
     folder = self._cache_folder / f"examples-{settings}-{segmentation}"
     if not folder.is_dir():
+      logging.info("cutting %d documents into examples, segmentation %d", len(self._documents), segmentation)
       build().save(folder)
       logging.info("examples of segmentation %d are in %s", segmentation, folder)
     return Examples.load(folder)

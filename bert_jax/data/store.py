@@ -178,13 +178,21 @@ def _only_ours(folder: epath.Path) -> bool:
 @contextlib.contextmanager
 def _lock(folder: epath.Path) -> Iterator[None]:
   """Held by one process at a time, and let go by the system when that ends."""
-  with open(folder / ".lock", "w") as file:
+  with open(folder / ".lock", "a+") as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-      logging.warning("another process is preparing %s; waiting for it", folder)
+      file.seek(0)
+      holder = file.read().strip() or "another process"
+      logging.warning("waiting for %s, which prepares the same corpus in %s", holder, folder)
       fcntl.flock(file, fcntl.LOCK_EX)
-    yield
+    try:
+      file.truncate(0)
+      file.write(f"process {os.getpid()}")
+      file.flush()
+      yield
+    finally:
+      file.truncate(0)
 
 
 # ---- the work --------------------------------------------------------------------------------------------

@@ -38,7 +38,9 @@ def some_texts(count: int, seed: int = 0) -> list[str]:
 
 
 def files(folder: pathlib.Path) -> dict[str, bytes]:
-  return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+  """What the files of a store hold; its lock may still say who held it last."""
+  found = (f for f in sorted(folder.rglob("*")) if f.is_file() and f.name != ".lock")
+  return {str(f.relative_to(folder)): f.read_bytes() for f in found}
 
 
 @functools.cache

@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
+from absl import logging
 
 from bert_jax.data import store, tokenise
+from bert_jax.data.corpus import SHARD_ARRAYS
 from tests.data import small_stores
 from tests.data.small_stores import (
   SHARD,
@@ -46,8 +49,9 @@ text, work = sys.argv[1], pathlib.Path(sys.argv[2])
 data = DataConfig(source=f"jsonl:{text}", tokenizer=TokenizerConfig(vocab_size=300))
 replace, save = os.replace, store.np.save
 
-def files(folder):
-  return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+def files(folder):  # a lock may still say who held it last
+  found = (f for f in sorted(folder.rglob("*")) if f.is_file() and f.name != ".lock")
+  return {str(f.relative_to(folder)): f.read_bytes() for f in found}
 
 def die_at(count):
   # Every write that the store makes ends in one of these; death comes just before or just after one.
@@ -183,7 +187,7 @@ def test_half_a_tokenizer_is_not_mixed_with_another(prepared, tmp_path):
   assert files(tmp_path / "store") == files(pathlib.Path(corpus.folder))
 
 
-@pytest.mark.parametrize("failing", range(0, 14, 3))
+@pytest.mark.parametrize("failing", range(0, 16, 3))
 def test_an_error_leaves_no_half_work(prepared, tmp_path, monkeypatch, failing):
   corpus, _, data = prepared
   save, calls = np.save, []
@@ -198,7 +202,7 @@ def test_an_error_leaves_no_half_work(prepared, tmp_path, monkeypatch, failing):
   with pytest.raises(OSError, match="No space left"):
     store.prepare(data, tmp_path / "store", num_workers=1)
   assert not [name for name in files(tmp_path / "store") if ".tmp" in name]
-  assert len(list((tmp_path / "store" / "shards").iterdir())) == failing // 6
+  assert len(list((tmp_path / "store" / "shards").iterdir())) == failing // len(SHARD_ARRAYS)
   monkeypatch.undo()
   use_small_units(monkeypatch)
   store.prepare(data, tmp_path / "store", num_workers=1)
@@ -241,6 +245,21 @@ def test_two_at_once_make_one_store(prepared, tmp_path):
     made = list(threads.map(lambda _: store.prepare(data, tmp_path / "store", num_workers=1).hash, range(2)))
   assert made == [corpus.hash] * 2
   assert files(tmp_path / "store") == files(pathlib.Path(corpus.folder))
+
+
+def test_a_line_says_for_what_it_waits(prepared, tmp_path, caplog):
+  logging.use_python_logging(quiet=True)
+  corpus, _, data = prepared
+  (tmp_path / "store").mkdir()
+  with concurrent.futures.ThreadPoolExecutor(1) as threads:
+    with store._lock(store.epath.Path(tmp_path / "store")):
+      made = threads.submit(store.prepare, data, tmp_path / "store", 1)
+      while "waiting for" not in caplog.text and not made.done():
+        time.sleep(0.01)
+    assert made.result().hash == corpus.hash
+  line = f"waiting for process {os.getpid()}, which prepares the same corpus in {tmp_path / 'store'}"
+  assert caplog.messages.count(line) == 1
+  assert (tmp_path / "store" / ".lock").read_text() == ""
 
 
 # ---- foreign code ----------------------------------------------------------------------------------------
