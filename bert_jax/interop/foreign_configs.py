@@ -48,7 +48,7 @@ _FLAGS = ("share_att_key", "position_biased_input")
 _AFTER_PADDING = ("roberta", "xlm-roberta", "camembert")  # whose position table has the padding's row before the first
 _TEXTS = (
   *("model_type", "hidden_act", "activation", "ff_activation", "hidden_activation", "pooler_hidden_act", "conv_act"),
-  *("classifier_pooling", "norm_rel_ebd", "position_embedding_type"),
+  *("classifier_pooling", "classifier_activation", "norm_rel_ebd", "position_embedding_type"),
 )
 
 

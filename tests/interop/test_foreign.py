@@ -272,6 +272,7 @@ def test_a_shard_that_is_a_pipe_is_not_waited_for(folder: Path) -> None:
     ("albert", {"inner_group_num": 1000}, "asks for 2000 blocks, and its file holds"),
     ("deberta-v2", {"pos_att_type": {"c2p": 1}}, "pos_att_type=.* must be a text or a list of texts"),
     ("deberta-v2", {"conv_kernel_size": 4}, "conv_kernel_size must be odd"),
+    ("modernbert", {"classifier_activation": ["gelu"]}, "classifier_activation=.* must be a text"),
     ("modernbert", {"local_attention": -1}, "local_attention=-1, which must be"),
     ("modernbert", {"global_rope_theta": float("nan")}, "global_rope_theta=NaN, which must be"),
     ("modernbert", {"rope_parameters": {"full_attention": 3}}, "rope_parameters=.* must be an object of objects"),
