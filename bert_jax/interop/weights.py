@@ -4,7 +4,9 @@ Opened, all of them give the names and shapes of Hugging Face's PyTorch modules,
 Nothing is unpickled.
 """
 
+import json
 import re
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -44,16 +46,28 @@ def read(folder: epath.Path) -> tuple[Arrays, str]:
   if checkpoints:
     return _open_tf1(checkpoints[-1]), checkpoints[-1].name
   pickles = [path for path in files if path.suffix in _PICKLE_SUFFIXES]
+  pickles = [path for path in pickles if path.name.startswith("pytorch_model")] or pickles
   if pickles:
     raise ValueError(
       f"{folder} holds its weights as a pickle ({pickles[0].name}), which can run code when it is read; bert_jax reads"
-      ' none. Where you trust it, convert it once, where torch and transformers are installed: python -c "from'
-      f" transformers import AutoModel; AutoModel.from_pretrained('{folder}').save_pretrained('CONVERTED')\" (for a"
-      " model with a head, its own class in place of AutoModel)"
+      " none. Write them once as safetensors, which leaves all else in the folder as it is, where torch is installed"
+      f" (it reads arrays alone, and runs nothing):\n{_conversion(folder, [path.name for path in pickles])}"
     )
   raise ValueError(
     f"{folder} holds no weights: no {WEIGHTS}, no {INDEX}, no {MSGPACK} and no TF1 checkpoint (*.ckpt.index)"
   )
+
+
+def _conversion(folder: epath.Path, files: list[str]) -> str:
+  """The line for a shell that writes a folder's pickled arrays, all of them, beside them as safetensors."""
+  paths = [str(folder / name) for name in files if name.startswith("pytorch_model") or name == files[0]]
+  code = (
+    "import safetensors.torch, torch; arrays = {name: x.clone().contiguous() for path in"
+    f" {json.dumps(paths, ensure_ascii=False)} for name, x in"
+    ' torch.load(path, map_location="cpu", weights_only=True).items()}; safetensors.torch.save_file(arrays,'
+    f' {json.dumps(str(folder / WEIGHTS), ensure_ascii=False)}, {{"format": "pt"}})'
+  )
+  return f"python -c {shlex.quote(code)}"
 
 
 def _open_shards(index: epath.Path) -> Arrays:

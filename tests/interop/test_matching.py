@@ -193,3 +193,31 @@ def test_rotary_angles_of_another_kind_are_refused(values: dict[str, Any], tmp_p
   folder = write(tmp_path / "hf", small.make("modernbert"), **values)
   with pytest.raises(ValueError, match=r"rope_type='.*'; bert_jax computes rope_type='default' only"):
     reading.read(folder, say=lambda _: None)
+
+
+@pytest.mark.parametrize(("name", "network"), PAIRS)
+def test_every_head_of_an_architecture_can_be_made_and_exported(name: str, network: str, tmp_path: Path) -> None:
+  folder = write(tmp_path / "hf", small.make(name, "encoder"))
+  read = reading.read(folder, network, lambda _: None)
+  assert writing.write(read, tmp_path / "back", lambda _: None)["max_difference"] == 0
+  assert reading.read(tmp_path / "back", say=lambda _: None).network == network
+
+
+@pytest.mark.parametrize(
+  ("name", "head"),
+  [
+    ("distilbert", "pretraining"),
+    ("xlnet", "pretraining"),
+    ("xlnet", "masked_lm"),
+    ("roberta", "pretraining"),
+    ("deberta", "multiple_choice"),
+    ("modernbert", "sentence_pairs"),
+    ("albert", "sentence_pairs"),
+    ("bert", "spans"),
+    ("bert", "nonsense"),
+  ],
+)
+def test_a_head_that_an_architecture_has_not_is_refused_by_name(name: str, head: str, tmp_path: Path) -> None:
+  folder = write(tmp_path / "hf", small.make(name, "encoder"))
+  with pytest.raises(ValueError, match=f"head='{head}' is none of this architecture's: encoder, "):
+    reading.read(folder, head, lambda _: None)

@@ -1,17 +1,20 @@
 """Folders in the form in which known models are published, beside what transformers makes of them."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.numpy
+from etils import epath
 
-from bert_jax.interop import reading, writing
+from bert_jax.interop import pretrained, reading, writing
 from bert_jax.interop.pretrained import Pretrained
 from bert_jax.models.networks import build
-from tests.interop import peers
+from tests.interop import peers, small
 
 pytestmark = pytest.mark.parity
 
@@ -174,3 +177,32 @@ def test_debertas_masked_tokens_without_legacy(stem: str, tmp_path: Path) -> Non
   again, loading = type(peer).from_pretrained(tmp_path / "back", output_loading_info=True)
   assert not any(loading.values()), loading
   assert_equal(model, again.eval(), {"mlm_scores": "logits"})
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_line_for_pickles_keeps_all_that_is_in_the_folder(parts: int, tmp_path: Path) -> None:
+  import torch
+
+  model = small.make("bert", "token_classification", small.tokenizer_of())
+  folder = tmp_path / "it's $here"
+  writing.write_files(model, epath.Path(folder))
+  (folder / "modules.json").write_text('[{"path": "", "type": "sentence_transformers.models.Transformer"}]')
+  arrays = safetensors.numpy.load_file(folder / "model.safetensors")
+  (folder / "model.safetensors").unlink()
+  torch.save({"a": 1}, folder / "optimizer.pt")
+  for part in range(parts):
+    some = {name: torch.from_numpy(arrays[name]) for name in sorted(arrays)[part::parts]}
+    torch.save(some, folder / ("pytorch_model.bin" if parts == 1 else f"pytorch_model-{part + 1:05}-of-00002.bin"))
+  before = {path.name: path.read_bytes() for path in folder.iterdir()}
+  with pytest.raises(ValueError, match="holds its weights as a pickle") as error:
+    reading.read(folder, say=lambda _: None)
+  line = str(error.value).splitlines()[-1]
+  subprocess.run(line.replace("python", sys.executable, 1), shell=True, check=True, cwd=tmp_path)
+  assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "model.safetensors"} == before
+  read = reading.read(folder, say=lambda _: None)
+  assert (read.network, read.tokenizer is not None, "modules.json" in read.files) == (
+    "token_classification",
+    True,
+    True,
+  )
+  assert pretrained.fingerprint(read.params) == pretrained.fingerprint(model.params)
