@@ -82,7 +82,7 @@ def test_the_model_can_grow_at_import(folder: Path, tmp_path: Path, capsys: pyte
 
 def test_another_head_is_said(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
   assert call("import", folder, tmp_path / "M", "--head", "encoder") == 0
-  assert "weights of other heads" in capsys.readouterr().err
+  assert "that encoder does not use are left out" in capsys.readouterr().err
   assert call("fill-mask", tmp_path / "M", "[MASK]") == 1
   assert "error: the model has the head encoder, which fills no masks" in capsys.readouterr().err
 
