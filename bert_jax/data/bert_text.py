@@ -40,27 +40,29 @@ class _Table(dict[int, str]):
     return result
 
 
-def _clean(character: str) -> str:
+def _clean(character: str, part_cjk: bool = True) -> str:
   if character in "\t\n\r":
     return " "
   if character in "\0\ufffd" or unicodedata.category(character) in ("Cc", "Cf"):
     return ""
   if character.isspace():
     return " "
-  return f" {character} " if is_cjk(character) else character
+  return f" {character} " if part_cjk and is_cjk(character) else character
 
 
 _CLEAN = _Table(_clean)
+_CLEAN_CJK_TOGETHER = _Table(lambda character: _clean(character, part_cjk=False))
 _UNMARK = _Table(lambda character: "" if unicodedata.category(character) == "Mn" else character)
 _PART = _Table(lambda character: f" {character} " if is_punctuation(character) else character)
 
 
-def split_words(text: str, lowercase: bool, strip_accents: bool) -> str:
+def split_words(text: str, lowercase: bool, strip_accents: bool, part_cjk: bool = True) -> str:
   """`text` as BERT's words, parted by spaces.
 
-  Control characters go, CJK characters and punctuation stand alone; letters lose their case and accents where asked.
+  Control characters go, punctuation and (unless told not to) CJK characters stand alone; letters lose their case and
+  accents where asked.
   """
-  text = text.translate(_CLEAN)
+  text = text.translate(_CLEAN if part_cjk else _CLEAN_CJK_TOGETHER)
   if lowercase:
     text = text.lower()
   if strip_accents:

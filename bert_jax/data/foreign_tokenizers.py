@@ -32,7 +32,7 @@ def settings(folder: epath.Path) -> dict[str, Any]:
   if not foreign.is_file(folder, name):
     return {}
   values = foreign.read_object(folder, name)
-  for key in ("do_lower_case", "strip_accents", "add_prefix_space"):
+  for key in ("do_lower_case", "strip_accents", "add_prefix_space", "tokenize_chinese_chars", "keep_accents"):
     if not isinstance(values.get(key), bool | None):
       raise ValueError(f"{folder / name} has {key}={shown(values[key])}, which must be true, false or null")
   return values

@@ -3,7 +3,9 @@
 import abc
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import re
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +32,9 @@ SPECIAL_TOKENS: dict[Kind, tuple[str, ...]] = {
   "bpe": ("<s>", "<pad>", "</s>", "<unk>", "<mask>"),
   "unigram": ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"),
 }
+ROLES = frozenset(name for names in _SPECIAL_NAMES.values() for name in names)
+# Whose rules go with a SentencePiece model; the file does not say.
+Rules = Literal["albert", "xlnet", "deberta", "xlm-roberta"]
 UNDERLINE = "\u2581"  # SentencePiece's mark for a space before a piece
 
 
@@ -51,6 +56,7 @@ class Tokenizer(abc.ABC):
   vocab_size: int
   special_ids: np.ndarray
   hash: str
+  _added_pattern: re.Pattern[str] | None = None
 
   def _finish(self, vocab: dict[str, int], more_special_ids: Sequence[int], content: Any, origin: str) -> None:
     """Fills in what all kinds have alike; `content` is what decides how text is cut, as JSON."""
@@ -70,13 +76,38 @@ class Tokenizer(abc.ABC):
     text = json.dumps([self.kind, content], sort_keys=True, separators=(",", ":"))
     self.hash = hashlib.sha256(text.encode()).hexdigest()
 
-  @abc.abstractmethod
   def encode(self, texts: Sequence[str]) -> list[Encoded]:
     """Token ids (int32) and word starts (bool) of each text.
 
-    No special tokens are added, and text that looks like one (`[MASK]`) is text. A word is what the kind parts
-    before it cuts pieces: a punctuation mark is a word of its own.
+    No special tokens are added, and text that looks like one (`[MASK]`) is text; tokens that were added to a
+    published vocabulary (`[E1]`) are found, and part the text. A word is what the kind parts before it cuts pieces:
+    a punctuation mark is a word of its own.
     """
+    if self._added_pattern is None:
+      return self._encode(texts)
+    split = [self._added_pattern.split(text) for text in texts]  # text, token, text, …, text
+    between = iter(self._encode([part for parts in split for part in parts[::2]]))
+    result = []
+    for parts in split:
+      pieces = [next(between)]
+      for token in parts[1::2]:
+        token_id = self._added_ids.get(token) or self._added_ids[token.lower()]
+        pieces += [(np.array([token_id], np.int32), np.ones(1, bool)), next(between)]
+      result.append((np.concatenate([ids for ids, _ in pieces]), np.concatenate([starts for _, starts in pieces])))
+    return result
+
+  @abc.abstractmethod
+  def _encode(self, texts: Sequence[str]) -> list[Encoded]:
+    """The same, without added tokens."""
+
+  def _find_added(self, added: Mapping[str, int], any_case: Collection[str] = ()) -> None:
+    """Lets `encode` find these tokens, text → id, before anything else; those of an input's parts stay text."""
+    exact = {token: token_id for token, token_id in added.items() if token not in ROLES}
+    self._added_ids = {token.lower(): exact[token] for token in exact if token in any_case} | exact
+    if exact:
+      longest_first = sorted(exact, key=len, reverse=True)
+      patterns = (f"(?i:{re.escape(t)})" if t in any_case else re.escape(t) for t in longest_first)
+      self._added_pattern = re.compile(f"({'|'.join(patterns)})")
 
   @abc.abstractmethod
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
@@ -110,10 +141,30 @@ class WordPiece(Tokenizer):
     strip_accents: bool,
     max_word_characters: int = 200,  # as google-research/bert; Hugging Face's files say 100
     origin: str = "the vocabulary",
+    added: Mapping[str, int] | None = None,
+    any_case: Collection[str] = (),
+    part_cjk: bool = True,
   ):
+    """Makes one.
+
+    Args:
+      vocab: token → id.
+      lowercase, strip_accents: of a text, before anything is looked for.
+      max_word_characters: of a word that is cut into pieces.
+      origin: what errors call it.
+      added: tokens that are found before text is cut: text → id.
+      any_case: those of them that a lower-cased tokenizer finds in any casing.
+      part_cjk: whether each CJK character is a word.
+    """
     self.lowercase, self.strip_accents, self.max_word_characters = lowercase, strip_accents, max_word_characters
+    self.added, self.part_cjk = dict(added or {}), part_cjk
+    self.any_case = sorted(set(any_case) & set(self.added)) if lowercase else []
+    vocab = vocab | self.added
     content = [sorted(vocab.items()), lowercase, strip_accents, max_word_characters]
+    if self.added or not part_cjk:
+      content += [sorted(self.added.items()), self.any_case, part_cjk]
     self._finish(vocab, [], content, origin)
+    self._find_added(self.added, self.any_case)
     model = models.WordPiece(
       vocab, unk_token=self.tokens([self.unk_id])[0], max_input_chars_per_word=max_word_characters
     )
@@ -123,8 +174,8 @@ class WordPiece(Tokenizer):
     self._words.decoder = decoders.WordPiece()  # pyright: ignore[reportAttributeAccessIssue]
     self._starts = np.array([not token.startswith("##") for token in self._tokens])
 
-  def encode(self, texts: Sequence[str]) -> list[Encoded]:
-    words = [bert_text.split_words(text, self.lowercase, self.strip_accents) for text in texts]
+  def _encode(self, texts: Sequence[str]) -> list[Encoded]:
+    words = [bert_text.split_words(text, self.lowercase, self.strip_accents, self.part_cjk) for text in texts]
     encoded = (np.array(e.ids, np.int32) for e in self._words.encode_batch_fast(words, add_special_tokens=False))
     return [(ids, self._starts[ids]) for ids in encoded]
 
@@ -135,7 +186,7 @@ class WordPiece(Tokenizer):
     folder = _made(folder)
     whole = hf.Tokenizer(self._words.model)
     whole.normalizer = normalizers.BertNormalizer(  # pyright: ignore[reportAttributeAccessIssue]
-      lowercase=self.lowercase, strip_accents=self.strip_accents
+      lowercase=self.lowercase, strip_accents=self.strip_accents, handle_chinese_chars=self.part_cjk
     )
     whole.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # pyright: ignore[reportAttributeAccessIssue]
     whole.decoder = decoders.WordPiece()  # pyright: ignore[reportAttributeAccessIssue]
@@ -146,10 +197,15 @@ class WordPiece(Tokenizer):
       special_tokens=[(cls, self.cls_id), (sep, self.sep_id)],
     )
     whole.add_special_tokens(self.tokens(self.special_ids))
+    whole.add_tokens([hf.AddedToken(token, normalized=token in self.any_case) for token in self.added])
     (folder / "tokenizer.json").write_text(whole.to_str(pretty=True))
     (folder / "vocab.txt").write_text("".join(token + "\n" for token in self._tokens))
     settings = {"do_lower_case": self.lowercase, "strip_accents": self.strip_accents}
+    if not self.part_cjk:
+      settings["tokenize_chinese_chars"] = False
     (folder / "tokenizer_config.json").write_text(json.dumps(settings) + "\n")
+    if self.added:  # of vocab.txt, where that is read alone
+      (folder / "added_tokens.json").write_text(json.dumps(self.added) + "\n")
 
 
 class FromJson(Tokenizer):
@@ -170,17 +226,17 @@ class FromJson(Tokenizer):
         "give WordPiece, byte-level BPE, or Unigram with Metaspace"
       )
     self.lowercase = '"Lowercase"' in rules
+    special = [token["id"] for token in content["added_tokens"] if token["special"]]
+    decides = {key: content[key] for key in ("model", "normalizer", "pre_tokenizer", "added_tokens")}
     self._origin = origin
-    self._whole = foreign_tokenizers.built(text, origin)
+    self._whole = foreign_tokenizers.built(_with_found(content), origin)
     self._whole.no_padding()
     self._whole.no_truncation()
     self._whole.encode_special_tokens = True  # "<mask>" in a text is text
-    decides = {key: content[key] for key in ("model", "normalizer", "pre_tokenizer", "added_tokens")}
-    special = [token["id"] for token in content["added_tokens"] if token["special"]]
     self._finish(self._whole.get_vocab(with_added_tokens=True), special, decides, origin)
     self._piece_starts = PieceStarts(self._tokens, [self.unk_id]) if self.kind == "unigram" else None
 
-  def encode(self, texts: Sequence[str]) -> list[Encoded]:
+  def _encode(self, texts: Sequence[str]) -> list[Encoded]:
     if self._piece_starts is not None:
       with foreign_tokenizers.guarded(self._origin):
         encoded = self._whole.encode_batch_fast(list(texts), add_special_tokens=False)
@@ -198,7 +254,12 @@ class FromJson(Tokenizer):
 
 
 class SentencePiece(Tokenizer):
-  """A SentencePiece model, used as ALBERT does: a lower-cased one reads NFKD text without combining marks."""
+  """A SentencePiece model, with what the codes that published such models do to a text before and after it.
+
+  ALBERT: a lower-cased one reads NFKD text without combining marks, and `1990,` is cut before its comma.
+  XLNet (prepro_utils.py): `` and '' are ", NFKD without combining marks whatever the casing; the same comma.
+  DeBERTa: nothing but the casing. XLM-RoBERTa: nothing; its ids are fairseq's, one above the model's own.
+  """
 
   kind = "unigram"
 
@@ -208,23 +269,54 @@ class SentencePiece(Tokenizer):
     lowercase: bool,
     origin: str = "the SentencePiece model",
     added: Mapping[str, int] | None = None,
+    rules: Rules | None = None,
+    keep_accents: bool | None = None,
   ):
-    """`added` are tokens beside the model's own: text → id, of which -1 stands for the next."""
-    self.model, self.lowercase, self._added = model, lowercase, dict(added or {})
+    """Makes one.
+
+    Args:
+      model: the file's content.
+      lowercase: whether case is dropped.
+      origin: what errors call it.
+      added: tokens beside the model's own: text → id.
+      rules: whose; where they are not given, XLNet's of a model with a piece <cls>, else ALBERT's.
+      keep_accents: of ALBERT's and XLNet's rules; where it is not given, a cased ALBERT's stay.
+    """
+    self.model, self.lowercase, self.added = model, lowercase, dict(added or {})
     try:
       self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
     except RuntimeError as error:
       raise ValueError(f"{origin} is no SentencePiece model: {error}") from error
     pieces = self._pieces
-    vocab = {pieces.id_to_piece(i): i for i in range(pieces.get_piece_size())}
-    special = [i for i in vocab.values() if pieces.is_control(i) or pieces.is_unknown(i)]
-    added_ids = {token: len(vocab) if i < 0 else i for token, i in self._added.items() if token not in vocab}
-    decides = [hashlib.sha256(model).hexdigest(), lowercase, *([added_ids] if added_ids else [])]
-    self._finish(vocab | added_ids, [*special, *added_ids.values()], decides, origin)
-    letters = [i for i in vocab.values() if pieces.is_byte(i) or pieces.is_unknown(i)]
+    names: list[str] = [pieces.id_to_piece(i) for i in range(pieces.get_piece_size())]
+    self.rules: Rules = rules or ("xlnet" if "<cls>" in names else "albert")
+    albert_or_xlnet = self.rules in ("albert", "xlnet")
+    default = not albert_or_xlnet or (self.rules == "albert" and not lowercase)
+    self.keep_accents = default if keep_accents is None else keep_accents
+    self.own_ids = np.arange(len(names), dtype=np.int32)  # by the model's
+    if self.rules == "xlm-roberta":
+      if names[:3] != ["<unk>", "<s>", "</s>"]:
+        raise ValueError(f"{origin} starts with {names[:3]}, and XLM-RoBERTa's with <unk>, <s>, </s>: it is another's")
+      self.own_ids += 1
+      self.own_ids[:3] = 3, 0, 2
+      self.added = {"<pad>": 1, "<mask>": len(names) + 1} | self.added
+    elif self.rules == "deberta" and "[MASK]" not in names:
+      self.added = {"[MASK]": len(names)} | self.added
+    vocab = {name: int(i) for name, i in zip(names, self.own_ids, strict=True)}
+    self.added = {token: token_id for token, token_id in self.added.items() if token not in vocab}
+    control = [int(self.own_ids[i]) for i in range(len(names)) if pieces.is_control(i) or pieces.is_unknown(i)]
+    roles = [token_id for token, token_id in self.added.items() if token in ROLES]
+    decides: list[Any] = [hashlib.sha256(model).hexdigest(), lowercase, *([self.added] if self.added else [])]
+    if self.rules != "albert" or self.keep_accents != default:
+      decides.append([self.rules, self.keep_accents])
+    self._finish(vocab | self.added, [*control, *roles], decides, origin)
+    self._find_added(self.added)
+    letters = [int(self.own_ids[i]) for i in range(len(names)) if pieces.is_byte(i) or pieces.is_unknown(i)]
     self._piece_starts = PieceStarts(self._tokens, letters)
-    self.recut = {i: self._without_comma(piece) for piece, i in vocab.items() if _ends_in_digit_comma(piece)}
-    self._recut_ids = np.array(list(self.recut), np.int32)
+    commas = [i for i, piece in enumerate(names) if _ends_in_digit_comma(piece)] if albert_or_xlnet else []
+    self.recut = {i: self._without_comma(names[i]) for i in commas}
+    self._recut_ids = np.array(commas, np.int32)
+    self._model_ids = {int(own): i for i, own in enumerate(self.own_ids) if own not in self.added.values()}
 
   def _without_comma(self, piece: str) -> list[int]:
     """`1990,` as `1990` and `,`: ALBERT and XLNet cut so, lest a number has one more form before a comma."""
@@ -234,26 +326,65 @@ class SentencePiece(Tokenizer):
       pieces = ([pieces[0][1:]] if len(pieces[0]) > 1 else []) + pieces[1:]
     return [self._pieces.piece_to_id(p) for p in [*pieces, ","]]
 
-  def encode(self, texts: Sequence[str]) -> list[Encoded]:
-    if self.lowercase:
-      texts = [bert_text.without_marks(text, "NFKD").lower() for text in texts]
+  def _prepared(self, text: str) -> str:
+    if self.rules == "xlnet":
+      text = text.replace("``", '"').replace("''", '"')
+    if not self.keep_accents:
+      # XLNet's own code drops what has a combining class; the tokenizers library, and so we elsewhere, Unicode's Mn.
+      text = _without_combining(text) if self.rules == "xlnet" else bert_text.without_marks(text, "NFKD")
+    return text.lower() if self.lowercase else text
+
+  def _encode(self, texts: Sequence[str]) -> list[Encoded]:
     result = []
-    for row in self._pieces.encode(list(texts), num_threads=1):
+    for row in self._pieces.encode([self._prepared(text) for text in texts], num_threads=1):
       ids = np.array(row, np.int32)
       if self.recut and np.isin(ids, self._recut_ids).any():
         ids = np.array([new for old in row for new in self.recut.get(old, (old,))], np.int32)
+      ids = self.own_ids[ids]
       result.append((ids, self._piece_starts(ids)))
     return result
 
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-    return self._pieces.decode(self._ordinary(ids))  # pyright: ignore[reportReturnType]
+    texts, run = [], []
+    for token_id in self._ordinary(ids):
+      if token_id in self._model_ids:
+        run.append(self._model_ids[token_id])
+      else:
+        texts += [self._pieces.decode(run), self._tokens[token_id]]
+        run = []
+    return " ".join(text for text in [*texts, self._pieces.decode(run)] if text)  # pyright: ignore[reportArgumentType]
 
   def save(self, folder: epath.PathLike) -> None:
     folder = _made(folder)
-    (folder / "spiece.model").write_bytes(self.model)
-    if self._added:
-      (folder / "added_tokens.json").write_text(json.dumps(self._added) + "\n")
-    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": self.lowercase}) + "\n")
+    name = {"deberta": "spm.model", "xlm-roberta": "sentencepiece.bpe.model"}.get(self.rules, "spiece.model")
+    (folder / name).write_bytes(self.model)
+    if self.added:
+      (folder / "added_tokens.json").write_text(json.dumps(self.added) + "\n")
+    settings: dict[str, Any] = {"do_lower_case": self.lowercase, "keep_accents": self.keep_accents}
+    if self.rules == "xlm-roberta":
+      settings = {"tokenizer_class": "XLMRobertaTokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings) + "\n")
+
+
+def _with_found(content: dict[str, Any]) -> str:
+  """A tokenizer.json, in which tokens that were added beyond a model's own are found in text.
+
+  The library finds a special one nowhere if it is to leave `<mask>` in a text alone. Those of an input's parts, and
+  those that the model has as pieces (XLNet's <eop>), stay text.
+  """
+  vocab = content["model"]["vocab"]
+  pieces = set(vocab) if isinstance(vocab, dict) else {piece for piece, _ in vocab}
+  added = [
+    token | {"special": token["special"] and (token["content"] in ROLES or token["content"] in pieces)}
+    for token in content["added_tokens"]
+  ]
+  return json.dumps(content | {"added_tokens": added})
+
+
+def _without_combining(text: str) -> str:
+  if text.isascii():
+    return text
+  return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
 class PieceStarts:

@@ -18,14 +18,20 @@ from bert_jax import foreign
 from bert_jax.config import TokenizerConfig
 from bert_jax.data import bert_text, foreign_tokenizers
 from bert_jax.data.sentences import split_sentences
-from bert_jax.data.tokenizer_kinds import SPECIAL_TOKENS, FromJson, SentencePiece, Tokenizer, WordPiece
+from bert_jax.data.tokenizer_kinds import ROLES, SPECIAL_TOKENS, FromJson, SentencePiece, Tokenizer, WordPiece
+from bert_jax.data.tokenizer_settings import Stated
 
 __all__ = ["Tokenizer", "load", "train"]
 
 # ---- load ------------------------------------------------------------------------------------------------
 
 
-def load(path: epath.PathLike, config: TokenizerConfig | None, default_lowercase: bool | None = None) -> Tokenizer:
+def load(
+  path: epath.PathLike,
+  config: TokenizerConfig | None,
+  default_lowercase: bool | None = None,
+  model_type: str | None = None,
+) -> Tokenizer:
   """The tokenizer that a file or folder holds.
 
   Args:
@@ -34,14 +40,17 @@ def load(path: epath.PathLike, config: TokenizerConfig | None, default_lowercase
       added_tokens.json tokens that a SentencePiece model lacks.
     config: what the settings expect; its `lowercase` is the casing of a file that does not state its own.
     default_lowercase: that casing where there is no config.
+    model_type: of the config.json that it came with, where that is known: whose rules a SentencePiece model needs.
 
   Raises:
     ValueError: there is no such file, it is damaged, it lacks special tokens, or it is not what the config says.
   """
   file = _find(epath.Path(path))
-  casing = foreign_tokenizers.settings(file.parent)
+  stated = Stated(file.parent)
+  stated.check(file)
   try:
-    tokenizer = _read(file, casing, config.lowercase if config else default_lowercase)
+    tokenizer = _read(file, stated, config.lowercase if config else default_lowercase, model_type)
+    stated.check_tokens(tokenizer)
   except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
     raise ValueError(f"{file} is damaged, or not the file its name says: {error!r}") from error
   for name in ("kind", "lowercase") if config else ():
@@ -68,52 +77,113 @@ def _find(path: epath.Path) -> epath.Path:
   raise ValueError(f"data.tokenizer.path={path} holds no vocab.txt, tokenizer.json, vocab.json or .model")
 
 
-def _read(file: epath.Path, casing: dict[str, Any], default_lowercase: bool | None) -> Tokenizer:
+def _read(file: epath.Path, stated: Stated, default_lowercase: bool | None, model_type: str | None) -> Tokenizer:
   origin = str(file)
-
-  def lowercase() -> bool:
-    if "do_lower_case" in casing:
-      return bool(casing["do_lower_case"])
-    if default_lowercase is None:
-      raise ValueError(f"{file} does not say whether it is cased; put a tokenizer_config.json with do_lower_case by it")
-    return default_lowercase
-
+  if file.name == "sentencepiece.bpe.model":
+    if model_type not in (None, "xlm-roberta") or (model_type is None and stated.rules != "xlm-roberta"):
+      raise ValueError(
+        f"{file} is read as XLM-RoBERTa's, and nothing says that it is (model_type is {model_type}); other models'"
+        f" ids differ. {_TO_JSON}"
+      )
+    return SentencePiece(foreign.read_bytes(file.parent, file.name), False, origin, stated.added, "xlm-roberta")
   if file.suffix == ".model":
-    return SentencePiece(foreign.read_bytes(file.parent, file.name), lowercase(), origin, _added(file))
+    rules = "deberta" if file.name == "spm.model" else stated.rules
+    lowercase, accents = _lowercase(file, stated, default_lowercase), stated.values.get("keep_accents")
+    return SentencePiece(foreign.read_bytes(file.parent, file.name), lowercase, origin, stated.added, rules, accents)
   if file.suffix == ".txt":
-    tokens = foreign.read_text(file.parent, file.name).removesuffix("\n").split("\n")
-    tokens = [token.removesuffix("\r") for token in tokens]
-    vocab = {token: token_id for token_id, token in enumerate(tokens)}
-    if len(vocab) != len(tokens):
-      token, times = Counter(tokens).most_common(1)[0]
-      raise ValueError(f"{file} lists {token!r} {times} times; each token must have one line")
-    cased = not lowercase()
-    accents = casing["strip_accents"] if casing.get("strip_accents") is not None else not cased
-    return WordPiece(vocab, not cased, accents, origin=origin)
+    return _vocab_txt(file, stated, default_lowercase)
   if file.suffix != ".json":
     raise ValueError(f"data.tokenizer.path={file} must end in .txt (a vocab.txt), .json (a tokenizer.json) or .model")
   if file.name == "vocab.json":
-    return _byte_level(file, casing)
+    return _byte_level(file, stated)
   text, content = foreign_tokenizers.tokenizer_json(file)
-  if content["model"]["type"] != "WordPiece":
-    return FromJson(text, origin)
+  if content["model"]["type"] == "WordPiece":
+    return _wordpiece(content, stated, origin)
+  return FromJson(_prefixed(text, content, stated), origin)
+
+
+_TO_JSON = "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) of transformers writes a tokenizer.json"
+
+
+def _lowercase(file: epath.Path, stated: Stated, default: bool | None) -> bool:
+  if "do_lower_case" in stated.values:
+    return bool(stated.values["do_lower_case"])
+  if default is None:
+    raise ValueError(f"{file} does not say whether it is cased; put a tokenizer_config.json with do_lower_case by it")
+  return default
+
+
+def _vocab_txt(file: epath.Path, stated: Stated, default_lowercase: bool | None) -> Tokenizer:
+  tokens = foreign.read_text(file.parent, file.name).removesuffix("\n").split("\n")
+  tokens = [token.removesuffix("\r") for token in tokens]
+  vocab = {token: token_id for token_id, token in enumerate(tokens)}
+  if len(vocab) != len(tokens):
+    token, times = Counter(tokens).most_common(1)[0]
+    raise ValueError(f"{file} lists {token!r} {times} times; each token must have one line")
+  lowercase = _lowercase(file, stated, default_lowercase)
+  capitals = [t for t in tokens if t != t.lower() and not re.fullmatch(r"\[\w+\]|<\w+>", t)] if lowercase else []
+  if len(capitals) > max(10, len(tokens) // 100):
+    about = f"{len(capitals)} of the {len(tokens)} tokens in {file} have capitals ({', '.join(capitals[:3])}, …)"
+    if "do_lower_case" not in stated.values:
+      raise ValueError(
+        f"{about}, and nothing says whether text is lower-cased; put a tokenizer_config.json with"
+        ' {"do_lower_case": false} beside it, or true if it was'
+      )
+    logging.warning("%s, and tokenizer_config.json asks for lower case: they are never read", about)
+  accents = stated.values.get("strip_accents")
+  added = {token: token_id for token, token_id in stated.added.items() if token not in ROLES}
+  cjk = stated.values.get("tokenize_chinese_chars", True)
+  return WordPiece(
+    vocab, lowercase, lowercase if accents is None else accents, 200, str(file), added, stated.any_case, cjk
+  )
+
+
+def _wordpiece(content: dict[str, Any], stated: Stated, origin: str) -> Tokenizer:
+  """A tokenizer.json of BERT's; where tokenizer_config.json says otherwise, that goes first, as in BertTokenizer."""
   rules = content["normalizer"] or {}
-  if rules.get("type") != "BertNormalizer" or not (rules["clean_text"] and rules["handle_chinese_chars"]):
-    raise ValueError(f"{file} holds WordPiece with rules other than BERT's ({rules}); give its vocab.txt instead")
+  if rules.get("type") != "BertNormalizer" or not rules["clean_text"]:
+    raise ValueError(f"{origin} holds WordPiece with rules other than BERT's ({rules}); give its vocab.txt instead")
+  names = {"lowercase": "do_lower_case", "strip_accents": "strip_accents"}
+  names["handle_chinese_chars"] = "tokenize_chinese_chars"
+  for ours, theirs in names.items():
+    value = None if stated.generic else stated.values.get(theirs)
+    if value is not None and value != rules[ours]:
+      if rules[ours] is not None:
+        logging.warning(
+          "%s has %s=%s; tokenizer_config.json's %s=%s goes first", origin, ours, rules[ours], theirs, value
+        )
+      rules[ours] = value
   accents = rules["lowercase"] if rules["strip_accents"] is None else rules["strip_accents"]
-  vocab = content["model"]["vocab"] | {token["content"]: token["id"] for token in content["added_tokens"]}
-  return WordPiece(vocab, rules["lowercase"], accents, content["model"]["max_input_chars_per_word"], origin)
+  pieces: dict[str, int] = content["model"]["vocab"]
+  added = [t for t in content["added_tokens"] if t["content"] not in ROLES]
+  added = [t for t in added if not t["special"] or t["content"] not in pieces]
+  for token in added:
+    if token.get("single_word"):
+      raise ValueError(
+        f"{origin}: the added token {token['content']!r} is found between words only (single_word), which bert_jax does"
+        " not follow; make it a token of the model's vocab"
+      )
+  return WordPiece(
+    pieces | {token["content"]: token["id"] for token in content["added_tokens"]},
+    rules["lowercase"],
+    accents,
+    content["model"].get("max_input_chars_per_word", 100),
+    origin,
+    {token["content"]: token["id"] for token in added},
+    [token["content"] for token in added if token.get("normalized")],
+    rules["handle_chinese_chars"],
+  )
 
 
-def _added(model: epath.Path) -> dict[str, int]:
-  """Tokens beside a SentencePiece model: of added_tokens.json; DeBERTa's mask behind its spm.model."""
-  path = model.parent / "added_tokens.json"
-  if foreign.is_file(model.parent, path.name):
-    return foreign_tokenizers.vocabulary(path)
-  return {"[MASK]": -1} if model.name == "spm.model" else {}
+def _prefixed(text: str, content: dict[str, Any], stated: Stated) -> str:
+  """A byte-level tokenizer.json with the space before a text that tokenizer_config.json asks for, as in RoBERTa's."""
+  wanted, rules = stated.values.get("add_prefix_space"), content["pre_tokenizer"] or {}
+  if stated.generic or wanted is None or rules.get("type") != "ByteLevel" or rules.get("add_prefix_space") == wanted:
+    return text
+  return json.dumps(content | {"pre_tokenizer": rules | {"add_prefix_space": wanted}}, ensure_ascii=False)
 
 
-def _byte_level(vocab: epath.Path, casing: dict[str, Any]) -> Tokenizer:
+def _byte_level(vocab: epath.Path, stated: Stated) -> Tokenizer:
   """RoBERTa's two files, a vocab.json and a merges.txt."""
   merges = vocab.parent / "merges.txt"
   if not foreign.is_file(vocab.parent, merges.name):
@@ -122,10 +192,11 @@ def _byte_level(vocab: epath.Path, casing: dict[str, Any]) -> Tokenizer:
   with foreign_tokenizers.guarded(str(merges)):
     whole = hf.Tokenizer(models.BPE(tokens, pairs))  # pyright: ignore[reportArgumentType]
   whole.pre_tokenizer = pre_tokenizers.ByteLevel(  # pyright: ignore[reportAttributeAccessIssue]
-    add_prefix_space=bool(casing.get("add_prefix_space", False))
+    add_prefix_space=bool(stated.values.get("add_prefix_space", False))
   )
   whole.decoder = decoders.ByteLevel()  # pyright: ignore[reportAttributeAccessIssue]
   whole.add_special_tokens([token for token in SPECIAL_TOKENS["bpe"] if token in tokens])
+  whole.add_tokens([token for token, _ in sorted(stated.added.items(), key=lambda item: item[1]) if token not in ROLES])
   return FromJson(whole.to_str(), str(vocab))
 
 

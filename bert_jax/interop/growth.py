@@ -80,7 +80,7 @@ def _as_read(token: str, tokenizer: Tokenizer) -> str:
   """
   text = token
   if isinstance(tokenizer, WordPiece):
-    text = bert_text.split_words(token, tokenizer.lowercase, tokenizer.strip_accents)
+    text = bert_text.split_words(token, tokenizer.lowercase, tokenizer.strip_accents, tokenizer.part_cjk)
   if len(text.split()) != 1:
     raise ValueError(f"--extend-vocab: {token!r} is read as {len(text.split())} words ({text}); a token is one word")
   return text.strip()
@@ -107,7 +107,15 @@ def _grown(tokenizer: Tokenizer, tokens: list[str], files: dict[str, bytes]) -> 
     kept["vocab.txt"] = files["vocab.txt"].rstrip(b"\n") + b"".join(b"\n" + token.encode() for token in tokens) + b"\n"
   if isinstance(tokenizer, WordPiece):
     vocab = {token: token_id for token_id, token in enumerate(tokenizer.tokens(range(first)))} | ids
-    grown = WordPiece(vocab, tokenizer.lowercase, tokenizer.strip_accents, tokenizer.max_word_characters)
+    grown = WordPiece(
+      vocab,
+      tokenizer.lowercase,
+      tokenizer.strip_accents,
+      tokenizer.max_word_characters,
+      added=tokenizer.added,
+      any_case=tokenizer.any_case,
+      part_cjk=tokenizer.part_cjk,
+    )
     return grown, kept
   assert isinstance(tokenizer, FromJson)
   if "tokenizer.json" not in files:

@@ -110,7 +110,7 @@ def load(folder: epath.PathLike) -> Pretrained:
     raise ValueError(f"{folder / PARAMS} is damaged: its bits are not those that were written; import the model again")
   files = _files(folder / _SOURCE, listed)
   try:
-    tokenizer = read_tokenizer(folder / _SOURCE, config)
+    tokenizer = read_tokenizer(folder / _SOURCE, config, source.get("model_type"))
   except UnreadableTokenizer as error:  # its files are as they came: it was not read when it was imported either
     logging.warning("%s is opened without its tokenizer, which cannot be read: %s", folder, error)
     tokenizer = None

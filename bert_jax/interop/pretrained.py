@@ -80,8 +80,8 @@ class UnreadableTokenizer(ValueError):
   """A tokenizer that cannot be read, which does not stop its model's weights from being."""
 
 
-def read_tokenizer(folder: epath.Path, config: EncoderConfig) -> Tokenizer | None:
-  """The tokenizer of a folder; None where there is none.
+def read_tokenizer(folder: epath.Path, config: EncoderConfig, model_type: str | None = None) -> Tokenizer | None:
+  """The tokenizer of a folder, with its config.json's model_type; None where there is none.
 
   Raises:
     UnreadableTokenizer: it is damaged, or none that we have the rules of.
@@ -92,7 +92,7 @@ def read_tokenizer(folder: epath.Path, config: EncoderConfig) -> Tokenizer | Non
   ):
     return None
   try:
-    tokenizer = tokenizers.load(folder, None, architecture_of(config).name in _LOWERCASED)
+    tokenizer = tokenizers.load(folder, None, architecture_of(config).name in _LOWERCASED, model_type)
   except ValueError as error:
     raise UnreadableTokenizer(str(error)) from error
   known = config.vocab_size

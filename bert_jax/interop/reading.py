@@ -50,7 +50,7 @@ def read(folder: epath.PathLike, head: str | None = None, say: Callable[[str], N
   params = _with_new(params, opened.network, encoder, opened.num_classes, opened.shapes)
   tokenizer = None
   try:
-    tokenizer = pretrained.read_tokenizer(inner, encoder)
+    tokenizer = pretrained.read_tokenizer(inner, encoder, opened.source.get("model_type"))
     if tokenizer is None:
       say(f"{folder} holds no tokenizer: what is made of it reads token ids, not text")
   except pretrained.UnreadableTokenizer as error:

@@ -62,11 +62,17 @@ def _unigram(tokenizer: Tokenizer) -> hf.Tokenizer:
   proto: Any = sentencepiece_model_pb2
   model = proto.ModelProto.FromString(tokenizer.model)
   # `1990,` is cut before its comma (see `SentencePiece`): such pieces are kept for their ids, and never chosen.
-  pieces = [(p.piece, -1e6 if i in tokenizer.recut else p.score) for i, p in enumerate(model.pieces)]
+  score = {int(tokenizer.own_ids[i]): -1e6 if i in tokenizer.recut else p.score for i, p in enumerate(model.pieces)}
+  named = enumerate(tokenizer.tokens(range(tokenizer.vocab_size)))
+  pieces = [(token, score.get(i, 0.0)) for i, token in named if i in score or i < max(score)]
   whole = hf.Tokenizer(models.Unigram(pieces, unk_id=tokenizer.unk_id, byte_fallback=False))
   steps: list[Any] = []
+  if tokenizer.rules == "xlnet":
+    steps += [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+  if not tokenizer.keep_accents:
+    steps += [normalizers.NFKD(), normalizers.StripAccents()]
   if tokenizer.lowercase:
-    steps += [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
+    steps.append(normalizers.Lowercase())
   if model.normalizer_spec.precompiled_charsmap:
     steps.append(normalizers.Precompiled(model.normalizer_spec.precompiled_charsmap))
   steps.append(normalizers.Replace(hf.Regex(" {2,}"), " "))
@@ -74,5 +80,12 @@ def _unigram(tokenizer: Tokenizer) -> hf.Tokenizer:
   whole.normalizer = normalizers.Sequence(steps)  # pyright: ignore[reportAttributeAccessIssue]
   whole.pre_tokenizer = pre_tokenizers.Metaspace()  # pyright: ignore[reportAttributeAccessIssue]
   whole.decoder = decoders.Metaspace()  # pyright: ignore[reportAttributeAccessIssue]
-  whole.add_special_tokens(tokenizer.tokens(tokenizer.special_ids))
+  behind = sorted({*tokenizer.special_ids.tolist(), *tokenizer.added.values()})
+  for token_id, token in zip(behind, tokenizer.tokens(behind), strict=True):
+    whole.add_tokens([hf.AddedToken(token, normalized=False, special=token_id in tokenizer.special_ids)])
+    if whole.token_to_id(token) != token_id:
+      raise ValueError(
+        f"the added token {token!r} has the id {token_id}, and ids before it stand for no token; it"
+        " cannot be written as a tokenizer.json"
+      )
   return whole
