@@ -1,6 +1,7 @@
 """Embeds texts, one a line: a vector for each, in their order.
 
-A text of more tokens than the model was made for is read in windows, whose vectors are pooled; stderr says so.
+A text of more tokens than the model was made for is read in windows, whose vectors are pooled, or cut (--long=cut);
+stderr says so.
 """
 
 import argparse
@@ -27,6 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument("--batch-size", type=int, default=32, help="texts at a time (32)")
   parser.add_argument("--max-tokens", type=int, help="of a window; without it, as the model was made")
+  parser.add_argument("--prompt", metavar="NAME", help="of the model's own; without it, its default; '': none")
+  parser.add_argument(
+    "--long", choices=("windows", "cut"), default="windows", help="texts beyond --max-tokens: in windows (or cut)"
+  )
   parser.add_argument("--stride", type=int, help="tokens from one window to the next (half a window)")
   parser.add_argument("--step", type=int, help="of a run, which checkpoint; without it the best")
 
@@ -52,6 +57,8 @@ def run(given: argparse.Namespace) -> int:
     batch_size=given.batch_size,
     max_tokens=given.max_tokens,
     stride=given.stride,
+    prompt=given.prompt,
+    long=given.long,
   )
   if given.output.endswith(".npy"):
     write_whole(given.output, lambda file: np.save(file, vectors))

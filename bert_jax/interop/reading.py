@@ -14,7 +14,7 @@ from flax import traverse_util
 
 from bert_jax import foreign
 from bert_jax.config import EncoderConfig
-from bert_jax.interop import cards, configs, foreign_configs, keys, matching, names, pretrained, weights
+from bert_jax.interop import cards, configs, foreign_configs, keys, matching, names, pretrained, prompts, weights
 from bert_jax.interop.entries import Entry, to_ours
 from bert_jax.interop.pretrained import Embedding, Pretrained
 from bert_jax.models import networks
@@ -62,6 +62,7 @@ def read(folder: epath.PathLike, head: str | None = None, say: Callable[[str], N
       " the word table stand for none"
     )
   embedding, files = _fitting(_embedding(folder, inner), encoder, say), _files(folder, inner)
+  prompts.read(files, str(folder))
   return Pretrained(encoder, opened.network, params, tokenizer, opened.num_classes, embedding, opened.source, files)
 
 

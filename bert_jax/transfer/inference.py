@@ -20,6 +20,7 @@ from bert_jax.architectures import XlnetConfig
 from bert_jax.config import Config, EncoderConfig, ModelConfig
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.interop import imported, writing
+from bert_jax.interop import prompts as named_prompts
 from bert_jax.interop.opening import open_model
 from bert_jax.interop.pretrained import Pretrained, longest
 from bert_jax.models import networks
@@ -141,13 +142,16 @@ class Model:
     batch_size: int = 32,
     max_tokens: int | None = None,
     stride: int | None = None,
+    prompt: str | None = None,
+    long: Literal["windows", "cut"] = "windows",
     progress: bool | None = None,
   ) -> np.ndarray:
     """One vector for each text.
 
     A text of more tokens than `max_tokens` is read in windows of so many, each starting `stride` tokens after the one
     before (the last ends with the text), and its vector is the mean of theirs, or their maximum with `max`; a token
-    in two windows counts twice. The log says when that happens.
+    in two windows counts twice. With `long="cut"` only its first tokens are read, as sentence-transformers does it.
+    The log says when either happens.
 
     Args:
       pooling: `cls`, `mean` or `max` over the tokens, special ones too; where it is not given, what the model was made
@@ -157,6 +161,9 @@ class Model:
       max_tokens: of a window, special tokens counted; where it is not given, what the model was made for, else all its
         positions.
       stride: tokens from one window to the next; half a window where it is not given.
+      prompt: the name of one of the model's own (sentence-transformers' `prompts`), whose words go right before each
+        text; where it is not given, the model's default, if it has one; "" for none.
+      long: what becomes of a text beyond `max_tokens`.
       progress: a bar on stderr; where it is not given, on a terminal only.
 
     Returns:
@@ -166,8 +173,8 @@ class Model:
       ValueError: a setting out of its range, or a text that is none.
     """
     if isinstance(texts, str):
-      settings = {"batch_size": batch_size, "max_tokens": max_tokens, "stride": stride, "progress": False}
-      return self.embed([texts], pooling, normalize, **settings)[0]
+      settings: Any = {"batch_size": batch_size, "max_tokens": max_tokens, "stride": stride, "progress": False}
+      return self.embed([texts], pooling, normalize, prompt=prompt, long=long, **settings)[0]
     made_for, most = self.pretrained.embedding, longest(self.config)
     pooling = pooling or made_for.pooling or "mean"
     normalize = made_for.normalize if normalize is None else normalize
@@ -177,34 +184,55 @@ class Model:
       raise ValueError(f"pooling={pooling!r} must be cls, mean or max")
     if max_tokens < 3 or (most is not None and max_tokens > most):
       raise ValueError(f"max_tokens={max_tokens} must be at least 3, and at most the model's positions, {most}")
+    if long not in ("windows", "cut"):
+      raise ValueError(f"long={long!r} must be windows or cut")
     if not 1 <= stride <= max_tokens - 2:
       raise ValueError(f"stride={stride} must be at least 1, and at most max_tokens - 2 = {max_tokens - 2}")
     if batch_size < 1:
       raise ValueError(f"batch_size={batch_size} must be at least 1")
-    texts = _texts(texts)
+    prompts = named_prompts.read(self.pretrained.files, "the model's files")
+    words = prompts.words(prompt)
+    texts = [words + text for text in _texts(texts)]
+    if prompts.lowercase:
+      texts = [text.lower() for text in texts]
+    if words:
+      logging.info("before every text goes the model's prompt %r", words)
+    left_out = len(self.encode(words).token_ids) - 1 if words and not prompts.pooled else 0
+    if left_out and long == "windows":
+      raise ValueError("the tokens of this model's prompts are not pooled, which windows do not do; say long='cut'")
     result = np.zeros((len(texts), self.config.hidden_size), np.float32)
     with tqdm(total=len(texts), unit="text", disable=None if progress is None else not progress, leave=False) as bar:
       for first in range(0, len(texts), _TEXTS_AT_ONCE):
         some = texts[first : first + _TEXTS_AT_ONCE]
-        result[first : first + len(some)] = self._embed(some, pooling, batch_size, max_tokens, stride, bar)
+        result[first : first + len(some)] = self._embed(
+          some, pooling, batch_size, max_tokens, None if long == "cut" else stride, left_out, bar
+        )
     if normalize:
       result /= np.maximum(np.linalg.norm(result, axis=1, keepdims=True), 1e-12)
     return result
 
   def _embed(
-    self, texts: Sequence[str], pooling: Pooling, batch_size: int, max_tokens: int, stride: int, bar: Any
+    self,
+    texts: Sequence[str],
+    pooling: Pooling,
+    batch_size: int,
+    max_tokens: int,
+    stride: int | None,
+    left_out: int,
+    bar: Any,
   ) -> np.ndarray:
-    rows, owners = [], []
+    """Without a stride, texts are cut; the first `left_out` tokens of each are not pooled."""
+    rows, owners, beyond = [], [], 0
     for owner, (ids, _) in enumerate(self.tokenizer.encode(texts)):
-      cut = batching.windows(ids, max_tokens - 2, stride)
-      rows += [self._frame.token_ids(window, self.tokenizer) for window in cut]
-      owners += [owner] * len(cut)
-    if len(rows) > len(texts):
-      count = int(np.sum(np.bincount(owners) > 1))
+      some = batching.windows(ids, max_tokens - 2, stride) if stride else [ids[: max_tokens - 2]]
+      rows += [self._frame.token_ids(window, self.tokenizer) for window in some]
+      owners += [owner] * len(some)
+      beyond += len(ids) > max_tokens - 2
+    if beyond:
+      how = f"read in windows of so many, {stride} tokens apart, and pooled over all of them ({pooling})"
       logging.info(
-        "%d of %d texts have more than %d tokens; they are read in windows of so many, %d tokens apart, and pooled over"
-        " all of them (%s)", count, len(texts), max_tokens, stride, pooling
-      )  # fmt: skip
+        "%d of %d texts have more than %d tokens; they are %s", beyond, len(texts), max_tokens, how if stride else "cut"
+      )
     lengths = np.array([len(row) for row in rows])
     run, found = _pooled(self.config, pooling), np.zeros((len(rows), self.config.hidden_size), np.float32)
     encoder, whose = {"encoder": self.params["encoder"]}, np.array(owners)
@@ -213,7 +241,8 @@ class Model:
     def vectors(batch: tuple[int, int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
       size, length, indices = batch
       inputs = self._frame.batch([rows[i] for i in indices], size, length, self.tokenizer.pad_id)
-      return indices, np.asarray(run(encoder, *inputs))[: len(indices)]
+      unpooled = np.where(np.arange(size) < len(indices), left_out, 0).astype(np.int32)
+      return indices, np.asarray(run(encoder, *inputs, unpooled))[: len(indices)]
 
     # Two at a time: while one is made ready, or is in a part that one core does, the other keeps the device busy.
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
@@ -403,14 +432,20 @@ def _encoder(config: EncoderConfig, **computation: Any) -> networks.Network:
 
 @functools.cache
 def _pooled(config: EncoderConfig, pooling: Pooling):
-  """(params, token_ids, segment_ids, attention_mask) → [B, D]."""
+  """(params, token_ids, segment_ids, attention_mask, unpooled) → [B, D].
+
+  The first `unpooled` tokens, int32 [B], are read and not pooled.
+  """
   network, at_end = _encoder(config), isinstance(config, XlnetConfig)
 
-  def run(params: Any, token_ids: jax.Array, segment_ids: jax.Array, attention_mask: jax.Array) -> jax.Array:
+  def run(
+    params: Any, token_ids: jax.Array, segment_ids: jax.Array, attention_mask: jax.Array, unpooled: jax.Array
+  ) -> jax.Array:
     outputs: Any = network.apply({"params": params}, token_ids, segment_ids, attention_mask)
     if pooling == "cls" and at_end:
       return outputs["hidden"][:, -1]
-    return networks.embed(outputs["hidden"], attention_mask, pooling, normalize=False)
+    pooled = attention_mask & (jnp.cumsum(attention_mask, axis=1) > unpooled[:, None])
+    return networks.embed(outputs["hidden"], pooled, pooling, normalize=False)
 
   return jax.jit(run)
 
