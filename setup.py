@@ -26,6 +26,7 @@ setup(
   long_description_content_type="text/markdown",
   license="Apache-2.0",
   packages=find_packages(include=["bert_jax", "bert_jax.*"]),
+  package_data={"bert_jax": ["py.typed"]},
   python_requires=">=3.11",
   entry_points={"console_scripts": ["bert-jax = bert_jax.cli.main:main"]},
   # The lower bounds are what a Colab runtime has (`.ci/matrix` tests them as set C): flax>=0.12 would replace its jax.

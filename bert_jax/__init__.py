@@ -1,12 +1,35 @@
 """Encoders of the BERT family in JAX: pretrain, compare, transfer."""
 
+import importlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-  from bert_jax.transfer.inference import Model
+  from bert_jax.config import Config
+  from bert_jax.transfer.inference import Attentions, Encoding, Model, TokenEmbeddings
+  from bert_jax.transfer.masks import Candidate
 
 __version__ = "0.1.0"
+__all__ = ["Attentions", "Candidate", "Config", "Encoding", "Model", "TokenEmbeddings", "load"]
+
+_MODULE_OF = {
+  "Config": "config",
+  "Candidate": "transfer.masks",
+  **dict.fromkeys(("Attentions", "Encoding", "Model", "TokenEmbeddings"), "transfer.inference"),
+}
+
+
+def __getattr__(name: str) -> Any:
+  """Public names, imported when they are asked for: `import bert_jax` is instant, and JAX is not."""
+  if name in _MODULE_OF:
+    return getattr(importlib.import_module(f"bert_jax.{_MODULE_OF[name]}"), name)
+  if name in ("architectures", "config", "recipes", "scales"):
+    return importlib.import_module(f"bert_jax.{name}")
+  raise AttributeError(f"module 'bert_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *__all__, "architectures", "config", "recipes", "scales"})
 
 
 def load(path: "str | os.PathLike[str]", step: int | None = None, head: str | None = None) -> "Model":

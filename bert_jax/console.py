@@ -40,3 +40,13 @@ def log_own_lines_only() -> None:
   # TensorStore reads on after one array of a damaged checkpoint, and would say so with a traceback for each other one.
   unraisable = sys.unraisablehook
   sys.unraisablehook = lambda what: None if str(what.exc_value) == "Event loop is closed" else unraisable(what)
+
+
+def progress_bar(total: int, unit: str, shown: bool | None = None) -> tqdm:
+  """A bar: lines on stderr, and in a notebook a widget; where `shown` is None, on a terminal and in a notebook only."""
+  from tqdm.auto import tqdm as best  # which is another in a notebook
+  from tqdm.notebook import tqdm_notebook
+
+  if shown is None:
+    shown = issubclass(best, tqdm_notebook) or sys.stderr.isatty()
+  return best(total=total, unit=unit, disable=not shown, leave=False)

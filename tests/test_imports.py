@@ -29,8 +29,8 @@ ORDER = (
 )
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}
 
-# Both are doors, and import what is behind them when they are opened.
-DOORS = {("bert_jax", "transfer"), ("experiment", "sweep")}
+# They are doors, and import what is behind them when they are opened.
+DOORS = {("bert_jax", "config"), ("bert_jax", "transfer"), ("experiment", "sweep")}
 
 MODULES = sorted(
   ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in PACKAGE.rglob("*.py")
@@ -146,3 +146,22 @@ def test_the_doors_open_at_once(module: str) -> None:
   done = run(f"import sys, {module}; print(*({heavy!r} & set(sys.modules)))")
   assert done.returncode == 0, done.stderr
   assert done.stdout.split() == []
+
+
+def test_public_names_are_found_when_they_are_asked_for() -> None:
+  code = """
+import sys, bert_jax
+assert 'jax' not in sys.modules and 'bert_jax.recipes' not in sys.modules
+assert bert_jax.Config().train and bert_jax.recipes.RECIPES
+assert 'jax' not in sys.modules
+assert {'Model', 'Config', 'recipes', 'load'} <= set(dir(bert_jax))
+try: bert_jax.Modell
+except AttributeError as error: assert 'Modell' in str(error)
+else: raise SystemExit(1)
+from bert_jax import *
+assert all(getattr(bert_jax, name) is not None for name in bert_jax.__all__)
+"""
+  done = run(code)
+  assert done.returncode == 0, done.stderr
+  assert (PACKAGE / "py.typed").is_file()
+  assert "py.typed" in (ROOT / "setup.py").read_text(encoding="utf-8")

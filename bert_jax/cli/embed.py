@@ -46,9 +46,7 @@ def run(given: argparse.Namespace) -> int:
   import numpy as np
 
   import bert_jax
-  from bert_jax.training import sharding
 
-  sharding.use_compilation_cache()
   model = bert_jax.load(given.model, given.step)
   vectors = model.embed(
     texts,

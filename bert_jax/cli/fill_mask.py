@@ -18,15 +18,12 @@ def run(given: argparse.Namespace) -> int:
   check_output("-", [])
   texts = given.texts or input_lines("-")
   import bert_jax
-  from bert_jax.training import sharding
 
-  sharding.use_compilation_cache()
   model = bert_jax.load(given.model, given.step)
   for text in texts:
-    found = model.fill_mask(text, given.top_k)
-    several = found and isinstance(found[0], list)
-    for number, candidates in enumerate(found if several else [found]):
-      print(f"{text}  (mask {number + 1})" if several else text)
+    found = model.fill_masks(text, given.top_k)
+    for number, candidates in enumerate(found, 1):
+      print(f"{text}  (mask {number})" if len(found) > 1 else text)
       for candidate in candidates:
         print(f"  {candidate.probability:.4f}  {candidate.token:16}  {candidate.sequence}")
   return 0

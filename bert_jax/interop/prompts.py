@@ -1,4 +1,4 @@
-"""What a model was made to read in place of a text, as sentence-transformers' files say: words before it, and casing."""
+"""What sentence-transformers' files say of a text before it comes to the tokenizer: words before it, and casing."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

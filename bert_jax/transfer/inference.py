@@ -14,16 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 from etils import epath
-from tqdm import tqdm
 
+from bert_jax import console
 from bert_jax.architectures import XlnetConfig
 from bert_jax.config import Config, EncoderConfig, ModelConfig
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.interop import imported, writing
 from bert_jax.interop import prompts as named_prompts
 from bert_jax.interop.opening import open_model
-from bert_jax.interop.pretrained import Pretrained, longest
+from bert_jax.interop.pretrained import Pretrained, describe, longest
 from bert_jax.models import networks
+from bert_jax.training import sharding
 from bert_jax.transfer import batching, masks, scores
 from bert_jax.transfer.masks import Candidate
 
@@ -86,6 +87,10 @@ class Model:
   params: Any = dataclasses.field(repr=False)
   run: Config | None = None
   step: int | None = None
+
+  def __repr__(self) -> str:
+    of_run = "" if self.step is None else f", step {self.step:,}"
+    return f"<bert_jax.Model: {describe(self.pretrained)}{of_run}>"
 
   @property
   def config(self) -> EncoderConfig:
@@ -201,7 +206,7 @@ class Model:
     if left_out and long == "windows":
       raise ValueError("the tokens of this model's prompts are not pooled, which windows do not do; say long='cut'")
     result = np.zeros((len(texts), self.config.hidden_size), np.float32)
-    with tqdm(total=len(texts), unit="text", disable=None if progress is None else not progress, leave=False) as bar:
+    with console.progress_bar(len(texts), "text", progress) as bar:
       for first in range(0, len(texts), _TEXTS_AT_ONCE):
         some = texts[first : first + _TEXTS_AT_ONCE]
         result[first : first + len(some)] = self._embed(
@@ -254,14 +259,20 @@ class Model:
         bar.update(int(np.sum(left[touched] == 0)))
     return _over_windows(found, whose, pooling)
 
-  def token_embeddings(self, texts: str | Sequence[str], *, batch_size: int = 32) -> Any:
+  @overload
+  def token_embeddings(self, texts: str, *, batch_size: int = 32) -> TokenEmbeddings: ...
+  @overload
+  def token_embeddings(self, texts: Sequence[str], *, batch_size: int = 32) -> list[TokenEmbeddings]: ...
+  def token_embeddings(
+    self, texts: str | Sequence[str], *, batch_size: int = 32
+  ) -> TokenEmbeddings | list[TokenEmbeddings]:
     """The last layer's vectors of each text's tokens.
 
     Args:
       batch_size: texts at a time.
 
     Returns:
-      list[TokenEmbeddings]; one for one text.
+      Those of each text; of one text, its own.
 
     Raises:
       ValueError: a text has more tokens than the model has positions.
@@ -325,15 +336,25 @@ class Model:
 
   # ---- masks ----
 
-  def fill_mask(self, text: str, top_k: int = 5) -> list[Any]:
-    """The likeliest tokens in the place of a mask, the special ones left out.
+  def fill_mask(self, text: str, top_k: int = 5) -> list[Candidate] | list[list[Candidate]]:
+    """The likeliest tokens in the place of a mask, as `fill_masks` finds them.
+
+    Returns:
+      The candidates of the mask, the likeliest first; for several masks, such a list for each. `fill_masks` always has
+      a list for each.
+    """
+    found = self.fill_masks(text, top_k)
+    return found if len(found) > 1 else found[0]
+
+  def fill_masks(self, text: str, top_k: int = 5) -> list[list[Candidate]]:
+    """The likeliest tokens in the place of each mask, the special ones left out.
 
     Args:
       text: with `[MASK]`, or the tokenizer's own mask token, once or more.
       top_k: candidates of a mask.
 
     Returns:
-      list[Candidate], the likeliest first; for several masks, such a list for each. Masks are filled independently.
+      For each mask its candidates, the likeliest first. Masks are filled independently.
 
     Raises:
       ValueError: there is no mask, the text is longer than the model's positions, top_k is not a number of tokens, or
@@ -355,7 +376,7 @@ class Model:
       row[tokenizer.special_ids] = -1.0
       best = np.argsort(-row[: tokenizer.vocab_size], kind="stable")[:top_k]
       found.append([masks.candidate(int(i), float(row[i]), text, mark, tokenizer) for i in best])
-    return found if len(found) > 1 else found[0]
+    return found
 
   def _probabilities(self, token_ids: np.ndarray) -> np.ndarray:
     """Of each vocabulary entry at each mask, float32 [K, V]; token_ids: int32 [T], special ones and all."""
@@ -488,5 +509,7 @@ def _score(config: EncoderConfig, name: str):
 
 def load(path: epath.PathLike, step: int | None = None, head: str | None = None) -> Model:
   """Opens a model; see `bert_jax.load`."""
+  if not jax.config.values["jax_compilation_cache_dir"]:  # who set one has set the rest too
+    sharding.use_compilation_cache()
   opened = open_model(path, step, head)
   return Model(opened.model, jax.device_put(opened.model.params, jax.devices()[0]), opened.run, opened.step)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 import random
 import re
 import shutil
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 import bert_jax
+from bert_jax import console
 from bert_jax.config import Config, TokenizerConfig
 from bert_jax.data import tokenizers
 from bert_jax.interop.pretrained import Embedding, Pretrained
@@ -351,3 +353,46 @@ def test_a_batch_has_texts_of_about_one_length() -> None:
   assert all(rows == 1 or rows * length <= 500 for rows, length, _ in some)
   assert batching.bucket(39, 40) == 40
   assert batching.bucket(41, None) == 48
+
+
+def test_a_model_is_shown_in_a_line(model: inference.Model) -> None:
+  shown = repr(dataclasses.replace(model, step=1200))
+  parameters = sum(leaf.size for leaf in jax.tree.leaves(model.params))
+  vocabulary = model.tokenizer.vocab_size
+  assert shown == f"<bert_jax.Model: bert, pretraining, {parameters:,} parameters, {vocabulary} tokens, step 1,200>"
+
+
+def test_fill_masks_has_a_list_for_each_mask(model: inference.Model) -> None:
+  one, two = "the cat [MASK] on the mat.", "the [MASK] sat on the [MASK]."
+  assert model.fill_masks(one) == [model.fill_mask(one)]
+  assert model.fill_masks(two) == model.fill_mask(two)
+
+
+def test_loading_keeps_compiled_programs(workdir: Path, tmp_path: Path) -> None:
+  code = "import sys, bert_jax, jax; bert_jax.load(sys.argv[1]); print(jax.config.values['jax_compilation_cache_dir'])"
+  own = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"} | {"XDG_CACHE_HOME": str(tmp_path)}
+  for environment, expected in (
+    (own, tmp_path / "bert_jax" / "compiled"),
+    (own | {"JAX_COMPILATION_CACHE_DIR": "/x"}, "/x"),
+  ):
+    done = subprocess.run(
+      [sys.executable, "-c", code, str(workdir)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str(expected)
+
+
+def test_a_bar_is_shown_on_a_terminal_and_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+  import tqdm.auto
+  import tqdm.notebook
+
+  class Notebook(tqdm.notebook.tqdm_notebook):
+    def __init__(self, **settings: Any):
+      self.settings = settings
+
+    def __del__(self) -> None: ...
+
+  assert console.progress_bar(3, "text").disable  # stderr is captured here
+  with console.progress_bar(3, "text", True) as bar:
+    assert not bar.disable
+  monkeypatch.setattr(tqdm.auto, "tqdm", Notebook)
+  assert not console.progress_bar(3, "text").settings["disable"]  # pyright: ignore[reportAttributeAccessIssue]
