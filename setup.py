@@ -35,6 +35,7 @@ setup(
     "array-record>=0.8",  # tensorflow-datasets reads it without TensorFlow, and asks for it on Linux only
     "etils[epath]>=1.13",  # before it, a path that is not there is_file()
     "flax>=0.11.2",
+    "huggingface_hub>=0.30",  # which tokenizers brings
     "jax>=0.7.2",
     "matplotlib>=3.10",
     "ml_dtypes>=0.5",

@@ -37,7 +37,8 @@ def load(path: "str | os.PathLike[str]", step: int | None = None, head: str | No
 
   Args:
     path: a workdir with one run, a run's folder or a checkpoint's; a folder that `bert-jax import` wrote; or a Hugging
-      Face folder (config.json, model.safetensors, tokenizer). Nothing else is needed.
+      Face folder (config.json, model.safetensors, tokenizer). Nothing else is needed. Where there is nothing of that
+      name, a model of the Hugging Face hub: NAME, OWNER/NAME, or with @REVISION.
     step: of a run, which checkpoint; without it the best one, or the latest where none was evaluated.
     head: of a Hugging Face folder, the network to make of it where it is not the one that its config.json names.
 

@@ -1,17 +1,22 @@
-"""Reads a Hugging Face folder, or a TF1 checkpoint of google-research/bert, into a folder of bert_jax's own.
+"""Reads a Hugging Face folder, a model of its hub, or a TF1 checkpoint of google-research/bert, into a folder of ours.
 
 Every weight is accounted for: what is missing, unexpected or of another shape is an error. OUT holds model.json,
 params.safetensors and the tokenizer's files as they came, and opens with bert_jax.load and in every verb.
 """
 
 import argparse
+import dataclasses
 import sys
 
 HELP = "a Hugging Face folder → a folder of bert_jax's own"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-  parser.add_argument("source", metavar="SOURCE", help="folder with config.json, weights and tokenizer")
+  parser.add_argument(
+    "source",
+    metavar="SOURCE",
+    help="folder with config.json, weights and tokenizer; or a name on the hub, NAME[@REVISION]",
+  )
   parser.add_argument("out", metavar="OUT", help="folder to write; new or empty")
   parser.add_argument(
     "--head",
@@ -29,16 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
   from etils import epath
 
-  from bert_jax.interop import folders, growth, imported, pretrained, reading
+  from bert_jax.interop import folders, growth, hub, imported, pretrained, reading
 
   out = folders.new_folder(given.out)
-  model = reading.read(given.source, given.head, say)
+  source, origin = hub.fetch(given.source)
+  model = dataclasses.replace(reading.read(source, given.head, say), origin=origin)
   if given.extend_vocab is not None:
     model = growth.extend_vocab(model, growth.read_tokens(epath.Path(given.extend_vocab)), say)
   if given.extend_positions is not None:
     model = growth.extend_positions(model, given.extend_positions, say)
   imported.save(model, out)
-  print(f"{given.source} is imported to {out}: {pretrained.describe(model)}")
+  print(f"{origin or given.source} is imported to {out}: {pretrained.describe(model)}")
   return 0
 
 

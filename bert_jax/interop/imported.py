@@ -65,6 +65,7 @@ def save(pretrained: Pretrained, folder: epath.PathLike) -> None:
       "params_sha256": fingerprint(pretrained.params),
       "files_sha256": {name: sha256(content) for name, content in sorted(pretrained.files.items())},
       "source": pretrained.source,
+      "origin": pretrained.origin,
     }
     description["digest"] = _digest(description)
     (scratch / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
@@ -114,7 +115,9 @@ def load(folder: epath.PathLike) -> Pretrained:
   except UnreadableTokenizer as error:  # its files are as they came: it was not read when it was imported either
     logging.warning("%s is opened without its tokenizer, which cannot be read: %s", folder, error)
     tokenizer = None
-  return Pretrained(config, network, params, tokenizer, num_classes, embedding, source, files)
+  return Pretrained(
+    config, network, params, tokenizer, num_classes, embedding, source, files, str(description.get("origin", ""))
+  )
 
 
 def _files(folder: epath.Path, listed: dict[str, str] | None) -> dict[str, bytes]:

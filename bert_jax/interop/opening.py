@@ -8,7 +8,7 @@ from etils import epath
 
 from bert_jax import foreign, settings
 from bert_jax.config import Config
-from bert_jax.interop import imported, reading
+from bert_jax.interop import hub, imported, reading
 from bert_jax.interop.pretrained import Pretrained
 from bert_jax.training import sharding
 from bert_jax.training.checkpoints import Checkpoint, CheckpointError, Checkpoints
@@ -31,7 +31,7 @@ class Opened:
 
 def open_model(path: epath.PathLike, step: int | None = None, head: str | None = None) -> Opened:
   """Opens whatever stands at a path; see `bert_jax.load`, which raises the same errors."""
-  folder = epath.Path(path)
+  folder, origin = hub.fetch(path)
   if not folder.is_dir():
     raise ValueError(f"{path} is no folder; give a workdir, a run's folder, a checkpoint's, or a model's")
   ours, huggingface = imported.is_imported(folder), _is_huggingface(folder)
@@ -40,7 +40,7 @@ def open_model(path: epath.PathLike, step: int | None = None, head: str | None =
   if ours:
     return Opened(imported.load(folder))
   if huggingface:
-    return Opened(reading.read(folder, head))
+    return Opened(dataclasses.replace(reading.read(folder, head), origin=origin))
   return _open_run(folder, step)
 
 

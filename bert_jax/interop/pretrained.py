@@ -59,6 +59,7 @@ class Pretrained:
     embedding: how it embeds texts, where that is known.
     source: the config.json that it came with; empty for a model of our own.
     files: name → content of the tokenizer's and sentence-transformers' files that it came with.
+    origin: name and commit of a model from the hub; empty for others.
   """
 
   config: EncoderConfig
@@ -69,6 +70,7 @@ class Pretrained:
   embedding: Embedding = Embedding()
   source: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
   files: dict[str, bytes] = dataclasses.field(default_factory=dict, repr=False)
+  origin: str = ""
 
 
 def longest(config: EncoderConfig) -> int | None:
