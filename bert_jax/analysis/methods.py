@@ -87,7 +87,18 @@ def _text(results: Results) -> list[str]:
     f"Text: `{source}`; {wording.si(trained[-1])} tokens to train on"
     + (f" (arms with less: {wording.listing([wording.si(x) for x in trained[:-1]])})" if trained[1:] else "")
     + f", {sizes['held_out_documents']:,.0f} documents of {wording.si(sizes['held_out_tokens'])} tokens held out, "
-    f"evaluated on {'all' if used == there else f'{used:,.0f} of'} {there:,.0f} examples."
+    f"evaluated on {'all' if used == there else f'{used:,.0f} of'} {there:,.0f} examples.",
+    *_near_duplicates(sizes),
+  ]
+
+
+def _near_duplicates(sizes: Mapping[str, float]) -> list[str]:
+  if not sizes.get("near_duplicates"):
+    return []
+  return [
+    f"Near duplicates: {wording.plural(int(sizes['near_duplicates']), 'document')} that share much of their text with"
+    " another; each stands on the same side of the split as its like, for which"
+    f" {sizes['near_duplicates_moved']:,.0f} changed sides."
   ]
 
 

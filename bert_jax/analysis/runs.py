@@ -24,6 +24,8 @@ MEASURES = (
   "held_out_documents",
   "held_out_tokens",
   "held_out_examples",
+  "near_duplicates",
+  "near_duplicates_moved",
   "eval_examples",
   "mask_loss",
   "context_free_mask_loss",
@@ -46,7 +48,8 @@ TRANSFER_PARTS = ("pretrained", "scratch", "tfidf", "majority", "test_texts", "l
 COUNTS = frozenset(
   (
     *("steps", "tokens", "predicted_tokens", "parameters", "train_documents", "train_tokens", "held_out_documents"),
-    *("held_out_tokens", "held_out_examples", "eval_examples", "test_texts", "labels_per_class"),
+    *("held_out_tokens", "held_out_examples", "near_duplicates", "near_duplicates_moved"),
+    *("eval_examples", "test_texts", "labels_per_class"),
   )
 )
 TIMES = ("train_seconds", "eval_seconds", "transfer_seconds", "compile_seconds", "tokens_per_second", "data_wait_share")

@@ -123,9 +123,11 @@ def in_one_line(result: dict[str, Any]) -> str:
   """What came out of a run, for a person: what `pretrain` returns."""
   if result["status"] != "finished":
     return f"{result['status']}: {result['reason']}"
+  # A model that never sees [MASK] in training is not measured there; see `evaluation.measure_of`.
+  places, where = ("mlm", "over all places") if result["mask_loss"] is None else ("mask", "at [MASK]")
   return (
-    f"held-out loss at [MASK] {result['mask_loss']:.3f} nats (without context"
-    f" {result['context_free_mask_loss']:.3f}), {result['mask_accuracy']:.1%} right, after"
+    f"held-out loss {where} {result[f'{places}_loss']:.3f} nats (without context"
+    f" {result[f'context_free_{places}_loss']:.3f}), {result[f'{places}_accuracy']:.1%} right, after"
     f" {result['steps']:,} steps and {result['tokens'] / 1e6:.1f}M tokens"
   )
 

@@ -209,7 +209,8 @@ def _text(config: Config, corpus: Corpus) -> dict[str, int]:
     bounds = corpus.sentence_offsets[corpus.document_offsets]
     sizes[f"{name}_documents"] = len(documents)
     sizes[f"{name}_tokens"] = int((bounds[documents + 1] - bounds[documents]).sum())
-  return sizes
+  alike = corpus.near_duplicates(data.eval_fraction)
+  return sizes | {"near_duplicates": alike["documents"], "near_duplicates_moved": alike["moved"]}
 
 
 @functools.cache

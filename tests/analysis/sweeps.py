@@ -104,6 +104,8 @@ def write_run(
       "held_out_documents": DOCUMENTS,
       "held_out_tokens": 61_000,
       "held_out_examples": 300,
+      "near_duplicates": 37,
+      "near_duplicates_moved": 3,
       "eval_examples": 300,
       "context_free_mask_loss": LINE,
       "context_free_mask_accuracy": 0.04,

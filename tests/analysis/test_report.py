@@ -90,6 +90,8 @@ def test_the_report_says_what_results_json_has(folder: Path) -> None:
   assert "2 degrees of freedom and reaches 4.3 standard errors" in report
   assert "`optim.peak_lr` | `0.001`" in report
   assert "2 min 20 s" in report
+  assert "evaluated on all 300 examples" in report
+  assert "Near duplicates: 37 documents" in report
   assert "the shared parameters are equal, bit for bit" in section(report, "What the arms shared")
 
 

@@ -13,7 +13,7 @@ from etils import epath
 
 from bert_jax import records
 from bert_jax.training import metrics
-from bert_jax.training.metrics import MetricsWriter, Progress, read_metrics
+from bert_jax.training.metrics import MetricsWriter, Progress, in_one_line, read_metrics
 from tests import tiny
 
 
@@ -178,3 +178,11 @@ def test_without_a_terminal_it_is_a_line_a_minute(monkeypatch: pytest.MonkeyPatc
       progress.advance(step)
   assert len(lines) == 5
   assert lines[0] == "bert, seed 0: step 60 of 400, loss 4.250, 12.3k token/s, data wait 3%, 6 min left"
+
+
+def test_a_run_in_one_line_says_where_it_was_measured() -> None:
+  result = {"status": "finished", "steps": 1200, "tokens": 2_300_000, "mlm_loss": 5.5, "mlm_accuracy": 0.2}
+  result |= {"context_free_mlm_loss": 5.8, "context_free_mask_loss": 6.3, "mask_loss": 6.1, "mask_accuracy": 0.07}
+  assert "at [MASK] 6.100 nats (without context 6.300), 7.0% right" in in_one_line(result)
+  never_masked = result | {"mask_loss": None, "mask_accuracy": None}
+  assert "over all places 5.500 nats (without context 5.800), 20.0% right" in in_one_line(never_masked)
