@@ -239,7 +239,7 @@ def _base(experiment: Experiment) -> Config:
 
 
 def _plan(experiment: Experiment) -> Plan:
-  """Recipe, then scale, then command line, then arm; each over the one before. All rules are checked here.
+  """Recipe, scale, command line, arm: later ones override earlier ones. All rules are checked here.
 
   Raises:
     ValueError: an unknown recipe or arm, a seed that is no number, a setting that breaks a rule.
