@@ -1,4 +1,4 @@
-"""A run's own files, JSON and JSON lines with their checksum: what is damaged or edited is never read as a result.
+"""Our own JSON files and JSON lines with their checksum: what is damaged or edited is never read as a result.
 
 The checksum is the key `crc32` beside the others, so that a person reads the files as before.
 """
@@ -85,6 +85,18 @@ def read_json(path: epath.Path, way_out: str) -> dict[str, Any] | None:
     raise ValueError(f"{path} cannot be read: {error.strerror}; {way_out}") from error
   except ValueError as error:
     raise ValueError(f"{path} is not as it was written ({error}); {way_out}") from error
+
+
+def require_json(path: epath.Path, way_out: str) -> dict[str, Any]:
+  """As `read_json`, of a file that must be there.
+
+  Raises:
+    ValueError: it is missing, or not as it was written.
+  """
+  values = read_json(path, way_out)
+  if values is None:
+    raise ValueError(f"{path} is missing; {way_out}")
+  return values
 
 
 def write_text(path: epath.Path, text: str) -> None:

@@ -13,9 +13,9 @@ PACKAGE = ROOT / "bert_jax"
 
 # The order of imports: a part imports itself and what stands before its line, never its own line's other parts.
 ORDER = (
-  ("config", "foreign"),
+  ("config", "foreign", "records"),
   ("settings",),
-  ("recipes", "architectures", "flags", "scales", "provenance", "console", "records", "data"),
+  ("recipes", "architectures", "flags", "scales", "provenance", "console", "data"),
   ("models",),
   ("objectives",),
   ("training",),

@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
+from bert_jax import records
 from bert_jax.data import checksums, tokenizers
 
 FORMAT_VERSION = 2
@@ -248,7 +249,7 @@ def read_metadata(folder: epath.Path) -> dict[str, Any]:
     raise ValueError(f"{file} is missing or damaged ({error!r}); {WAY_OUT}") from error
   if version != FORMAT_VERSION:
     raise ValueError(f"{file} has the store format {version}, and this version reads {FORMAT_VERSION}; {WAY_OUT}")
-  return checksums.read_signed_json(file, WAY_OUT)
+  return records.require_json(file, WAY_OUT)
 
 
 def is_held_out(document_hashes: np.ndarray, eval_fraction: float) -> np.ndarray:

@@ -19,6 +19,7 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
+from bert_jax import records
 from bert_jax.config import DataConfig
 from bert_jax.data import checksums, draws
 
@@ -86,7 +87,7 @@ class Examples:
           file.flush()
           os.fsync(file.fileno())
       written = {file.name: checksums.hash_file(epath.Path(file)) for file in sorted(partial.iterdir())}
-      (partial / _CHECKSUMS).write_text(checksums.signed_json({"sha256": written}))
+      records.write_json(epath.Path(partial) / _CHECKSUMS, {"sha256": written})
       try:
         partial.rename(folder)
       except OSError:
@@ -104,7 +105,7 @@ class Examples:
       ValueError: naming a file that is damaged.
     """
     names, way_out = [field.name for field in dataclasses.fields(cls)], f"remove {folder}: its examples are built again"
-    written = checksums.read_signed_json(epath.Path(folder) / _CHECKSUMS, way_out)["sha256"]
+    written = records.require_json(epath.Path(folder) / _CHECKSUMS, way_out)["sha256"]
     checksums.verify_files(epath.Path(folder), written, way_out)
     # A plain view of each map: np.memmap makes every small slice an order slower.
     return cls(**{name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names})

@@ -27,6 +27,7 @@ import tqdm
 from absl import logging
 from etils import epath
 
+from bert_jax import records
 from bert_jax.config import DataConfig
 from bert_jax.data import checksums, near_duplicates, sentences, tokenise, tokenizers
 from bert_jax.data.corpus import FORMAT_VERSION, SHARD_ARRAYS, WAY_OUT, Corpus, is_held_out, open_corpus, read_metadata
@@ -122,7 +123,7 @@ def _plan(data: DataConfig, source: Source | None) -> dict[str, Any]:
 def _check_plan(folder: epath.Path, stored: dict[str, Any], plan: dict[str, Any]) -> None:
   """Refuses a store that is made of something else than the plan says."""
   moved = plan[_FINGERPRINT] is not None and plan[_FINGERPRINT] == stored.get(_FINGERPRINT)
-  for name in {**stored, **plan}:
+  for name in {**plan, **stored}:
     has, wanted = stored.get(name), plan.get(name)
     if has == wanted or (name == "data.source" and moved) or (name == _FINGERPRINT and wanted is None):
       continue
@@ -133,7 +134,7 @@ def _check_plan(folder: epath.Path, stored: dict[str, Any], plan: dict[str, Any]
 
 
 def _made_of(folder: epath.Path) -> dict[str, Any]:
-  return checksums.read_signed_json(folder / "plan.json", WAY_OUT)["made_of"]
+  return records.require_json(folder / "plan.json", WAY_OUT)["made_of"]
 
 
 def _begin(folder: epath.Path, plan: dict[str, Any]) -> None:
@@ -142,7 +143,7 @@ def _begin(folder: epath.Path, plan: dict[str, Any]) -> None:
     try:
       _check_plan(folder, _made_of(folder), plan)
       if (folder / "tokenizer").exists():
-        expected = checksums.read_signed_json(folder / "tokenizer" / _CHECKSUMS, WAY_OUT)["sha256"]
+        expected = records.require_json(folder / "tokenizer" / _CHECKSUMS, WAY_OUT)["sha256"]
         checksums.verify_files(folder / "tokenizer", expected, WAY_OUT)
     except ValueError as error:
       logging.warning("the unfinished store is begun anew: %s", error)
@@ -151,7 +152,7 @@ def _begin(folder: epath.Path, plan: dict[str, Any]) -> None:
       (folder / "plan.json").unlink()
   _remove_half_work(folder)
   if not (folder / "plan.json").exists():
-    _write_json(folder / "plan.json", {"made_of": plan})
+    records.write_json(folder / "plan.json", {"made_of": plan})
 
 
 def _remove_half_work(folder: epath.Path) -> None:
@@ -221,7 +222,7 @@ def _make_tokenizer(folder: epath.Path, source: Source, data: DataConfig, groups
     tokenizer = tokenizers.train(_training_texts(source, groups, data.eval_fraction), data.tokenizer, data.language)
   tokenizer.save(folder / "tokenizer.tmp")
   files = sorted((folder / "tokenizer.tmp").iterdir())
-  _write_json(folder / "tokenizer.tmp" / _CHECKSUMS, {"sha256": {f.name: checksums.hash_file(f) for f in files}})
+  records.write_json(folder / "tokenizer.tmp" / _CHECKSUMS, {"sha256": {f.name: checksums.hash_file(f) for f in files}})
   _move(folder / "tokenizer.tmp", folder / "tokenizer")
 
 
@@ -339,7 +340,7 @@ def _write_shard(
     "labels": names,
     "sha256": {array_name: checksums.hash_file(shard / f"{array_name}.npy") for array_name in SHARD_ARRAYS},
   }
-  _write_json(shard / "shard.json", description)
+  records.write_json(shard / "shard.json", description)
   _move(shard, folder / name)
 
 
@@ -353,7 +354,7 @@ def _finished_shards(folder: epath.Path) -> list[dict[str, Any]]:
   shards = []
   for number, shard in enumerate(_shards(folder)):
     try:
-      description = checksums.read_signed_json(shard / "shard.json", WAY_OUT)
+      description = records.require_json(shard / "shard.json", WAY_OUT)
       if shard.name != f"{number:05d}":
         raise ValueError(f"there is no shard {number:05d} before it")
       files = {f"{name}.npy": checksum for name, checksum in description["sha256"].items()}
@@ -372,7 +373,7 @@ def _finished_shards(folder: epath.Path) -> list[dict[str, Any]]:
 
 def _finish(folder: epath.Path) -> None:
   """Offsets over all shards, then the metadata."""
-  shards = [checksums.read_signed_json(shard / "shard.json", WAY_OUT) for shard in _shards(folder)]
+  shards = [records.require_json(shard / "shard.json", WAY_OUT) for shard in _shards(folder)]
   totals = {name: sum(shard[name] for shard in shards) for name in ("num_documents", "num_sentences", "num_tokens")}
   if not totals["num_tokens"]:
     shutil.rmtree(folder / "shards")
@@ -410,7 +411,7 @@ def _finish(folder: epath.Path) -> None:
     "shards": shards,
     "sha256": {file: checksums.hash_file(folder / file) for file in _files_beside_shards(folder)},
   }
-  _write_json(folder / "metadata.json", metadata)
+  records.write_json(folder / "metadata.json", metadata)
 
 
 def _files_beside_shards(folder: epath.Path) -> list[str]:
@@ -441,12 +442,6 @@ def _write_array(file: epath.Path, array: np.ndarray) -> None:
   temporary = file.parent / (file.name + ".tmp")
   with temporary.open("wb") as stream:
     np.save(stream, array)
-  _move(temporary, file)
-
-
-def _write_json(file: epath.Path, content: dict[str, Any]) -> None:
-  temporary = file.parent / (file.name + ".tmp")
-  temporary.write_text(checksums.signed_json(content))
   _move(temporary, file)
 
 
