@@ -4,6 +4,7 @@ A tokenizer.json is a small program: it has patterns that can run for ever, text
 that decide how much memory is taken.
 """
 
+import base64
 import contextlib
 import re
 import time
@@ -170,6 +171,8 @@ def _require_bounded(parts: list[Any], origin: str) -> None:
       continue
     left += node.values()
     steps += "type" in node
+    if node.get("type") == "Precompiled":
+      _require_charsmap(node.get("precompiled_charsmap"), origin)
     pattern = node.get("pattern")
     pattern = pattern if isinstance(pattern, dict) else {}
     regex = pattern.get("Regex")
@@ -187,6 +190,25 @@ def _require_bounded(parts: list[Any], origin: str) -> None:
       f"{origin} makes a text {growth:,.0f} times as long, in {steps} steps; {_MOST_GROWTH} times in {_MOST_STEPS}"
       " steps are the most"
     )
+
+
+def _require_charsmap(encoded: Any, origin: str) -> None:
+  """SentencePiece's table of characters, in base64: the size of a trie, the trie, and UTF-8 texts.
+
+  The library panics at any other, with a backtrace of its own.
+
+  Raises:
+    ValueError: it is none.
+  """
+  try:
+    table = base64.b64decode(encoded, validate=True)
+    size = int.from_bytes(table[:4], "little")
+    sound = base64.b64encode(table).decode() == encoded and len(table) >= 4 + size and size % 4 == 0
+    table[4 + size :].decode()
+  except (TypeError, ValueError):
+    sound = False
+  if not sound:
+    raise ValueError(f"{origin} is damaged: its precompiled_charsmap is no table of characters; fetch it again")
 
 
 _ATOM = re.compile(r"\\[pP]\{[^}]*\}|\\x\{[^}]*\}|\\.|[^\\]", re.DOTALL)

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from etils import epath
 
 from bert_jax.config import TokenizerConfig
 from bert_jax.data import foreign_tokenizers, tokenizers
+from bert_jax.interop import tokenizer_files
 
 SENTENCES = ("Paris is the capital of France.", "The cat sat on the mat, 2019.", "Snow is white; the sea is cold.")
 # Of Llama 3, o200k, XLM-R and GPT-2, as published.
@@ -103,7 +105,10 @@ def test_texts_do_not_grow_without_bounds(content: dict[str, Any], tmp_path: Pat
     (lambda c: c["model"]["merges"].append("a b c"), "cannot be used by the tokenizers library"),
     (lambda c: c.update(model=[]), "its model is no object"),
     (lambda c: c.update(pre_tokenizer="ByteLevel"), "its pre_tokenizer is neither"),
-    (lambda c: c.update(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}), "tokenizers library"),
+    (
+      lambda c: c.update(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
+      "precompiled_charsmap is no table",
+    ),
   ],
 )
 def test_what_is_unsound_is_named(change: Any, message: str, content: dict[str, Any], tmp_path: Path) -> None:
@@ -111,6 +116,23 @@ def test_what_is_unsound_is_named(change: Any, message: str, content: dict[str, 
   change(changed)
   with pytest.raises(ValueError, match=rf"tokenizer\.json.*{message}"):
     load(changed, tmp_path).encode(["the cat"])
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 5000, 200_003])
+def test_a_damaged_table_of_characters_is_named_before_the_library_panics(
+  cut: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+  trained = tokenizers.train(SENTENCES * 50, TokenizerConfig(kind="unigram", vocab_size=60))
+  tokenizer_files.write(trained, epath.Path(tmp_path), None, True, 1)
+  (tmp_path / "spiece.model").unlink()
+  written = json.loads((tmp_path / "tokenizer.json").read_text())
+  (tables,) = [step for step in written["normalizer"]["normalizers"] if step["type"] == "Precompiled"]
+  encoded = tables["precompiled_charsmap"]
+  assert load(written, tmp_path).vocab_size > 40
+  tables["precompiled_charsmap"] = encoded[:-cut]
+  with pytest.raises(ValueError, match="precompiled_charsmap is no table of characters"):
+    load(written, tmp_path)
+  assert "panicked" not in capfd.readouterr().err
 
 
 def test_the_library_s_panics_are_errors_and_interrupts_are_not() -> None:
