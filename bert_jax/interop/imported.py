@@ -100,7 +100,8 @@ def load(folder: epath.PathLike) -> Pretrained:
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(f"{origin} cannot be read: {error}; import the model again") from error
   arrays = stored.open_safetensors(foreign.inside(folder, PARAMS))
-  foreign_configs.encoder(config, len(arrays), str(origin))
+  # Ours are stacked, a row for each layer.
+  foreign_configs.encoder(config, sum(x.shape[0] for x in arrays.values() if x.size and x.shape), str(origin))
   shapes = jax.eval_shape(networks.initial(network, config, num_classes))
   if {name: array.shape for name, array in arrays.items()} != {
     "/".join(str(key.key) for key in path): x.shape for path, x in jax.tree.leaves_with_path(shapes)

@@ -1,5 +1,6 @@
 """A folder from a stranger: a clear error or a right model, nothing else, in bounded time and memory."""
 
+import dataclasses
 import json
 import os
 import random
@@ -320,6 +321,20 @@ def test_deep_nesting_and_half_characters_name_the_file(folder: Path) -> None:
 
 
 # ---- ours ----
+
+
+@pytest.mark.parametrize("name", list(small.CONFIGS))
+def test_many_layers_are_no_bomb_however_they_are_stored(
+  name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  """Theirs are an array for each layer and weight, ours one for all layers: 48 of them need not 48 arrays."""
+  monkeypatch.setitem(small.CONFIGS, name, dataclasses.replace(small.CONFIGS[name], num_layers=48))
+  model = small.make(name)
+  writing.write_files(model, epath.Path(tmp_path / "theirs"))
+  imported.save(reading.read(tmp_path / "theirs", say=silent), tmp_path / "ours")
+  again = imported.load(tmp_path / "ours")
+  assert again.config.num_layers == 48
+  assert pretrained.fingerprint(again.params) == pretrained.fingerprint(model.params)
 
 
 def test_an_imported_folder_of_ours_says_which_file_was_changed(folder: Path, tmp_path: Path) -> None:
