@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
-from bert_jax.config import Config, num_prediction_slots
+from bert_jax.config import Config
 
 _GIB = 2**30
 
@@ -44,17 +44,13 @@ def state_bytes(config: Config) -> int:
 def batch_bytes(config: Config, devices: int) -> int:
   """The larger of a microbatch that trains and a batch that evaluates, on each device.
 
-  Training keeps the input of every block, rematerialised or not; each has hidden states and prediction logits.
+  Training keeps the input of every block, rematerialised or not. Logits do not count: they are made a block at a time.
   """
   model, length = config.model, config.data.max_seq_len
   width = 2 if config.runtime.compute_dtype == "bfloat16" else 4
-  logits = 4 * num_prediction_slots(config.data) * (model.vocab_size or 0)
   train_rows = -(-config.train.batch_size // (config.runtime.accumulation_steps * devices))
   evaluation_rows = -(-config.evaluation.batch_size // devices)
-  return max(
-    train_rows * (width * length * model.hidden_size * model.num_layers + logits),
-    evaluation_rows * (width * length * model.hidden_size + logits),
-  )
+  return width * length * model.hidden_size * max(train_rows * model.num_layers, evaluation_rows)
 
 
 def available_bytes(mesh: Mesh) -> int | None:

@@ -29,6 +29,9 @@ def test_it_asks_for_no_more_than_the_weights_take() -> None:
     ({"train.batch_size": 65_536}, 100, False),
     ({"train.batch_size": 65_536, "runtime.accumulation_steps": 256}, 16, True),
     ({"evaluation.batch_size": 524_288}, 100, False),
+    # All logits would be dozens of GiB; they are never there at once.
+    ({"train.batch_size": 2048, "runtime.accumulation_steps": 16, "model.vocab_size": 4_000_000}, 64, True),
+    ({"evaluation.batch_size": 2048, "model.vocab_size": 1_000_000}, 16, True),
     ({"model.hidden_size": 61_440, "model.num_heads": 64}, 512, False),
   ],
   ids=str,
