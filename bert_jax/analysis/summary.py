@@ -58,7 +58,8 @@ def _headline(results: Results) -> str:
   rows = results.on(LOSS)
   if not rows:
     reached = [
-      f"`{arm.arm.name}` reached a held-out loss of **{wording.mean_sd(arm.spreads['mask_loss'], 3)} nats** at [MASK]"
+      f"`{arm.arm.name}` reached a held-out loss of **{wording.mean_sd(arm.spreads['mask_loss'], 3)} nats** at [MASK],"
+      f" where {wording.mean_sd(arm.spreads.get('context_free_mask_loss'), 3)} are reached without context"
       for arm in results.arms
       if "mask_loss" in arm.spreads
     ]
