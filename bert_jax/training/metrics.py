@@ -128,7 +128,7 @@ def in_one_line(result: dict[str, Any]) -> str:
   return (
     f"held-out loss {where} {result[f'{places}_loss']:.3f} nats (without context"
     f" {result[f'context_free_{places}_loss']:.3f}), {result[f'{places}_accuracy']:.1%} right, after"
-    f" {result['steps']:,} steps and {result['tokens'] / 1e6:.1f}M tokens"
+    f" {result['steps']:,} steps and {result['tokens']:,} tokens"
   )
 
 
