@@ -78,7 +78,8 @@ def test_it_is_what_the_examples_say(config: Config, corpus: Corpus, params: Any
   assert wanted["mask_accuracy"] == pytest.approx(np.mean(right[True]), rel=1e-6)
   assert wanted["mlm_loss"] == pytest.approx(np.mean(nats[True] + nats[False]), rel=1e-5)
   assert wanted["mlm_accuracy"] == pytest.approx(np.mean(right[True] + right[False]), rel=1e-6)
-  assert 0.75 < len(nats[True]) / len(nats[True] + nats[False]) < 0.85
+  # 0.8 of 255 predictions, give or take four standard errors of 0.025.
+  assert 0.7 < len(nats[True]) / len(nats[True] + nats[False]) < 0.9
 
 
 def test_nsp_stands_beside_the_majority_and_is_balanced(
