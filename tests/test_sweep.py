@@ -99,7 +99,7 @@ def test_a_run_ends_in_a_line_and_a_sweep_says_what_is_left(
   assert "[1/2] bert, seed 0: compiling the training step" in caplog.messages
   first, second = [line for line in caplog.messages if "held-out loss" in line]
   line = (
-    r"held-out loss at \[MASK\] \d\.\d{3} nats \(without context \d\.\d{3}\), \d+\.\d% right, after 6 steps and 0\.0M"
+    r"held-out loss at \[MASK\] \d\.\d{3} nats \(without context \d\.\d{3}\), \d+\.\d% right, after 6 steps and [\d,]+"
   )
   assert re.fullmatch(rf"\[1/2\] bert, seed 0: {line} tokens; about \d+ s left for 1 more run", first)
   assert re.fullmatch(rf"\[2/2\] faster, seed 0: {line} tokens", second)
