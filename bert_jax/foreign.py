@@ -108,7 +108,7 @@ def read_object(folder: epath.PathLike, name: str) -> dict[str, Any]:
 
 
 def parse_json(text: str, origin: str) -> Any:
-  """JSON whose nesting and texts are such that nothing that works on it later can fail over them.
+  """Parses JSON, and refuses nesting and texts that later code could fail on.
 
   Raises:
     ValueError: naming `origin`.

@@ -15,7 +15,7 @@ KEY = "crc32"
 
 
 def _checksum(values: dict[str, Any]) -> str:
-  """Of the values, in whatever order and layout they stand in a file."""
+  """The checksum of the values, whatever their order and layout in a file."""
   return f"{zlib.crc32(json.dumps(values, sort_keys=True, allow_nan=False).encode()):08x}"
 
 

@@ -228,7 +228,7 @@ def _run_one(
 
 
 def _final_params(config: Config, corpus: Corpus, folder: epath.Path, mesh: Mesh, label: str) -> Any:
-  """Of the last step; trained again, from the checkpoint before, where that of the last step is gone or damaged."""
+  """The parameters after the last step; the last steps are trained again if their checkpoint is gone or damaged."""
   try:
     with Checkpoints(folder / "checkpoints", config.runtime.keep_latest) as checkpoints:
       return checkpoints.restore(config.train.steps, mesh).state.params

@@ -31,7 +31,7 @@ def run_folder(workdir: epath.Path, arm: str, seed: int) -> epath.Path:
 
 
 def runs_there(workdir: epath.Path) -> list[tuple[str, int]]:
-  """(arm, seed) of every run that has come as far as a checkpoint; what else lies there is none of ours."""
+  """(arm, seed) of every run that has come as far as a checkpoint; anything else there is ignored."""
   found = []
   for arm in sorted(_folders(workdir / "runs")):
     for seed in sorted(_folders(arm)):

@@ -47,7 +47,7 @@ def input_lines(path: str) -> list[str]:
 
 
 def check_output(path: str, sources: Sequence[str]) -> None:
-  """Looks whether a file can be written, before the work that it is to hold.
+  """Checks that a file can be written, before the work whose result it will hold.
 
   Args:
     sources: files that are read, none of which it may be.

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _drop_stdout() -> None:
-  """Lets what cannot be written go, of which Python would complain once more at its end."""
+  """Drops what cannot be written; otherwise Python complains again when it exits."""
   if sys.stdout is None:
     return
   try:

@@ -1,4 +1,4 @@
-"""What was written is what is read: files held against their sha256. JSON files carry their own; see `records.py`."""
+"""What was written is what is read: files are checked by their sha256. JSON files carry their own; see `records.py`."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ def hash_file(file: epath.Path) -> str:
 
 
 def verify_files(folder: epath.Path, expected: Mapping[str, str], way_out: str) -> None:
-  """Holds files against their checksums.
+  """Checks files against their checksums.
 
   Args:
     folder: where they lie.

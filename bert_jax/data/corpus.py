@@ -1,4 +1,4 @@
-"""A tokenised corpus, memory-mapped, and held against its checksums when it is opened."""
+"""A tokenised corpus, memory-mapped, and checked against its checksums when it is opened."""
 
 import json
 import threading
@@ -22,8 +22,8 @@ SHARD_ARRAYS = (
   "document_groups",
   "document_labels",
 )
-# Tokens up to this size are held against their checksums before the first batch, which takes two seconds or so; more of
-# them while the run is under way.
+# Tokens up to this size are checked before the first batch, which takes about two seconds; more than that while the run
+# is under way.
 VERIFY_AT_ONCE_BYTES = 2 << 30
 WAY_OUT = "remove the store and prepare it again"
 
@@ -33,7 +33,7 @@ _TOKENS = ("token_ids", "word_starts")  # what a shard is read for, once the sto
 class Corpus:
   """Documents as sentences as tokens.
 
-  Opening it holds every file against the checksum that it was written with. Tokens of more than
+  Opening it checks every file against the checksum that it was written with. Tokens of more than
   `VERIFY_AT_ONCE_BYTES` are read by a thread meanwhile: damage that it finds is raised by the next `gather`, and by
   `finish_verification`, which a run calls before its result counts.
 
@@ -96,12 +96,16 @@ class Corpus:
       verify()
       result.result()
     else:
-      logging.info("%s: its %.0f GiB are held against their checksums meanwhile", self.folder, size / 2**30)
+      logging.info(
+        "%s: its %.0f GiB of tokens are checked against their checksums while the run goes on",
+        self.folder,
+        size / 2**30,
+      )
       threading.Thread(target=verify, name="verify", daemon=True).start()
     return result
 
   def finish_verification(self) -> None:
-    """Waits until all tokens have been held against their checksums.
+    """Waits until all tokens have been checked against their checksums.
 
     Raises:
       ValueError: naming a file that has changed since it was written.

@@ -48,7 +48,7 @@ def packed(*suffixes: str) -> tuple[str, ...]:
 
 
 def _walk(folder: str) -> Iterator[str]:
-  """All files under a folder; of several ways to a subfolder, such as a link to its own parent, one is gone."""
+  """All files under a folder. A subfolder is entered once, however many links lead to it, so no link makes a loop."""
   seen = set()
   for where, folders, names in os.walk(folder, followlinks=True):
     here = os.stat(where)

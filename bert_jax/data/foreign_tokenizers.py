@@ -40,7 +40,7 @@ def settings(folder: epath.Path) -> dict[str, Any]:
 
 
 def vocabulary(file: epath.Path) -> dict[str, int]:
-  """Of a vocab.json or added_tokens.json: token → id; in the latter, -1 stands for the next one.
+  """Reads a vocab.json or added_tokens.json: token → id. In the latter, -1 stands for the next free id.
 
   Raises:
     ValueError: it is damaged, or of another form.
@@ -53,7 +53,7 @@ def vocabulary(file: epath.Path) -> dict[str, int]:
 
 
 def merges(file: epath.Path) -> list[tuple[str, ...]]:
-  """Of a merges.txt: the two parts of each line.
+  """Reads a merges.txt: the two parts of each line.
 
   Raises:
     ValueError: it is damaged, or a line has not two parts.
@@ -70,7 +70,7 @@ def merges(file: epath.Path) -> list[tuple[str, ...]]:
 
 
 def tokenizer_json(file: epath.Path) -> tuple[str, dict[str, Any]]:
-  """Text and content of a tokenizer.json, of which all that we read is there and of its type.
+  """The text and content of a tokenizer.json, once all that we read is known to be there and of its type.
 
   Raises:
     ValueError: it is damaged, or asks for more than any published one does.

@@ -99,7 +99,7 @@ class Examples:
 
   @classmethod
   def load(cls, folder: pathlib.Path) -> "Examples":
-    """What `save` wrote, held against its checksums and memory-mapped.
+    """What `save` wrote, checked against its checksums and memory-mapped.
 
     Raises:
       ValueError: naming a file that is damaged.

@@ -6,9 +6,14 @@ Where two sketches share enough of what both can see, the documents are of one g
 """
 
 import functools
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
+from absl import logging
+
+from bert_jax.data.sources import Source
+from bert_jax.data.tokenise import hash_text
 
 RUN_WORDS = 8
 SKETCH_HASHES = 128  # kept of a document: 1 KiB; one of fewer runs is sketched whole
@@ -130,3 +135,16 @@ def _alike(sketches: list[np.ndarray]) -> Iterable[tuple[int, int]]:
       continue
     if len(np.intersect1d(mine, theirs, assume_unique=True)) >= LEAST_SHARED * fewest:
       yield one, other
+
+
+_SPLITS: dict[str, np.ndarray] = {}  # of the text that was asked for last, as every task of every run asks for it
+
+
+def split_hashes(source: Source) -> np.ndarray:
+  """[number of documents] uint64: the hash by which each document is held out or not; near duplicates share one."""
+  if source.fingerprint not in _SPLITS:
+    logging.info("looking for near duplicates in %s", source.description)
+    texts, again = itertools.tee(document.text for document in source)
+    _SPLITS.clear()
+    _SPLITS[source.fingerprint] = group_hashes(texts, map(hash_text, again))
+  return _SPLITS[source.fingerprint]

@@ -99,7 +99,7 @@ def labelled_tasks(data: DataConfig) -> tuple[str, ...]:
 
 
 def check(data: DataConfig) -> None:
-  """Refuses what cannot become a corpus; for before anything is written, as it reads up to the first document only.
+  """Refuses what cannot become a corpus. It reads one document at most, so it can be called before anything is written.
 
   A complete store in `data.store` needs its text no more, so the text is not looked for then.
 

@@ -84,7 +84,7 @@ def prepare(data: DataConfig, folder: epath.PathLike, num_workers: int | None = 
     if not (folder / "metadata.json").exists():
       try:
         _begin(folder, plan)
-        groups = split_hashes(source)
+        groups = near_duplicates.split_hashes(source)
         _make_tokenizer(folder, source, data, groups)
         _write_shards(folder, source, data, groups, num_workers or os.cpu_count() or 1)
         _refuse_changed_text(folder, data, plan)
@@ -197,19 +197,6 @@ def _lock(folder: epath.Path) -> Iterator[None]:
 
 
 # ---- the work --------------------------------------------------------------------------------------------
-
-
-_SPLITS: dict[str, np.ndarray] = {}  # of the text that was asked for last, as every task of every run asks for it
-
-
-def split_hashes(source: Source) -> np.ndarray:
-  """[number of documents] uint64: the hash by which each document is held out or not; near duplicates share one."""
-  if source.fingerprint not in _SPLITS:
-    logging.info("looking for near duplicates in %s", source.description)
-    texts, again = itertools.tee(document.text for document in source)
-    _SPLITS.clear()
-    _SPLITS[source.fingerprint] = near_duplicates.group_hashes(texts, map(tokenise.hash_text, again))
-  return _SPLITS[source.fingerprint]
 
 
 def _make_tokenizer(folder: epath.Path, source: Source, data: DataConfig, groups: np.ndarray) -> None:

@@ -17,8 +17,8 @@ import numpy as np
 from bert_jax.config import DataConfig, TransferConfig
 from bert_jax.data import draws
 from bert_jax.data.corpus import is_held_out
+from bert_jax.data.near_duplicates import split_hashes
 from bert_jax.data.sources import Document, labelled_tasks, open_source
-from bert_jax.data.store import split_hashes
 from bert_jax.data.tokenise import Rules, hash_text, tokenise
 from bert_jax.data.tokenizers import Tokenizer
 
@@ -92,7 +92,7 @@ def check(data: DataConfig, transfer: TransferConfig) -> None:
 
 
 def check_whole(data: DataConfig, transfer: TransferConfig) -> None:
-  """Finds out in a second what `load_task` and the baselines would say after hours of pretraining.
+  """Raises before pretraining what `load_task` and the baselines would raise after it; it reads the text once.
 
   Raises:
     ValueError: see `check`, `load_task` and `require_sklearn`.

@@ -126,5 +126,5 @@ def _content(token: Any) -> Any:
 
 
 def _object(folder: epath.Path, name: str) -> dict[str, Any]:
-  """A JSON object; empty where there is no file. Raises ValueError: it is none."""
+  """The JSON object in a file; empty if there is no file. Raises ValueError if it is no object."""
   return foreign.read_object(folder, name) if foreign.is_file(folder, name) else {}

@@ -139,7 +139,7 @@ def _vocab_txt(file: epath.Path, stated: Stated, default_lowercase: bool | None)
 
 
 def _wordpiece(content: dict[str, Any], stated: Stated, origin: str) -> Tokenizer:
-  """A tokenizer.json of BERT's; where tokenizer_config.json says otherwise, that goes first, as in BertTokenizer."""
+  """A tokenizer.json of BERT's; tokenizer_config.json takes precedence where they disagree, as in BertTokenizer."""
   rules = content["normalizer"] or {}
   if rules.get("type") != "BertNormalizer" or not rules["clean_text"]:
     raise ValueError(f"{origin} holds WordPiece with rules other than BERT's ({rules}); give its vocab.txt instead")
@@ -150,7 +150,7 @@ def _wordpiece(content: dict[str, Any], stated: Stated, origin: str) -> Tokenize
     if value is not None and value != rules[ours]:
       if rules[ours] is not None:
         logging.warning(
-          "%s has %s=%s; tokenizer_config.json's %s=%s goes first", origin, ours, rules[ours], theirs, value
+          "%s has %s=%s; tokenizer_config.json's %s=%s takes precedence", origin, ours, rules[ours], theirs, value
         )
       rules[ours] = value
   accents = rules["lowercase"] if rules["strip_accents"] is None else rules["strip_accents"]

@@ -59,7 +59,7 @@ def _origin(model: Pretrained, run: Config | None, step: int | None) -> str:
     )
   name = model.source.get("_name_or_path")
   named = f" It calls itself `{name}`." if isinstance(name, str) and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) else ""
-  return f"Imported from a Hugging Face folder with bert_jax, and written again as float32.{named}"
+  return f"Imported from {model.origin or 'a Hugging Face folder'} with bert_jax, and written again as float32.{named}"
 
 
 def licence(model: Pretrained) -> str | None:

@@ -27,7 +27,7 @@ PREFIX = {
 
 
 def encoder(c: EncoderConfig, enhanced: bool) -> Iterator[Entry]:
-  """Of the encoder without its prefix; `enhanced` as of `DebertaEncoder`."""
+  """The encoder's arrays, without a prefix; for `enhanced`, see `DebertaEncoder`."""
   name = architecture_of(c).name
   root = Place(("encoder",), "")
   if name in ("bert", "roberta", "electra"):

@@ -1,4 +1,4 @@
-"""One array of Hugging Face's beside one of ours, and all of a model's from either side to the other.
+"""Pairs of one of Hugging Face's arrays and one of ours, and the conversion of a model's arrays either way.
 
 PyTorch's Linear holds [out, in] where our kernels are [in, out].
 """
@@ -66,7 +66,7 @@ class Place:
 
 
 def to_ours(arrays: Mapping[str, Stored], found: list[Entry]) -> Any:
-  """Our parameters of their arrays, float32, read one by one; `arrays` has every key of the entries."""
+  """Our parameters from their arrays, as float32, read one at a time; `arrays` has every key of the entries."""
   layers = Counter(entry.path for entry in found)
   params: dict[str, Any] = {}
   for entry in found:

@@ -1,4 +1,4 @@
-"""Folders to write a model to: looked at before the work, and there whole or not at all."""
+"""Folders to write a model to: checked before the work, and then written whole or not at all."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ _PARTIAL = ".partial-"
 
 
 def new_folder(path: epath.PathLike) -> epath.Path:
-  """A folder that can be written to, and in which nothing stands yet; nothing is made.
+  """Checks that a folder is empty or not there yet, and can be written; it makes nothing.
 
   Raises:
     ValueError: something stands there already, or nothing can be written there.
@@ -30,7 +30,7 @@ def new_folder(path: epath.PathLike) -> epath.Path:
 
 @contextlib.contextmanager
 def whole(path: epath.PathLike) -> Iterator[epath.Path]:
-  """A folder to write to that stands at `path` once the block ends well; where it does not, nothing is left.
+  """A folder to write to. It appears at `path` when the block ends without an error; otherwise nothing is left.
 
   It is written under another name and renamed. In a bucket, where nothing can be renamed, it is written in its place.
 

@@ -54,7 +54,7 @@ def _pooler(c: EncoderConfig, network: str) -> Iterator[Entry]:
 
 
 def pretrained_pooler(c: EncoderConfig, prefix: str) -> Iterator[Entry]:
-  """Of the pooler that BERT, RoBERTa's class and ALBERT have inside the encoder's prefix."""
+  """The arrays of the pooler that BERT, RoBERTa's class and ALBERT keep inside the encoder's prefix."""
   # ALBERT's pooler is a Linear itself, the others' holds one.
   yield from _ROOT.dense("pooler.dense", prefix + ("pooler" if isinstance(c, AlbertConfig) else "pooler.dense"))
 

@@ -76,7 +76,7 @@ def _digest(description: dict[str, Any]) -> str:
 
 
 def load(folder: epath.PathLike) -> Pretrained:
-  """Opens an imported folder. One of before there were checksums of all files opens with a warning.
+  """Opens an imported folder. One that was written before all files had checksums opens with a warning.
 
   Raises:
     ValueError: a file is damaged, or it is another version's.

@@ -79,7 +79,7 @@ def longest(config: EncoderConfig) -> int | None:
 
 
 class UnreadableTokenizer(ValueError):
-  """A tokenizer that cannot be read, which does not stop its model's weights from being."""
+  """The tokenizer cannot be read; the weights of its model still can."""
 
 
 def read_tokenizer(folder: epath.Path, config: EncoderConfig, model_type: str | None = None) -> Tokenizer | None:

@@ -90,7 +90,7 @@ class Opened:
 
 
 def open_folder(folder: epath.Path, head: str | None = None, say: Callable[[str], None] = logging.info) -> Opened:
-  """As `read`, before any array is read, but for the copies of tied ones, which are compared."""
+  """Like `read`, but no array is read yet, except copies of tied ones, which are compared."""
   source = _config(folder)
   arrays, file = weights.read(folder)
   arrays = names.modern(arrays)

@@ -1,4 +1,4 @@
-"""Arrays of a file that are read one by one, and the safetensors format, read and written so.
+"""Arrays of a file, read one at a time, and the safetensors format, read and written that way.
 
 The format (huggingface.co/docs/safetensors): 8 bytes with the header's length, the header as JSON (name → dtype,
 shape, place), and the arrays, one after the other without gaps.

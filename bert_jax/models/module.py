@@ -88,7 +88,7 @@ class EncoderModule(nn.Module):
     return activate(x, self.config.activation)
 
   def head_activation(self, x: jax.Array) -> jax.Array:
-    """The encoder's, but for ModernBERT, which has a setting for its heads'."""
+    """The encoder's activation, except for ModernBERT, which has a setting for its heads."""
     return activate(x, getattr(self.config, "head_activation", self.config.activation))
 
   def head_rate(self) -> float:

@@ -49,7 +49,7 @@ class ContextFree:
   def predict(self, shown: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """-log P(label | shown) in nats, and whether the label is the likeliest token; of integers of one shape."""
     frequencies = self._frequencies
-    with np.errstate(divide="ignore", invalid="ignore"):  # where a rule never shows a token, there is none of it either
+    with np.errstate(divide="ignore", invalid="ignore"):  # a token that the masking rule never shows
       by_chance, kept = self._by_chance[shown], self._kept * frequencies[shown]
       given_token = (frequencies[labels] * by_chance + kept * (labels == shown)) / (by_chance + kept)
       nats = -np.log(np.where(shown == self._mask_id, frequencies[labels], given_token))

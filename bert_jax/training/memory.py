@@ -54,7 +54,7 @@ def batch_bytes(config: Config, devices: int) -> int:
 
 
 def available_bytes(mesh: Mesh) -> int | None:
-  """Memory of a device, or of the machine where the devices are its CPU; None where nobody says."""
+  """Memory of a device, or of the machine where the devices are its CPU; None if that is not known."""
   device = mesh.devices.flat[0]
   if device.platform != "cpu":
     return (device.memory_stats() or {}).get("bytes_limit")

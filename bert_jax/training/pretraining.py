@@ -57,7 +57,7 @@ def corpus_folder(config: Config, workdir: epath.PathLike) -> epath.Path:
 
 
 def check_corpus(config: Config, workdir: epath.PathLike) -> None:
-  """Finds out what would keep `prepare_corpus` from its work, before anything is written.
+  """Raises what `prepare_corpus` would raise over wrong settings, before anything is written.
 
   Raises:
     ValueError: see `corpus_folder`; there is no such source, nothing in it, or no such tokenizer.

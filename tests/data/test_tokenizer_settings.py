@@ -194,7 +194,7 @@ def test_a_casing_that_disagrees_is_read_as_transformers_reads_it(
   files = {"tokenizer.json": wordpiece_json(tmp_path), "tokenizer_config.json": {"do_lower_case": False}}
   folder = write(tmp_path / "m", files)
   assert not tokenizers.load(folder, None).lowercase
-  assert "lowercase=True; tokenizer_config.json's do_lower_case=False goes first" in caplog.text
+  assert "lowercase=True; tokenizer_config.json's do_lower_case=False takes precedence" in caplog.text
   generic = {"do_lower_case": False, "tokenizer_class": "PreTrainedTokenizerFast"}  # which takes the file as it is
   write(folder, {"tokenizer_config.json": generic})
   assert tokenizers.load(folder, None).lowercase

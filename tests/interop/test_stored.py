@@ -1,4 +1,4 @@
-"""The safetensors format, held against the library, and what no weight may be."""
+"""The safetensors format, compared with the library, and what no weight may be."""
 
 import json
 from pathlib import Path
