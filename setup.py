@@ -37,6 +37,7 @@ setup(
     "flax>=0.11.2",
     "huggingface_hub>=0.30",  # which tokenizers brings
     "jax>=0.7.2",
+    "jaxtyping>=0.2.36",
     "matplotlib>=3.10",
     "ml_dtypes>=0.5",
     "numpy>=2.1",

@@ -24,12 +24,14 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from bert_jax.architectures import BertConfig, sized
 from bert_jax.config import Config, OptimConfig, TrainConfig
-from bert_jax.objectives.pretraining import pretraining_sums
-from bert_jax.recipes import BERT_SIZES, bert_model
-from bert_jax.training import sharding
+from bert_jax.models.dropout import Noise
+from bert_jax.objectives import objective_of
+from bert_jax.recipes import BERT_SIZES
+from bert_jax.training.layout import Layout, make_layout
 from bert_jax.training.optimizers import hyperparameters
-from bert_jax.training.step import build_model, init_params, init_state, train_step_of
+from bert_jax.training.step import init_params, init_state, train_step_of
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
@@ -54,7 +56,7 @@ LOSS_TOLERANCE = 1e-5  # relative: two float32 programs that add in different or
 def main(_: list[str]) -> None:
   warnings.filterwarnings("ignore", module="torch")
   model = dataclasses.replace(
-    bert_model(SIZE.value),
+    sized(BertConfig, *BERT_SIZES[SIZE.value]),
     vocab_size=VOCAB_SIZE.value,
     max_positions=max(512, SEQ_LEN.value),
     hidden_dropout=DROPOUT.value,
@@ -69,19 +71,20 @@ def main(_: list[str]) -> None:
   )
   config = dataclasses.replace(config, runtime=dataclasses.replace(config.runtime, compute_dtype=DTYPE.value))
   batch = random_batch(np.random.default_rng(0), VOCAB_SIZE.value, BATCH_SIZE.value, SEQ_LEN.value, PREDICTIONS.value)
-  mesh = sharding.make_mesh()
-  peer = peer_of(config, init_params(config.model, config.train.seed))
+  layout = make_layout()
+  objective = objective_of(config)
+  peer = peer_of(config, init_params(objective, config.train.seed))
 
   ours, theirs = loss_of(config, batch), peer_loss(peer, batch)
   print(f"loss without dropout, same weights: ours {ours:.6f}, peer {theirs:.6f}")
   if DTYPE.value == "float32" and abs(ours - theirs) > LOSS_TOLERANCE * theirs:
     raise SystemExit("the losses differ: the two sides do not compute the same thing")
 
-  sides: dict[str, Callable[[], None]] = {"ours": step_of(config, mesh, batch)}
+  sides: dict[str, Callable[[], None]] = {"ours": step_of(config, layout, batch)}
   if EAGER.value:
     sides["eager"] = peer_step_of(peer, config.optim, batch)
   if COMPILED.value:
-    compiled: Any = torch.compile(peer_of(config, init_params(config.model, config.train.seed)))
+    compiled: Any = torch.compile(peer_of(config, init_params(objective, config.train.seed)))
     sides["compiled"] = peer_step_of(compiled, config.optim, batch)
   tokens = BATCH_SIZE.value * SEQ_LEN.value
   rates = {name: [tokens / seconds for seconds in times] for name, times in alternate(sides).items()}
@@ -110,7 +113,7 @@ def random_batch(draw: np.random.Generator, vocab_size: int, rows: int, length: 
     "mlm_positions": positions.astype(np.int32),
     "mlm_labels": draw.integers(0, vocab_size, (rows, predictions), dtype=np.int32),
     "mlm_weights": np.ones((rows, predictions), np.float32),
-    "nsp_labels": draw.integers(0, 2, rows, dtype=np.int32),
+    "pair_labels": draw.integers(0, 2, rows, dtype=np.int32),
   }
 
 
@@ -133,26 +136,27 @@ def alternate(sides: dict[str, Callable[[], None]]) -> dict[str, list[float]]:
 # ---- this project -------------------------------------------------------------------------------------------------
 
 
-def step_of(config: Config, mesh: jax.sharding.Mesh, batch: dict[str, np.ndarray]) -> Callable[[], None]:
+def step_of(config: Config, layout: Layout, batch: dict[str, np.ndarray]) -> Callable[[], None]:
   """A function that runs one training step from host batch to finished update."""
-  state = init_state(config, mesh)
-  hyper = hyperparameters(config.optim, config.train.steps, config.train.sentence_objective)
-  step, seed = train_step_of(config, mesh), np.uint32(config.train.seed)
+  state = init_state(config, layout)
+  hyper = hyperparameters(config.optim, config.train.steps, objective_of(config).loss_weights)
+  step, seed = train_step_of(config, layout), np.uint32(config.train.seed)
 
   def run() -> None:
     nonlocal state
-    state, metrics = step(state, sharding.put_batch(batch, mesh), hyper, seed)
+    state, metrics = step(state, {}, layout.put(batch), hyper, seed)
     jax.block_until_ready(metrics)
 
   return run
 
 
 def loss_of(config: Config, batch: dict[str, np.ndarray]) -> float:
-  params = init_params(config.model, config.train.seed)
-  inputs = (batch[name] for name in ("token_ids", "segment_ids", "attention_mask", "mlm_positions"))
-  outputs: Any = build_model(config.model, config.runtime).apply({"params": params}, *inputs)
-  sums = pretraining_sums(outputs, {name: jnp.asarray(array) for name, array in batch.items()})
-  return sum(float(total / count) for total, count in (sums["mlm_loss"], sums["nsp_loss"]))
+  model = dataclasses.replace(config.model, hidden_dropout=0.0, attention_dropout=0.0)
+  objective = objective_of(dataclasses.replace(config, model=model))
+  arrays = {name: jnp.asarray(array) for name, array in batch.items()}
+  noise = Noise(jnp.uint32(0), jnp.arange(len(batch["token_ids"]), dtype=jnp.uint32))
+  sums = objective.sums(init_params(objective, config.train.seed), {}, arrays, noise, 1)
+  return sum(float(total / count) for total, count in (sums[name] for name in objective.loss_weights))
 
 
 # ---- the peer -----------------------------------------------------------------------------------------------------
@@ -161,6 +165,7 @@ def loss_of(config: Config, batch: dict[str, np.ndarray]) -> float:
 def peer_of(config: Config, params: Any) -> transformers.BertForPreTraining:
   """Hugging Face's BERT with our parameters."""
   c = config.model
+  assert isinstance(c, BertConfig)
   assert c.vocab_size is not None
   model = transformers.BertForPreTraining(
     transformers.BertConfig(
@@ -222,7 +227,7 @@ def peer_inputs(batch: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
     "token_type_ids": batch["segment_ids"],
     "attention_mask": batch["attention_mask"],
     "labels": labels,
-    "next_sentence_label": batch["nsp_labels"],
+    "next_sentence_label": batch["pair_labels"],
   }
   return {name: torch.from_numpy(rows.astype(np.int64)) for name, rows in arrays.items()}
 

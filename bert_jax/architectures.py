@@ -1,163 +1,399 @@
-"""The model settings of the rest of the family, as frozen dataclasses, and the published sizes; standard library only.
+"""The settings of every architecture, as frozen dataclasses, and the published sizes; standard library only.
 
-A class stands for an architecture; BERT and RoBERTa are `config.ModelConfig`. Defaults are a published base model.
+A class stands for an architecture; `Config.model` is one of them. Defaults are a published base model. Rules between
+the settings of one architecture are in `check`.
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-from bert_jax.config import EncoderConfig, ModelConfig, setting
+from bert_jax.settings import check_bounds, lookup, setting
+
+Activation = Literal["gelu", "gelu_tanh", "relu"]
+HeadActivation = Literal["gelu", "gelu_tanh", "relu", "tanh"]
+MOST_POSITIONS = 1 << 17
 
 
 @dataclasses.dataclass(frozen=True)
-class DistilBertConfig(ModelConfig):
+class EncoderConfig:
+  """What all encoders of the family have. Defaults are BERT-base's (Devlin et al. 2018, section 3).
+
+  Class attributes, which no run can choose:
+    kind: the architecture's name, as Hugging Face's `model_type`.
+    cls_last: XLNet's `text <sep> <cls>`, padded on the left; all others have `[CLS] text [SEP]`, padded on the right.
+    separators_between: separators between the two texts of a pair; RoBERTa has two.
+    has_sentence_head: whether it is published with a head that labels a pair of texts in pretraining.
+  """
+
+  kind: ClassVar[str] = ""
+  cls_last: ClassVar[bool] = False
+  separators_between: ClassVar[int] = 1
+  has_sentence_head: ClassVar[bool] = False
+
+  # The upper bounds are far above what was ever published, and far below what ends in an abort of the compiler, a
+  # frozen machine or a number that wraps round.
+  vocab_size: int | None = setting(
+    None, "token ids known; none: as many as the tokenizer has", at_least=1, at_most=1 << 22
+  )
+  num_layers: int = setting(12, "transformer blocks", at_least=1, at_most=1_000)
+  hidden_size: int = setting(768, "width of the hidden states", at_least=1, at_most=1 << 16)
+  num_heads: int = setting(12, "attention heads; must divide hidden_size", at_least=1, at_most=1 << 16)
+  intermediate_size: int = setting(
+    3072, "inner width of the feed-forward part; 4 x hidden_size in BERT", at_least=1, at_most=1 << 18
+  )
+  activation: Activation = setting(
+    "gelu", "gelu is exact (erf), gelu_tanh its approximation; google-research/bert had erf until 2019-02-07"
+  )
+  layer_norm_eps: float = setting(1e-12, "added to the variance; 1e-12 in BERT, 1e-5 in RoBERTa", above=0, at_most=1)
+  hidden_dropout: float = setting(0.1, "after the embeddings and after each sub-layer", at_least=0, below=1)
+  attention_dropout: float = setting(
+    0.1, "on the attention probabilities; fused attention needs 0", at_least=0, below=1
+  )
+  head_dropout: float | None = setting(
+    None, "before a task's linear layer; none: as hidden_dropout", at_least=0, below=1
+  )
+  initializer: Literal["truncated_normal", "normal"] = setting(
+    "truncated_normal", "truncated at two standard deviations in BERT, plain normal in RoBERTa"
+  )
+  initializer_range: float = setting(0.02, "standard deviation of kernels and embeddings", above=0, at_most=100)
+
+  @property
+  def longest_input(self) -> int | None:
+    """Tokens of the longest sequence, special ones counted; None where there is no limit (XLNet)."""
+    return getattr(self, "max_positions", None)
+
+  @property
+  def num_segments(self) -> int:
+    """Segment ids that the encoder tells apart; 0 where it reads none."""
+    return getattr(self, "type_vocab_size", 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class BertConfig(EncoderConfig):
+  """BERT (Devlin et al. 2018; google-research/bert, modeling.py)."""
+
+  kind: ClassVar[str] = "bert"
+  has_sentence_head: ClassVar[bool] = True
+
+  max_positions: int = setting(
+    512, "longest sequence, in tokens, special tokens counted", at_least=1, at_most=MOST_POSITIONS
+  )
+  type_vocab_size: int = setting(2, "segment ids known", at_least=1, at_most=1 << 10)
+
+
+@dataclasses.dataclass(frozen=True)
+class RobertaConfig(EncoderConfig):
+  """BERT's network with one segment and positions that start behind unused rows (Liu et al. 2019; fairseq)."""
+
+  kind: ClassVar[str] = "roberta"
+  separators_between: ClassVar[int] = 2
+
+  layer_norm_eps: float = setting(1e-5, "added to the variance (fairseq, modules/layer_norm.py)", above=0, at_most=1)
+  initializer: Literal["truncated_normal", "normal"] = setting("normal", "as fairseq, init_bert_params: untruncated")
+  max_positions: int = setting(
+    512, "longest sequence, in tokens, special tokens counted", at_least=1, at_most=MOST_POSITIONS
+  )
+  # fairseq numbers positions from padding_idx + 1 = 2: 514 rows for 512 positions.
+  position_offset: int = setting(
+    2, "unused rows before position 0 of the table: the padding's id, plus 1", at_least=0, at_most=MOST_POSITIONS
+  )
+  type_vocab_size: int = setting(1, "segment ids known", at_least=1, at_most=1 << 10)
+
+
+@dataclasses.dataclass(frozen=True)
+class DistilBertConfig(EncoderConfig):
   """BERT with half the layers, no segments and no pooler (Sanh et al. 2019)."""
 
-  num_layers: int = setting(6, "transformer blocks")
-  type_vocab_size: int = setting(0, "segment ids known: none")
-  pooler: bool = setting(False, "there is none")
-  head_dropout: float | None = setting(0.2, "before the classifier; seq_classif_dropout of Hugging Face")
-  span_dropout: float = setting(0.1, "before the question answering layer; qa_dropout of Hugging Face")
+  kind: ClassVar[str] = "distilbert"
+
+  num_layers: int = setting(6, "transformer blocks", at_least=1, at_most=1_000)
+  head_dropout: float | None = setting(
+    0.2, "before the classifier; seq_classif_dropout of Hugging Face", at_least=0, below=1
+  )
+  span_dropout: float = setting(
+    0.1, "before the question answering layer; qa_dropout of Hugging Face", at_least=0, below=1
+  )
+  max_positions: int = setting(
+    512, "longest sequence, in tokens, special tokens counted", at_least=1, at_most=MOST_POSITIONS
+  )
 
 
 @dataclasses.dataclass(frozen=True)
-class AlbertConfig(ModelConfig):
+class AlbertConfig(EncoderConfig):
   """Narrow embeddings and shared blocks (Lan et al. 2019; google-research/albert, modeling.py)."""
 
-  activation: Literal["gelu", "gelu_tanh", "relu"] = setting("gelu_tanh", "as the released code")
-  hidden_dropout: float = setting(0.0, "after the embeddings and after each sub-layer; 0 in version 2")
-  attention_dropout: float = setting(0.0, "on the attention probabilities; 0 in version 2")
-  head_dropout: float | None = setting(0.1, "before a task's linear layer")
-  embedding_size: int = setting(128, "width of the word, position and segment tables")
-  num_groups: int = setting(1, "sets of parameters; layer i uses set i * num_groups // num_layers")
-  blocks_per_group: int = setting(1, "blocks in a set, run one after the other in each layer")
+  kind: ClassVar[str] = "albert"
+  has_sentence_head: ClassVar[bool] = True
+
+  activation: Activation = setting("gelu_tanh", "as the released code")
+  hidden_dropout: float = setting(
+    0.0, "after the embeddings and after each sub-layer; 0 in version 2", at_least=0, below=1
+  )
+  attention_dropout: float = setting(0.0, "on the attention probabilities; 0 in version 2", at_least=0, below=1)
+  head_dropout: float | None = setting(0.1, "before a task's linear layer", at_least=0, below=1)
+  max_positions: int = setting(
+    512, "longest sequence, in tokens, special tokens counted", at_least=1, at_most=MOST_POSITIONS
+  )
+  type_vocab_size: int = setting(2, "segment ids known", at_least=1, at_most=1 << 10)
+  embedding_size: int = setting(128, "width of the word, position and segment tables", at_least=1, at_most=1 << 16)
+  num_groups: int = setting(
+    1, "sets of parameters; layer i uses set i * num_groups // num_layers", at_least=1, at_most=1_000
+  )
+  blocks_per_group: int = setting(
+    1, "blocks in a set, run one after the other in each layer", at_least=1, at_most=1_000
+  )
 
 
 @dataclasses.dataclass(frozen=True)
-class ElectraConfig(ModelConfig):
+class ElectraConfig(EncoderConfig):
   """BERT's encoder behind embeddings of a width of their own (Clark et al. 2020); generator or discriminator."""
 
-  pooler: bool = setting(False, "there is none")
-  embedding_size: int = setting(768, "width of the tables; where it is not hidden_size, a linear layer follows")
+  kind: ClassVar[str] = "electra"
+
+  max_positions: int = setting(
+    512, "longest sequence, in tokens, special tokens counted", at_least=1, at_most=MOST_POSITIONS
+  )
+  type_vocab_size: int = setting(2, "segment ids known", at_least=1, at_most=1 << 10)
+  embedding_size: int = setting(
+    768, "width of the tables; where it is not hidden_size, a linear layer follows", at_least=1, at_most=1 << 16
+  )
 
 
 @dataclasses.dataclass(frozen=True)
 class XlnetConfig(EncoderConfig):
   """Transformer-XL's relative attention in two streams (Yang et al. 2019; zihangdai/xlnet, modeling.py)."""
 
-  clamp_length: int = setting(-1, "distances beyond it count as it; below 1: no limit")
-  memory_length: int | None = setting(None, "hidden states kept for the next segment of a text; none: all")
-  reuse_length: int | None = setting(None, "of a segment, how many of its first tokens are kept; none: all")
+  kind: ClassVar[str] = "xlnet"
+  cls_last: ClassVar[bool] = True
+
+  initializer: Literal["truncated_normal", "normal"] = setting("normal", "as the released code: untruncated")
+  clamp_length: int = setting(
+    -1, "distances beyond it count as it; below 1: no limit", at_least=-1, at_most=MOST_POSITIONS
+  )
+  memory_length: int | None = setting(
+    None, "hidden states kept for the next segment of a text; none: all", at_least=0, at_most=10_000_000
+  )
+  reuse_length: int | None = setting(
+    None, "of a segment, how many of its first tokens are kept; none: all", at_least=0, at_most=10_000_000
+  )
+
+  @property
+  def num_segments(self) -> int:
+    """Any number: only whether two tokens are of the same segment matters."""
+    return 3  # of the pairs that it reads: two texts, and <cls>
 
 
 @dataclasses.dataclass(frozen=True)
 class DebertaConfig(EncoderConfig):
   """Disentangled attention (He et al. 2020)."""
 
-  layer_norm_eps: float = setting(1e-7, "added to the variance")
-  max_positions: int = setting(512, "longest sequence of the recipes; rows of the position table where there is one")
-  type_vocab_size: int = setting(0, "segment ids known; 0 in the released models")
-  max_distance: int = setting(512, "distances are cut at it; rows of the relative table are twice as many")
+  kind: ClassVar[str] = "deberta"
+
+  layer_norm_eps: float = setting(1e-7, "added to the variance", above=0, at_most=1)
+  initializer: Literal["truncated_normal", "normal"] = setting("normal", "as the released code: untruncated")
+  max_positions: int = setting(
+    512,
+    "longest sequence of the recipes; rows of the position table where there is one",
+    at_least=1,
+    at_most=MOST_POSITIONS,
+  )
+  type_vocab_size: int = setting(0, "segment ids known; 0 in the released models", at_least=0, at_most=1 << 10)
+  max_distance: int = setting(
+    512, "distances are cut at it; rows of the relative table are twice as many", at_least=1, at_most=10_000_000
+  )
   content_to_position: bool = setting(True, "a query's content looks at the key's relative position")
   position_to_content: bool = setting(True, "a query's relative position looks at the key's content")
   input_positions: bool = setting(False, "add absolute positions to the input too; false in the released models")
-  pooler_dropout: float = setting(0.0, "before the pooler of a classifier")
-  pooler_activation: Literal["gelu", "gelu_tanh", "relu", "tanh"] = setting("gelu", "of the pooler of a classifier")
+  pooler_dropout: float = setting(0.0, "before the pooler of a classifier", at_least=0, below=1)
+  pooler_activation: HeadActivation = setting("gelu", "of the pooler of a classifier")
 
 
 @dataclasses.dataclass(frozen=True)
 class DebertaV2Config(DebertaConfig):
   """Versions 2 and 3: distances in buckets, positions through the projections of the content (He et al. 2021)."""
 
-  position_buckets: int = setting(256, "buckets to either side, of logarithmic width beyond half; 0: none")
+  kind: ClassVar[str] = "deberta-v2"
+
+  position_buckets: int = setting(
+    256,
+    "buckets to either side, of logarithmic width beyond half; 0: none",
+    at_least=0,
+    at_most=10_000_000,
+  )
   shared_projections: bool = setting(True, "positions go through the content's query and key projections")
   norm_relative_table: bool = setting(True, "LayerNorm over the relative table")
-  convolution_size: int = setting(0, "tokens that a convolution beside the first layer covers, odd; 0: none, 3 in XL")
-  convolution_activation: Literal["gelu", "gelu_tanh", "relu", "tanh"] = setting("tanh", "gelu in XL and XXL")
-  convolution_groups: int = setting(1, "channels of the convolution are parted in so many")
+  convolution_size: int = setting(
+    0,
+    "tokens that a convolution beside the first layer covers, odd; 0: none, 3 in XL",
+    at_least=0,
+    at_most=1_000,
+  )
+  convolution_activation: HeadActivation = setting("tanh", "gelu in XL and XXL")
+  convolution_groups: int = setting(
+    1, "groups that the convolution's channels are divided into", at_least=1, at_most=1 << 16
+  )
 
 
 @dataclasses.dataclass(frozen=True)
 class ModernBertConfig(EncoderConfig):
   """Rotary positions, local and global layers, gated feed-forward, norms before (Warner et al. 2024)."""
 
-  num_layers: int = setting(22, "transformer blocks")
-  intermediate_size: int = setting(1152, "inner width of the feed-forward part, after the gate")
-  layer_norm_eps: float = setting(1e-5, "added to the variance")
-  hidden_dropout: float = setting(0.0, "of the feed-forward part")
-  attention_dropout: float = setting(0.0, "on the probabilities and on the attention's output")
-  embedding_dropout: float = setting(0.0, "after the embeddings")
-  head_dropout: float | None = setting(0.0, "before a task's linear layer")
-  head_activation: Literal["gelu", "gelu_tanh", "relu", "tanh"] = setting("gelu", "of the layer that heads begin with")
-  max_positions: int = setting(8192, "longest sequence, in tokens")
-  global_every: int = setting(3, "layers 0, n, 2n, … look everywhere, the others near by")
-  local_window: int = setting(128, "tokens that a local layer looks at, half of them to either side")
-  global_theta: float = setting(160_000.0, "base of the rotary angles of global layers")
-  local_theta: float = setting(10_000.0, "base of the rotary angles of local layers")
+  kind: ClassVar[str] = "modernbert"
+
+  num_layers: int = setting(22, "transformer blocks", at_least=1, at_most=1_000)
+  intermediate_size: int = setting(
+    1152, "inner width of the feed-forward part, after the gate", at_least=1, at_most=1 << 18
+  )
+  layer_norm_eps: float = setting(1e-5, "added to the variance", above=0, at_most=1)
+  hidden_dropout: float = setting(0.0, "of the feed-forward part", at_least=0, below=1)
+  attention_dropout: float = setting(0.0, "on the probabilities and on the attention's output", at_least=0, below=1)
+  embedding_dropout: float = setting(0.0, "after the embeddings", at_least=0, below=1)
+  head_dropout: float | None = setting(0.0, "before a task's linear layer", at_least=0, below=1)
+  head_activation: HeadActivation = setting("gelu", "of the layer that heads begin with")
+  max_positions: int = setting(8192, "longest sequence, in tokens", at_least=1, at_most=MOST_POSITIONS)
+  global_every: int = setting(3, "layers 0, n, 2n, … look everywhere, the others near by", at_least=1, at_most=1_000)
+  local_window: int = setting(
+    128, "tokens that a local layer looks at, half of them to either side", at_least=1, at_most=10_000_000
+  )
+  global_theta: float = setting(160_000.0, "base of the rotary angles of global layers", above=0, at_most=1e12)
+  local_theta: float = setting(10_000.0, "base of the rotary angles of local layers", above=0, at_most=1e12)
   pooling: Literal["cls", "mean"] = setting("cls", "what a classifier reads: the first token, or the mean")
+
+
+Architecture = (
+  BertConfig
+  | RobertaConfig
+  | DistilBertConfig
+  | AlbertConfig
+  | ElectraConfig
+  | XlnetConfig
+  | DebertaConfig
+  | DebertaV2Config
+  | ModernBertConfig
+)
+ARCHITECTURES: dict[str, type[EncoderConfig]] = {
+  kind.kind: kind
+  for kind in (
+    BertConfig,
+    RobertaConfig,
+    DistilBertConfig,
+    AlbertConfig,
+    ElectraConfig,
+    XlnetConfig,
+    DebertaConfig,
+    DebertaV2Config,
+    ModernBertConfig,
+  )
+}
+
+
+def check(model: EncoderConfig, prefix: str = "model.") -> None:
+  """Checks the bounds of every setting of a model, and the rules between them.
+
+  Args:
+    prefix: of the paths in the message.
+
+  Raises:
+    ValueError: naming the setting, its value, the rule and, where there is one, the way out.
+  """
+  check_bounds(model, prefix)
+
+  def require(holds: bool, name: str, rule: str, way_out: str = "") -> None:
+    if not holds:
+      value: Any = lookup(model, name)
+      raise ValueError(f"{prefix}{name}={value} {rule}" + (f"; {way_out}" if way_out else ""))
+
+  heads = model.num_heads
+  divisible = model.hidden_size // heads * heads or heads
+  require(
+    model.hidden_size % heads == 0,
+    "hidden_size",
+    f"must be divisible by {prefix}num_heads={heads}",
+    f"try {divisible}",
+  )
+  if isinstance(model, AlbertConfig):
+    require(
+      model.num_groups <= model.num_layers,
+      "num_groups",
+      f"must be at most {prefix}num_layers={model.num_layers}: each group is a set of layers",
+    )
+  if isinstance(model, DebertaV2Config) and model.convolution_size:
+    require(model.convolution_size % 2 == 1, "convolution_size", "must be odd, to have a middle; 0 for none")
+    require(
+      model.hidden_size % model.convolution_groups == 0,
+      "convolution_groups",
+      f"must divide {prefix}hidden_size={model.hidden_size}",
+    )
+  if isinstance(model, DebertaV2Config) and model.position_buckets:
+    require(
+      model.position_buckets // 2 < model.max_distance - 1 and model.position_buckets >= 2,
+      "position_buckets",
+      f"must be at least 2, and its half below {prefix}max_distance - 1 = {model.max_distance - 1}; 0 for none",
+    )
+  if isinstance(model, ModernBertConfig):
+    require(
+      model.hidden_size // heads % 2 == 0,
+      "num_heads",
+      f"leaves heads of {model.hidden_size // heads} of {prefix}hidden_size={model.hidden_size}, and rotary angles"
+      " need an even width",
+    )
 
 
 # ---- published sizes --------------------------------------------------------------------------------------------
 
 
-def _sized(kind: type, layers: int, hidden: int, vocab: int, **more: object) -> EncoderConfig:
-  """Heads of 64 and an inner width of 4 × hidden, unless said otherwise."""
-  shape: dict[str, object] = {"num_layers": layers, "hidden_size": hidden, "vocab_size": vocab}
+def sized(kind: type[Any], layers: int, hidden: int, **more: object) -> Any:
+  """A model of an architecture with heads of 64 and an inner width of 4 × hidden, unless said otherwise."""
+  shape: dict[str, object] = {"num_layers": layers, "hidden_size": hidden}
   shape |= {"num_heads": hidden // 64, "intermediate_size": 4 * hidden}
   return kind(**(shape | more))
 
 
-_ROBERTA = {
-  "position_offset": 2,
-  "type_vocab_size": 1,
-  "layer_norm_eps": 1e-5,
-  "initializer": "normal",
-  "pooler": False,
-}
 _XL = {"convolution_size": 3, "convolution_activation": "gelu"}
 
 # Layers, widths and vocabularies as the checkpoints' own config.json has them.
 PUBLISHED: dict[str, EncoderConfig] = {
   # google-research/bert README; Turc et al. 2019, table 1
-  "bert-tiny": _sized(ModelConfig, 2, 128, 30522),
-  "bert-mini": _sized(ModelConfig, 4, 256, 30522),
-  "bert-small": _sized(ModelConfig, 4, 512, 30522),
-  "bert-medium": _sized(ModelConfig, 8, 512, 30522),
-  "bert-base-uncased": _sized(ModelConfig, 12, 768, 30522),
-  "bert-large-uncased": _sized(ModelConfig, 24, 1024, 30522),
-  "bert-base-cased": _sized(ModelConfig, 12, 768, 28996),
-  "bert-large-cased": _sized(ModelConfig, 24, 1024, 28996),
+  "bert-tiny": sized(BertConfig, 2, 128, vocab_size=30522),
+  "bert-mini": sized(BertConfig, 4, 256, vocab_size=30522),
+  "bert-small": sized(BertConfig, 4, 512, vocab_size=30522),
+  "bert-medium": sized(BertConfig, 8, 512, vocab_size=30522),
+  "bert-base-uncased": sized(BertConfig, 12, 768, vocab_size=30522),
+  "bert-large-uncased": sized(BertConfig, 24, 1024, vocab_size=30522),
+  "bert-base-cased": sized(BertConfig, 12, 768, vocab_size=28996),
+  "bert-large-cased": sized(BertConfig, 24, 1024, vocab_size=28996),
   # Liu et al. 2019; Sanh et al. 2019
-  "roberta-base": _sized(ModelConfig, 12, 768, 50265, **_ROBERTA),
-  "roberta-large": _sized(ModelConfig, 24, 1024, 50265, **_ROBERTA),
-  "distilroberta-base": _sized(ModelConfig, 6, 768, 50265, **_ROBERTA),
-  "distilbert-base-uncased": _sized(DistilBertConfig, 6, 768, 30522),
+  "roberta-base": sized(RobertaConfig, 12, 768, vocab_size=50265),
+  "roberta-large": sized(RobertaConfig, 24, 1024, vocab_size=50265),
+  "distilroberta-base": sized(RobertaConfig, 6, 768, vocab_size=50265),
+  "distilbert-base-uncased": sized(DistilBertConfig, 6, 768, vocab_size=30522),
   # Lan et al. 2019, table 1; heads as released
-  "albert-base": _sized(AlbertConfig, 12, 768, 30000),
-  "albert-large": _sized(AlbertConfig, 24, 1024, 30000),
-  "albert-xlarge": _sized(AlbertConfig, 24, 2048, 30000, num_heads=16),
-  "albert-xxlarge": _sized(AlbertConfig, 12, 4096, 30000),
+  "albert-base": sized(AlbertConfig, 12, 768, vocab_size=30000),
+  "albert-large": sized(AlbertConfig, 24, 1024, vocab_size=30000),
+  "albert-xlarge": sized(AlbertConfig, 24, 2048, vocab_size=30000, num_heads=16),
+  "albert-xxlarge": sized(AlbertConfig, 12, 4096, vocab_size=30000),
   # Clark et al. 2020; google-research/electra, modeling.py and configure_pretraining.py
-  "electra-small-discriminator": _sized(ElectraConfig, 12, 256, 30522, embedding_size=128),
-  "electra-small-generator": _sized(ElectraConfig, 12, 256, 30522, embedding_size=128),  # full width, as released
-  "electra-base-discriminator": _sized(ElectraConfig, 12, 768, 30522),
-  "electra-base-generator": _sized(ElectraConfig, 12, 256, 30522, embedding_size=768),
-  "electra-large-discriminator": _sized(ElectraConfig, 24, 1024, 30522, embedding_size=1024),
-  "electra-large-generator": _sized(ElectraConfig, 24, 256, 30522, embedding_size=1024),
+  "electra-small-discriminator": sized(ElectraConfig, 12, 256, vocab_size=30522, embedding_size=128),
+  # full width, as released
+  "electra-small-generator": sized(ElectraConfig, 12, 256, vocab_size=30522, embedding_size=128),
+  "electra-base-discriminator": sized(ElectraConfig, 12, 768, vocab_size=30522),
+  "electra-base-generator": sized(ElectraConfig, 12, 256, vocab_size=30522, embedding_size=768),
+  "electra-large-discriminator": sized(ElectraConfig, 24, 1024, vocab_size=30522, embedding_size=1024),
+  "electra-large-generator": sized(ElectraConfig, 24, 256, vocab_size=30522, embedding_size=1024),
   # Yang et al. 2019
-  "xlnet-base-cased": _sized(XlnetConfig, 12, 768, 32000),
-  "xlnet-large-cased": _sized(XlnetConfig, 24, 1024, 32000),
+  "xlnet-base-cased": sized(XlnetConfig, 12, 768, vocab_size=32000),
+  "xlnet-large-cased": sized(XlnetConfig, 24, 1024, vocab_size=32000),
   # He et al. 2020 and 2021
-  "deberta-base": _sized(DebertaConfig, 12, 768, 50265),
-  "deberta-large": _sized(DebertaConfig, 24, 1024, 50265),
-  "deberta-v2-xlarge": _sized(DebertaV2Config, 24, 1536, 128100, **_XL),
-  "deberta-v2-xxlarge": _sized(DebertaV2Config, 48, 1536, 128100, **_XL),
-  "deberta-v3-xsmall": _sized(DebertaV2Config, 12, 384, 128100),
-  "deberta-v3-small": _sized(DebertaV2Config, 6, 768, 128100),
-  "deberta-v3-base": _sized(DebertaV2Config, 12, 768, 128100),
-  "deberta-v3-large": _sized(DebertaV2Config, 24, 1024, 128100),
-  "mdeberta-v3-base": _sized(DebertaV2Config, 12, 768, 251000),
+  "deberta-base": sized(DebertaConfig, 12, 768, vocab_size=50265),
+  "deberta-large": sized(DebertaConfig, 24, 1024, vocab_size=50265),
+  "deberta-v2-xlarge": sized(DebertaV2Config, 24, 1536, vocab_size=128100, **_XL),
+  "deberta-v2-xxlarge": sized(DebertaV2Config, 48, 1536, vocab_size=128100, **_XL),
+  "deberta-v3-xsmall": sized(DebertaV2Config, 12, 384, vocab_size=128100),
+  "deberta-v3-small": sized(DebertaV2Config, 6, 768, vocab_size=128100),
+  "deberta-v3-base": sized(DebertaV2Config, 12, 768, vocab_size=128100),
+  "deberta-v3-large": sized(DebertaV2Config, 24, 1024, vocab_size=128100),
+  "mdeberta-v3-base": sized(DebertaV2Config, 12, 768, vocab_size=251000),
   # Warner et al. 2024, table 4
-  "modernbert-base": _sized(ModernBertConfig, 22, 768, 50368, intermediate_size=1152),
-  "modernbert-large": _sized(ModernBertConfig, 28, 1024, 50368, intermediate_size=2624),
+  "modernbert-base": sized(ModernBertConfig, 22, 768, vocab_size=50368, intermediate_size=1152),
+  "modernbert-large": sized(ModernBertConfig, 28, 1024, vocab_size=50368, intermediate_size=2624),
 }

@@ -15,7 +15,8 @@ from absl import app, flags
 
 from bert_jax import console, recipes, settings
 from bert_jax import flags as setting_flags
-from bert_jax.config import Config, lookup, num_prediction_slots, validate
+from bert_jax.config import Config, num_prediction_slots, validate
+from bert_jax.settings import lookup
 
 FLAGS = flags.FLAGS
 Scale = Literal["smoke", "demo", "night", "paper"]
@@ -49,7 +50,7 @@ class Size:
   """One --scale of an experiment: settings over the recipe, seeds, and what it can say.
 
   Attributes:
-    assignments: settings over the recipe's.
+    assignments: settings over the recipe's; those that the recipe's architecture lacks are left out.
     seeds: run where --seeds is not given.
     note: what this size can and cannot show, for the report.
     arms: by arm, settings at this size over the arm's own, where a factor that suits one size suits not another.
@@ -199,7 +200,10 @@ def _settings_of(plan: "Plan") -> str:
     parent = plan.configs.get(arm.parent or "")
     changed = list(settings.differences(parent, config)) if parent else None
     lines.append(f"# {arm.name}: {arm.change}" + (f"; as {arm.parent}, but for" if changed is not None else ""))
-    paths = changed if changed is not None else [leaf.path for leaf in settings.leaves() if leaf.path != "train.seed"]
+    paths = (
+      changed if changed is not None else [leaf.path for leaf in settings.leaves(config) if leaf.path != "train.seed"]
+    )
+    paths = [path for path in paths if not path.endswith(f".{settings.KIND}")]  # which only another recipe changes
     lines += [f"--{path}={shlex.quote(setting_flags.shown(lookup(config, path)))}" for path in paths]
     lines.append("")
   return "\n".join([*lines, f"# seeds {', '.join(map(str, plan.seeds))}; workdir {plan.workdir}"])
@@ -233,9 +237,15 @@ def _scale(experiment: Experiment) -> Scale:
 
 
 def _base(experiment: Experiment) -> Config:
-  """Recipe, then scale, then command line."""
-  scaled = settings.assign(recipes.recipe(FLAGS.recipe), experiment.sizes[_scale(experiment)].assignments)
-  return settings.assign(scaled, setting_flags.given_settings())
+  """Recipe, then scale, then what the run starts from, then command line."""
+  given = setting_flags.given_settings()
+  base = settings.assign_shared(recipes.recipe(FLAGS.recipe), experiment.sizes[_scale(experiment)].assignments)
+  if given.get("train.start_from") is not None:
+    from bert_jax.interop import start  # heavy, and needed here only
+
+    model, of_tokenizer = start.settings_of(given["train.start_from"])
+    base = settings.assign(dataclasses.replace(base, model=model), of_tokenizer)
+  return settings.assign(base, given)
 
 
 def _plan(experiment: Experiment) -> Plan:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 from absl import flags
 
 from bert_jax import settings
-from bert_jax.config import Config, lookup
+from bert_jax.config import Config
+from bert_jax.settings import lookup
 
 FLAGS = flags.FLAGS
 
@@ -52,8 +53,8 @@ def _read(text: str, kind: Any) -> Any:
 
 
 def define_settings() -> None:
-  """Defines a flag for every setting of `Config`. Its absence means: as the recipe says."""
-  for leaf in settings.leaves():
+  """Defines a flag for every setting of every kind of `Config`. Its absence means: as the recipe says."""
+  for leaf in settings.leaves(Config):
     boolean = leaf.type is bool  # `--runtime.remat` and `--noruntime.remat` do without a value
     flags.DEFINE(_SettingParser(leaf), leaf.path, None, leaf.help, allow_override=True, boolean=boolean)
 
@@ -63,7 +64,7 @@ def given_settings() -> dict[str, Any]:
 
   A text `none` is a value too, so presence is what counts, not the value.
   """
-  return {leaf.path: FLAGS[leaf.path].value for leaf in settings.leaves() if FLAGS[leaf.path].present}
+  return {leaf.path: FLAGS[leaf.path].value for leaf in settings.leaves(Config) if FLAGS[leaf.path].present}
 
 
 # ---- in words ------------------------------------------------------------------------------------------------------
@@ -77,10 +78,10 @@ def describe(base: Config, notes: Mapping[str, str]) -> str:
     notes: by path, what to add to a setting.
   """
   lines, group = [], ""
-  for leaf in settings.leaves():
+  for leaf in settings.leaves(base):
     if (now := leaf.path.partition(".")[0]) != group:
-      group = now
-      lines.append(f"\n{group}:")
+      group, kind = now, getattr(lookup(base, now), settings.KIND, "")
+      lines.append(f"\n{group}, {kind}:" if kind else f"\n{group}:")
     lines.append(f"  --{leaf.path}={shown(lookup(base, leaf.path))}   ({settings.describe_type(leaf.type)})")
     meaning = leaf.help + (f" [{notes[leaf.path]}]" if leaf.path in notes else "")
     lines += textwrap.wrap(meaning, 100, initial_indent="      ", subsequent_indent="      ")
@@ -101,7 +102,7 @@ def meant(name: str, others: Sequence[str] = ()) -> list[str]:
     name: without dashes.
     others: flags that are no settings.
   """
-  leaves = {leaf.path: leaf for leaf in settings.leaves()}
+  leaves = {leaf.path: leaf for leaf in settings.leaves(Config)}
   last = {path: path.rpartition(".")[2] for path in leaves}
   wanted = name.rpartition(".")[2].replace("-", "_")
   found = [path for path in leaves if last[path] == wanted]

@@ -1,18 +1,32 @@
 """The published recipes as data. Each number cites paper and table, or the authors' code.
 
 A recipe is a whole `Config`; an experiment starts from one and changes what it names. Published settings
-want published corpora and accelerators; `experiments/` scales them down and says how.
+want published corpora and accelerators; `experiments/` scales them down and says how. What a recipe leaves out of its
+paper's, for lack of a part here, its docstring says.
 """
 
 import dataclasses
 import difflib
+from typing import Any
 
+from bert_jax.architectures import (
+  AlbertConfig,
+  BertConfig,
+  DebertaConfig,
+  DebertaV2Config,
+  DistilBertConfig,
+  ElectraConfig,
+  ModernBertConfig,
+  RobertaConfig,
+  sized,
+)
 from bert_jax.config import (
   Config,
   DataConfig,
+  MaskedTokensConfig,
   MaskingConfig,
-  ModelConfig,
   OptimConfig,
+  ReplacedTokensConfig,
   TokenizerConfig,
   TrainConfig,
   TransferConfig,
@@ -30,47 +44,17 @@ BERT_SIZES = {
   "large": (24, 1024),
 }
 
-
-def bert_model(size: str) -> ModelConfig:
-  """BERT's shape at one of `BERT_SIZES`.
-
-  Raises:
-    ValueError: a size that was not published.
-  """
-  if size not in BERT_SIZES:
-    raise ValueError(f"there is no BERT size {size!r}; there are {', '.join(BERT_SIZES)}")
-  num_layers, hidden_size = BERT_SIZES[size]
-  return ModelConfig(
-    num_layers=num_layers,
-    hidden_size=hidden_size,
-    num_heads=hidden_size // 64,
-    intermediate_size=4 * hidden_size,
-  )
-
-
-def roberta_model(size: str) -> ModelConfig:
-  """RoBERTa's shape, base or large: BERT's, without segments and pooler (fairseq, roberta/model.py)."""
-  return dataclasses.replace(
-    bert_model(size),
-    position_offset=2,  # fairseq numbers positions from padding_idx + 1 = 2: 514 rows for 512 positions
-    type_vocab_size=1,
-    layer_norm_eps=1e-5,  # fairseq, modules/layer_norm.py
-    initializer="normal",  # fairseq, init_bert_params: untruncated
-    pooler=False,
-  )
-
-
 # ---- BERT -----------------------------------------------------------------------------------------------------
 
 
 def bert(size: str) -> Config:
   """BERT as released: WordPiece, segment pairs with NSP, static masks (Devlin et al. 2018, A.2).
 
-  The paper trains nine tenths of the steps at length 128 and the last tenth at 512. This is all of them at 128: a run
-  keeps its length, and none starts from another's checkpoint.
+  The paper trains nine tenths of the steps at length 128 and the last tenth at 512. This is all of them at 128; the
+  second phase is a run of its own, of a tenth of the steps: --data.max_seq_len=512 --train.start_from=FIRST_WORKDIR.
   """
   return Config(
-    model=bert_model(size),
+    model=sized(BertConfig, *BERT_SIZES[size]),
     data=DataConfig(
       format="segment_pair",
       max_seq_len=128,
@@ -86,6 +70,7 @@ def bert(size: str) -> Config:
         random_prob=0.1,
       ),
     ),
+    objective=MaskedTokensConfig(sentence="nsp"),
     optim=OptimConfig(
       name="google_adamw",
       peak_lr=1e-4,  # Devlin et al. 2018, A.2, as the next six
@@ -97,7 +82,7 @@ def bert(size: str) -> Config:
       eps=1e-6,  # optimization.py
       clip_norm=1.0,  # optimization.py, clip_by_global_norm
     ),
-    train=TrainConfig(steps=1_000_000, batch_size=256, sentence_objective="nsp"),
+    train=TrainConfig(steps=1_000_000, batch_size=256),
     transfer=TransferConfig(peak_lr=5e-5, batch_size=16, epochs=4),  # Devlin et al. 2018, A.3: the grid's ends
   )
 
@@ -112,7 +97,7 @@ def roberta(size: str) -> Config:
   The final models took 8k sequences for 500k steps.
   """
   return Config(
-    model=roberta_model(size),
+    model=sized(RobertaConfig, *BERT_SIZES[size]),
     data=DataConfig(
       format="full_sentences",  # Liu et al. 2019, section 4.2
       # Its data had one sentence a line, an empty line between documents, and fairseq ends every line with </s>
@@ -124,6 +109,7 @@ def roberta(size: str) -> Config:
       tokenizer=TokenizerConfig(kind="bpe", vocab_size=50265, lowercase=False),
       masking=MaskingConfig(policy="dynamic", rate=0.15, rounding="stochastic"),  # mask_tokens_dataset.py
     ),
+    objective=MaskedTokensConfig(),
     optim=OptimConfig(
       name="fairseq_adam",
       peak_lr=5e-4,  # fairseq, roberta config "base", as all below
@@ -136,13 +122,212 @@ def roberta(size: str) -> Config:
       decay_parameters="all",
       clip_norm=0.0,
     ),
-    train=TrainConfig(steps=125_000, batch_size=2048, sentence_objective="none"),
+    train=TrainConfig(steps=125_000, batch_size=2048),
     transfer=TransferConfig(peak_lr=2e-5, batch_size=16, epochs=10, warmup_fraction=0.06),  # section 5.1, GLUE
   )
 
 
-RECIPES = {f"bert_{size}": bert(size) for size in BERT_SIZES} | {
-  f"roberta_{size}": roberta(size) for size in ("base", "large")
+# ---- ALBERT -------------------------------------------------------------------------------------------------------
+
+
+def albert(layers: int, hidden: int, **more: Any) -> Config:
+  """ALBERT: shared layers, whole words masked, sentence order (Lan et al. 2019; google-research/albert).
+
+  Left out: n-grams of up to three words in a mask, and LAMB with 4,096 sequences at 1.76e-3 for 125,000 steps (section
+  4.1). In LAMB's place stand BERT's optimizer, rate and batch.
+  """
+  base = bert("base")
+  return dataclasses.replace(
+    base,
+    model=sized(AlbertConfig, layers, hidden, **more),
+    data=DataConfig(
+      format="segment_pair",
+      pairs="swapped",  # create_pretraining_data.py, random_next_sentence=False
+      random_next_prob=0.5,
+      max_seq_len=512,  # as all of this, create_pretraining_data.py
+      short_seq_prob=0.1,
+      segmentations=40,  # dupe_factor
+      tokenizer=TokenizerConfig(kind="unigram", vocab_size=30000, lowercase=True),
+      # The script predicts 20 tokens of 512 at most; the paper, section 4.1, names BERT's rate, which this is.
+      masking=MaskingConfig(policy="static", duplicates=40, unit="whole_word", rate=0.15),
+    ),
+    objective=MaskedTokensConfig(sentence="sop"),
+    transfer=TransferConfig(peak_lr=1e-5, batch_size=32, epochs=10, warmup_fraction=0.06),  # table 14, SST-2
+  )
+
+
+# ---- ELECTRA ------------------------------------------------------------------------------------------------------
+
+
+def electra(size: str) -> Config:
+  """ELECTRA: a generator and a discriminator, trained together (Clark et al. 2020; configure_pretraining.py).
+
+  Left out: its way of drawing masks, with replacement, and of cutting pairs (build_pretraining_dataset.py); these are
+  BERT's, without random pairs.
+  """
+  layers, hidden, embedding, generator, rate, batch, steps, length, mask_rate = {
+    # configure_pretraining.py, but for the generator of base (Clark et al. 2020, appendix A) and its steps, which are
+    # quoted from memory. Large masks a quarter.
+    "small": (12, 256, 128, 1 / 4, 5e-4, 128, 1_000_000, 128, 0.15),
+    "base": (12, 768, 768, 1 / 3, 2e-4, 256, 766_000, 512, 0.15),
+    "large": (24, 1024, 1024, 1 / 4, 2e-4, 2048, 400_000, 512, 0.25),
+  }[size]
+  return Config(
+    model=sized(ElectraConfig, layers, hidden, embedding_size=embedding),
+    data=DataConfig(
+      format="segment_pair",
+      max_seq_len=length,
+      short_seq_prob=0.05,  # build_pretraining_dataset.py
+      random_next_prob=0.0,  # no next sentence prediction
+      segmentations=1,
+      tokenizer=TokenizerConfig(kind="wordpiece", vocab_size=30522, lowercase=True),
+      # pretrain_helpers.py: 85 % [MASK], the others as they are
+      masking=MaskingConfig(policy="dynamic", rate=mask_rate, mask_prob=0.85, random_prob=0.0),
+    ),
+    objective=ReplacedTokensConfig(
+      generator_size=generator,
+      generator_layers=1.0,
+      weight=50.0,  # configure_pretraining.py, disc_weight
+      temperature=1.0,
+    ),
+    optim=OptimConfig(
+      name="google_adamw",
+      peak_lr=rate,
+      warmup_steps=10_000,
+      schedule="product_linear",  # model/optimization.py: the decay times the ramp
+      weight_decay=0.01,
+      clip_norm=1.0,
+    ),
+    train=TrainConfig(steps=steps, batch_size=batch),
+    transfer=TransferConfig(peak_lr=1e-4, batch_size=32, epochs=3),  # configure_finetuning.py; large: 5e-5
+  )
+
+
+# ---- DistilBERT, DeBERTa, ModernBERT --------------------------------------------------------------------------------
+
+
+def distilbert() -> Config:
+  """DistilBERT's network and optimizer on masked tokens (Sanh et al. 2019, section 3; distillation/train.py).
+
+  Left out: the teacher, and so two of its three losses and its initialisation; and masks that prefer rare tokens.
+  """
+  base = roberta("base")
+  return dataclasses.replace(
+    base,
+    model=sized(DistilBertConfig, 6, 768),
+    data=dataclasses.replace(
+      base.data,
+      sentence_separators=False,
+      tokenizer=TokenizerConfig(kind="wordpiece", vocab_size=30522, lowercase=True),
+    ),
+    optim=OptimConfig(
+      name="adamw",  # torch.optim.AdamW, as all of this distillation/train.py
+      peak_lr=5e-4,
+      warmup_steps=235,  # 5 %
+      schedule="linear",
+      beta2=0.98,
+      weight_decay=0.0,
+      clip_norm=5.0,
+    ),
+    # Section 3: batches of up to 4,000, three epochs. BERT's million steps of 256 sequences are 40 epochs (Devlin et
+    # al. 2018, A.2), so three are 19.2 million sequences.
+    train=TrainConfig(steps=4_700, batch_size=4096),
+    transfer=bert("base").transfer,
+  )
+
+
+def deberta(size: str) -> Config:
+  """DeBERTa: disentangled attention on masked tokens (He et al. 2020, appendix A).
+
+  Left out: n-grams of up to three words in a mask, and the enhanced mask decoder, which Hugging Face's class has not.
+  """
+  base, large = roberta("base"), size == "large"
+  return dataclasses.replace(
+    base,
+    model=sized(DebertaConfig, *BERT_SIZES[size]),
+    data=dataclasses.replace(
+      base.data, sentence_separators=False, masking=MaskingConfig(policy="dynamic", rate=0.15, rounding="nearest")
+    ),
+    optim=OptimConfig(
+      name="adamw",
+      peak_lr=2e-4,
+      warmup_steps=10_000,
+      schedule="linear",
+      beta2=0.999,
+      weight_decay=0.01,
+      clip_norm=1.0,
+    ),
+    train=TrainConfig(steps=1_000_000, batch_size=2048),
+    transfer=TransferConfig(peak_lr=1e-5 if large else 3e-5, batch_size=32, epochs=3),  # table 9
+  )
+
+
+def deberta_v2_xlarge() -> Config:
+  """Version 2, XL: SentencePiece, distances in buckets, a convolution (DeBERTa README; deberta-v2-xlarge's config).
+
+  Optimizer and length are those of the first paper's model of 1.5 billion parameters (He et al. 2020, appendix A). Left
+  out is what `deberta` leaves out.
+  """
+  base = deberta("base")
+  return dataclasses.replace(
+    base,
+    model=sized(DebertaV2Config, 24, 1536, convolution_size=3, convolution_activation="gelu"),
+    data=dataclasses.replace(base.data, tokenizer=TokenizerConfig(kind="unigram", vocab_size=128_000, lowercase=False)),
+    optim=dataclasses.replace(base.optim, peak_lr=1.5e-4),
+    transfer=dataclasses.replace(base.transfer, peak_lr=1e-5),
+  )
+
+
+def modernbert(layers: int, hidden: int, intermediate: int, peak_lr: float) -> Config:
+  """ModernBERT's first phase, at 1,024 tokens (Warner et al. 2024, section 2 and appendix A).
+
+  Left out: its batch ramp, its schedule (constant after warm-up), StableAdamW's clipping, packing, and initialisation
+  by depth. In their place: the largest batch throughout, linear decay, AdamW with clipping.
+  """
+  base = roberta("base")
+  batch, tokens, warmup_tokens = 4608, 1.719e12, 3e9
+  return dataclasses.replace(
+    base,
+    model=sized(
+      ModernBertConfig, layers, hidden, intermediate_size=intermediate, attention_dropout=0.1, max_positions=8192
+    ),
+    data=dataclasses.replace(
+      base.data,
+      sentence_separators=False,
+      max_seq_len=1024,
+      tokenizer=TokenizerConfig(kind="bpe", vocab_size=50368, lowercase=False),
+      masking=MaskingConfig(policy="dynamic", rate=0.3),  # 80/10/10 of 30 %: the authors' code, sequence_packer.py
+    ),
+    optim=OptimConfig(
+      name="adamw",
+      peak_lr=peak_lr,
+      warmup_steps=round(warmup_tokens / (batch * 1024)),
+      schedule="linear",
+      beta2=0.98,
+      weight_decay=1e-5,
+      clip_norm=1.0,
+    ),
+    train=TrainConfig(steps=round(tokens / (batch * 1024)), batch_size=batch),
+    transfer=TransferConfig(peak_lr=8e-5, batch_size=64, epochs=2),  # table 6, SST-2
+  )
+
+
+RECIPES: dict[str, Config] = {
+  **{f"bert_{size}": bert(size) for size in BERT_SIZES},
+  **{f"roberta_{size}": roberta(size) for size in ("base", "large")},
+  # Lan et al. 2019, table 1
+  "albert_base": albert(12, 768),
+  "albert_large": albert(24, 1024),
+  "albert_xlarge": albert(24, 2048, num_heads=16),
+  "albert_xxlarge": albert(12, 4096),
+  **{f"electra_{size}": electra(size) for size in ("small", "base", "large")},
+  "distilbert_base": distilbert(),
+  "deberta_base": deberta("base"),
+  "deberta_large": deberta("large"),
+  "deberta_v2_xlarge": deberta_v2_xlarge(),
+  # Warner et al. 2024, table 4, and appendix A, table 3
+  "modernbert_base": modernbert(22, 768, 1152, 8e-4),
+  "modernbert_large": modernbert(28, 1024, 2624, 5e-4),
 }
 
 

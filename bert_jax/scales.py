@@ -1,6 +1,7 @@
 """How far the published recipes are scaled down, and why; shared by the experiments.
 
-Each scale is a set of assignments over a recipe, with a note for the report: what it can and cannot show.
+Each scale is a set of assignments over a recipe, with a note for the report: what it can and cannot show. A setting
+that the recipe's architecture lacks is left out.
 """
 
 from bert_jax.settings import Assignments
@@ -12,6 +13,12 @@ SMOKE: Assignments = {
   "model.num_heads": 2,
   "model.intermediate_size": 64,
   "model.max_positions": 64,
+  # Of some architectures.
+  "model.embedding_size": 16,
+  "model.max_distance": 64,
+  "model.position_buckets": 16,
+  "model.local_window": 8,
+  "model.global_every": 2,
   "data.max_seq_len": 32,
   "data.segmentations": 2,
   "data.tokenizer.vocab_size": 512,
@@ -41,6 +48,12 @@ DEMO: Assignments = {
   "model.num_heads": 2,
   "model.intermediate_size": 512,
   "model.max_positions": 128,
+  # Of some architectures, in proportion; not tuned.
+  "model.embedding_size": 64,
+  "model.max_distance": 128,
+  "model.position_buckets": 32,
+  "model.local_window": 16,
+  "model.global_every": 2,
   "data.tokenizer.vocab_size": 2048,
   # BERT's 0.02 suits a width of 768; 0.02 × √(768 / 128) = 0.05 keeps the scale of a layer's sums. After 0.9 million
   # tokens of full sentences it was 0.47 under the line, with 0.02 it was 0.40 (one trial each).

@@ -1,16 +1,71 @@
-"""Configs as trees of settings: list them, read, replace and store them by dotted path; standard library only."""
+"""Configs as trees of settings: declare them, list, read, replace, check and store them; standard library only.
+
+A setting is a field of a frozen dataclass, declared by `setting` with its default, its line of help, its bounds and
+what it decides. A field may be one of several dataclasses (`model: BertConfig | RobertaConfig`); which one it is, its
+class attribute `kind` says, and each has settings of its own.
+"""
 
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
-from bert_jax.config import Config, lookup
+CONFIG_VERSION = 2
+KIND = "kind"  # the key of a stored dataclass that is one of several
 
-CONFIG_VERSION = 1
+# ---- declaring ----
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+  """The range of a number; every end that is given holds."""
+
+  at_least: float | None = None
+  above: float | None = None
+  at_most: float | None = None
+  below: float | None = None
+
+  def hold(self, value: float) -> bool:
+    """Whether a number lies within; NaN and the infinities never do."""
+    return (
+      -math.inf < value < math.inf
+      and (self.at_least is None or value >= self.at_least)
+      and (self.above is None or value > self.above)
+      and (self.at_most is None or value <= self.at_most)
+      and (self.below is None or value < self.below)
+    )
+
+  def __str__(self) -> str:
+    ends = [
+      f"{name.replace('_', ' ')} {value:,}" for name, value in dataclasses.asdict(self).items() if value is not None
+    ]
+    return " and ".join(ends or ["finite"])
+
+
+def setting(
+  default: Any,
+  help: str,
+  *,
+  at_least: float | None = None,
+  above: float | None = None,
+  at_most: float | None = None,
+  below: float | None = None,
+  decides: str = "",
+) -> Any:
+  """A dataclass field.
+
+  Args:
+    default: its value where nothing else is said.
+    help: unit, meaning and source in a line; also the help of its flag.
+    at_least, above, at_most, below: the bounds of a number.
+    decides: in words, parted by spaces, what is made anew where the setting differs; see `deciding`.
+  """
+  metadata = {"help": help, "bounds": Bounds(at_least, above, at_most, below), "decides": tuple(decides.split())}
+  return dataclasses.field(default=default, metadata=metadata)
 
 
 # ---- leaves ----
@@ -18,29 +73,60 @@ CONFIG_VERSION = 1
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-  """One setting: its dotted path, type, default and line of help."""
+  """One setting: its dotted path, type, default, line of help, bounds, and what it decides."""
 
   path: str
   type: Any
   default: Any
   help: str
+  bounds: Bounds = Bounds()
+  decides: tuple[str, ...] = ()
 
 
-def leaves(config_class: type = Config, prefix: str = "") -> Iterator[Leaf]:
-  """Every setting of a config class, in order of declaration."""
-  hints = typing.get_type_hints(config_class)
+def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
+  """Every setting, in order of declaration.
+
+  Args:
+    config: a config, for the settings that it has; or its class, for those of every config of that class, each path
+      once.
+  """
+  config_class = config if isinstance(config, type) else type(config)
+  hints, known = typing.get_type_hints(config_class), set()
   for field in dataclasses.fields(config_class):
-    path, kind = prefix + field.name, hints[field.name]
-    if dataclasses.is_dataclass(kind):
-      yield from leaves(typing.cast(type, kind), path + ".")
-    else:
-      yield Leaf(path, kind, field.default, field.metadata["help"])
+    path = prefix + field.name
+    kinds = _dataclasses(hints[field.name])
+    if not kinds:
+      metadata = field.metadata
+      yield Leaf(path, hints[field.name], field.default, metadata["help"], metadata["bounds"], metadata["decides"])
+    for node in kinds if config is config_class else [getattr(config, field.name)] if kinds else ():
+      for leaf in leaves(node, path + "."):
+        if leaf.path not in known:
+          known.add(leaf.path)
+          yield leaf
+
+
+def _dataclasses(hint: Any) -> list[type]:
+  """The dataclasses that a field may be; none of a leaf."""
+  options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+  return [option for option in options if dataclasses.is_dataclass(option) and isinstance(option, type)]
+
+
+def lookup(config: Any, path: str) -> Any:
+  """The value at a dotted path."""
+  for name in path.split("."):
+    config = getattr(config, name)
+  return config
+
+
+def deciding(config: Any, *what: str) -> dict[str, Any]:
+  """Path → value of every setting that is declared to decide one of these things, such as the `store`."""
+  return {leaf.path: lookup(config, leaf.path) for leaf in leaves(config) if set(what) & set(leaf.decides)}
 
 
 Assignments = Mapping[str, Any]
 
 
-def assign(config: Config, assignments: Assignments) -> Config:
+def assign(config: Any, assignments: Assignments) -> Any:
   """A config with some settings replaced.
 
   Args:
@@ -49,23 +135,47 @@ def assign(config: Config, assignments: Assignments) -> Config:
       4 * c.train.batch_size`), so that a change can be relative to where it starts.
 
   Raises:
-    ValueError: a path that is no setting, or a value of another type.
+    ValueError: a path that is no setting, or none of this config's; or a value of another type.
   """
-  known = {leaf.path: leaf for leaf in leaves(type(config))}
+  known = {leaf.path: leaf for leaf in leaves(config)}
   result = config
   for path, value in assignments.items():
     if path not in known:
-      raise ValueError(f"there is no setting {path!r}; see --help for all of them")
+      raise ValueError(_unknown(config, path, known))
     if isinstance(value, Callable):
       value = value(config)
     result = _replace(result, path.split("."), check_type(known[path], value))
   return result
 
 
+def assign_shared(config: Any, assignments: Assignments) -> Any:
+  """As `assign`, of settings that are meant for several kinds of config: those that this one lacks are left out.
+
+  Raises:
+    ValueError: a path that is no setting of any config of this class.
+  """
+  known = {leaf.path for leaf in leaves(config)}
+  possible = known | {leaf.path for leaf in leaves(type(config))}
+  return assign(config, {path: value for path, value in assignments.items() if path in known or path not in possible})
+
+
+def _unknown(config: Any, path: str, known: Collection[str]) -> str:
+  """Why a path is no setting: nowhere, or not of the kind that this config has there."""
+  group, _, _ = path.rpartition(".")
+  if path not in {leaf.path for leaf in leaves(type(config))}:
+    return f"there is no setting {path!r}; see --help for all of them"
+  kind = lookup(config, group).kind
+  names = [other.removeprefix(group + ".") for other in known if other.startswith(group + ".")]
+  return f"{path} is no setting of {kind}; of the group {group}, {kind} has {', '.join(names)}"
+
+
 def _replace(node: Any, names: list[str], value: Any) -> Any:
   if len(names) > 1:
     value = _replace(getattr(node, names[0]), names[1:], value)
   return dataclasses.replace(node, **{names[0]: value})
+
+
+# ---- types and bounds ----
 
 
 def check_type(leaf: Leaf, value: Any) -> Any:
@@ -95,40 +205,72 @@ def describe_type(kind: Any) -> str:
   return "none" if kind is type(None) else kind.__name__
 
 
+def check_bounds(config: Any, prefix: str = "") -> None:
+  """Checks every number against its bounds.
+
+  Args:
+    prefix: of the paths in the message, where `config` is a part of a config.
+
+  Raises:
+    ValueError: naming the setting, its value and the rule.
+  """
+  for leaf in leaves(config, prefix):
+    value = lookup(config, leaf.path.removeprefix(prefix))
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and not leaf.bounds.hold(value):
+      optional = type(None) in typing.get_args(leaf.type)
+      raise ValueError(f"{leaf.path}={value} must be {leaf.bounds}{', or none' if optional else ''}")
+
+
 # ---- on disk ---------------------------------------------------------------------------------------------
 
 
 def to_dict(config: Any) -> dict[str, Any]:
   """A config as plain nested dicts, for JSON."""
-  return dataclasses.asdict(config)
+  hints = typing.get_type_hints(type(config))
+  values = {}
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    if dataclasses.is_dataclass(value):
+      several = len(_dataclasses(hints[field.name])) > 1
+      value = ({KIND: value.kind} if several else {}) | to_dict(value)  # pyright: ignore[reportAttributeAccessIssue]
+    values[field.name] = value
+  return values
 
 
-def from_dict(values: Mapping[str, Any], config_class: Any = Config) -> Any:
+def from_dict(values: Mapping[str, Any], config_class: Any, prefix: str = "") -> Any:
   """The config, of a class, that `to_dict` wrote.
 
   Raises:
     ValueError: a setting is missing or unknown: the file was written by another version.
   """
-  return _from_dict(config_class, values, "")
-
-
-def _from_dict(config_class: Any, values: Mapping[str, Any], prefix: str) -> Any:
   names = {field.name for field in dataclasses.fields(config_class)}
-  if names != set(values):
+  if not isinstance(values, Mapping) or names != set(values):
+    there = set(values) if isinstance(values, Mapping) else set()
     raise ValueError(
       f"the stored config differs from this version's (CONFIG_VERSION {CONFIG_VERSION}) at {prefix or 'its root'}: "
-      f"missing {sorted(names - set(values))}, unknown {sorted(set(values) - names)}; go on with the"
+      f"missing {sorted(names - there)}, unknown {sorted(there - names)}; go on with the"
       " version that wrote it, or give another --workdir"
     )
   hints = typing.get_type_hints(config_class)
-  return config_class(
-    **{
-      name: _from_dict(hints[name], values[name], f"{prefix}{name}.")
-      if dataclasses.is_dataclass(hints[name])
-      else values[name]
-      for name in names
-    }
-  )
+  return config_class(**{name: _value(values[name], hints[name], f"{prefix}{name}.") for name in names})
+
+
+def _value(value: Any, hint: Any, prefix: str) -> Any:
+  kinds = _dataclasses(hint)
+  if not kinds:
+    return value
+  if len(kinds) == 1:
+    return from_dict(value, kinds[0], prefix)
+  by_name = {kind.kind: kind for kind in kinds}  # pyright: ignore[reportAttributeAccessIssue]
+  value = dict(value) if isinstance(value, Mapping) else {}
+  name = value.pop(KIND, None)
+  if name not in by_name:
+    raise ValueError(
+      f"the stored config has {prefix}{KIND}={name!r}, and this version (CONFIG_VERSION {CONFIG_VERSION}) knows"
+      f" {', '.join(by_name)}; go on with the version that wrote it, or give another --workdir"
+    )
+  return from_dict(value, by_name[name], prefix)
 
 
 def fingerprint(values: Any) -> str:
@@ -139,20 +281,33 @@ def fingerprint(values: Any) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def differences(one: Config, other: Config) -> dict[str, tuple[Any, Any]]:
-  """Dotted path → the two values, for every setting in which two configs differ."""
-  paths = (leaf.path for leaf in leaves())
-  return {path: (lookup(one, path), lookup(other, path)) for path in paths if lookup(one, path) != lookup(other, path)}
+# ---- comparing ----
 
 
-def require_same(what: str, there: Config, here: Config, groups: Collection[str]) -> None:
+def differences(one: Any, other: Any) -> dict[str, tuple[Any, Any]]:
+  """Dotted path → the two values, for every setting in which two configs differ; None where one lacks it."""
+
+  def values(config: Any) -> dict[str, Any]:
+    kinds = {}
+    for field in dataclasses.fields(config):
+      part = getattr(config, field.name)
+      if kind := getattr(part, KIND, None):
+        kinds[f"{field.name}.{KIND}"] = kind
+    return kinds | {leaf.path: lookup(config, leaf.path) for leaf in leaves(config)}
+
+  ours, theirs = values(one), values(other)
+  paths = dict.fromkeys([*ours, *theirs])
+  return {path: (ours.get(path), theirs.get(path)) for path in paths if ours.get(path) != theirs.get(path)}
+
+
+def require_same(what: str, there: Any, here: Any, groups: Collection[str]) -> None:
   """Refuses to go on with something that was made with other settings.
 
   Args:
     what: that thing, for the message.
     there: its config.
     here: the config of now.
-    groups: of `Config`; settings of other groups may differ.
+    groups: of the config; settings of other groups may differ.
 
   Raises:
     ValueError: with both values of each setting that differs.

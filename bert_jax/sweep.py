@@ -9,6 +9,7 @@ WORKDIR/report.md, .html, results.csv, results.json, times.csv
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -20,17 +21,20 @@ from typing import Any
 import jax
 from absl import logging
 from etils import epath
-from jax.sharding import Mesh
 
 from bert_jax import records, settings
 from bert_jax.analysis.report import write_report
-from bert_jax.config import Config, lookup
+from bert_jax.config import Config
 from bert_jax.data import sources
-from bert_jax.data.store import Corpus
+from bert_jax.data.corpus import Corpus
 from bert_jax.data.tasks import check_whole, task_names
 from bert_jax.experiment import Arm, Plan
-from bert_jax.training import loop, memory, sharding
+from bert_jax.interop import start
+from bert_jax.interop.start import Start
+from bert_jax.objectives import objective_of
+from bert_jax.training import loop, memory, platform
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints
+from bert_jax.training.layout import Layout, make_layout
 from bert_jax.training.metrics import in_one_line, in_words
 from bert_jax.training.pretraining import check_corpus, corpus_folder, prepare_corpus, pretrain, read_config, resolve
 from bert_jax.transfer.finetuning import measure_transfer, transfer_settings
@@ -91,7 +95,7 @@ class _Work:
 
   jobs: list[tuple[Arm, int]]
   to_do: list[tuple[Arm, int]]
-  mesh: Mesh | None
+  layout: Layout | None
 
 
 def _without_labels_no_tasks(plan: Plan) -> Plan:
@@ -115,36 +119,36 @@ def _check(workdir: epath.Path, plan: Plan) -> _Work:
     (arm, seed) for arm, seed in jobs if not is_done(run_folder(workdir, arm.name, seed), plan.configs[arm.name])
   ]
   if to_do:
-    sharding.select_platform(plan.platform)
-    sharding.use_compilation_cache()
+    platform.select_platform(plan.platform)
+    platform.use_compilation_cache()
   refuse_others(workdir, plan)
   if not to_do:
     return _Work(jobs, to_do, None)
-  mesh = sharding.make_mesh(plan.base.runtime.num_devices)
+  layout = make_layout(plan.base.runtime.mesh)
   for config in plan.configs.values():  # all arms, before the first hour is spent
-    sharding.check_batch_size("train.batch_size", config.train.batch_size, mesh, config.runtime.accumulation_steps)
-    sharding.check_batch_size("evaluation.batch_size", config.evaluation.batch_size, mesh)
-    memory.require_room(config, mesh)
+    layout.check_batch_size("train.batch_size", config.train.batch_size, config.runtime.accumulation_steps)
+    layout.check_batch_size("evaluation.batch_size", config.evaluation.batch_size)
+    memory.require_room(config, layout)
   texts = {corpus_folder(config, workdir): config for config in plan.configs.values()}
   for config in texts.values():
     check_corpus(config, workdir)
   asked = {(config.data.source, config.data.eval_fraction, config.transfer): config for config in plan.configs.values()}
   for config in asked.values():
     if task_names(config.transfer):
-      sharding.check_batch_size("transfer.batch_size", config.transfer.batch_size, mesh)
+      layout.check_batch_size("transfer.batch_size", config.transfer.batch_size)
       check_whole(config.data, config.transfer)
-  return _Work(jobs, to_do, mesh)
+  return _Work(jobs, to_do, layout)
 
 
 def _run_all(workdir: epath.Path, plan: Plan, work: _Work) -> None:
-  assert work.mesh is not None
+  assert work.layout is not None
   corpora: dict[epath.Path, Corpus] = {}
   configs: dict[str, Config] = {}
   for name, config in plan.configs.items():
     if (folder := corpus_folder(config, workdir)) not in corpora:
       corpora[folder] = prepare_corpus(config, workdir)
     configs[name] = resolve(config, corpora[folder])
-  write_sweep(workdir, plan, [device.device_kind for device in work.mesh.devices.flat])
+  write_sweep(workdir, plan, [device.device_kind for device in work.layout.mesh.devices.flat])
   reported, cost = time.monotonic(), 1.0  # seconds
   left = _TimeLeft([configs[arm.name] for arm, _ in work.to_do])
   for arm, seed in work.to_do:
@@ -156,8 +160,32 @@ def _run_all(workdir: epath.Path, plan: Plan, work: _Work) -> None:
     label = f"[{work.jobs.index((arm, seed)) + 1}/{len(work.jobs)}] {arm.name}, seed {seed}"
     config = settings.assign(configs[arm.name], {"train.seed": seed})
     logging.info("%s", label)
-    result = _run_one(workdir, config, corpora[corpus_folder(config, workdir)], arm, seed, work.mesh, label)
+    corpus = corpora[corpus_folder(config, workdir)]
+    result = _run_one(workdir, config, corpus, arm, seed, work.layout, label, _start_of(config, corpus))
     logging.info("%s: %s%s", label, in_one_line(result), left.after_one())
+
+
+def _start_of(config: Config, corpus: Corpus) -> Start | None:
+  """What a run starts from, where that is not at random.
+
+  Raises:
+    ValueError: it reads other tokens than the corpus has.
+  """
+  path = config.train.start_from
+  if path is None:
+    return None
+  model = _loaded(path)
+  if model.tokenizer is not None and model.tokenizer.hash != corpus.tokenizer.hash:
+    raise ValueError(
+      f"train.start_from={path} reads text by the tokenizer {model.tokenizer.hash}, and {corpus.folder} is tokenised by"
+      f" {corpus.tokenizer.hash}; set data.tokenizer.path to the model's own tokenizer"
+    )
+  return model
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(path: str) -> Start:
+  return start.load(path)
 
 
 class _TimeLeft:
@@ -203,12 +231,19 @@ def _duty(gate: str) -> str:
 
 
 def _run_one(
-  workdir: epath.Path, config: Config, corpus: Corpus, arm: Arm, seed: int, mesh: Mesh, label: str
+  workdir: epath.Path,
+  config: Config,
+  corpus: Corpus,
+  arm: Arm,
+  seed: int,
+  layout: Layout,
+  label: str,
+  begin: Start | None,
 ) -> dict[str, Any]:
   """Pretrains, then fine-tunes; result.json is written last, so that a run with one is finished."""
   folder = run_folder(workdir, arm.name, seed)
   before = read_result(folder)
-  result = pretrain(config, corpus, folder, mesh, label)
+  result = _pretrain(config, corpus, folder, layout, label, begin)
   transfer: dict[str, Any] = {}
   if before is not None and before["transfer_settings"] == transfer_settings(config):
     transfer = before["transfer"]
@@ -216,9 +251,10 @@ def _run_one(
   if to_do:
     logging.info("%s: fine-tuning on %s", label, ", ".join(to_do))
     began = time.monotonic()
-    params = _final_params(config, corpus, folder, mesh, label)
-    asked = settings.assign(config, {"transfer.tasks": ",".join(to_do)})
-    transfer |= measure_transfer(params, asked, corpus.tokenizer, seed, mesh, cache=workdir / "baselines.json")
+    params = _final_params(config, corpus, folder, layout, label, begin)
+    ((_, start), *_) = objective_of(config).trained(params).values()
+    asked, cache = settings.assign(config, {"transfer.tasks": ",".join(to_do)}), workdir / "baselines.json"
+    transfer |= measure_transfer(start, asked, corpus.tokenizer, seed, layout, folder / "transfer", cache)
     times = records.read_json(folder / "times.json", "remove it") or {}
     records.write_json(folder / "times.json", times | {"transfer_seconds": time.monotonic() - began})
   result |= {"arm": arm.name, "seed": seed, "transfer": transfer, "transfer_settings": transfer_settings(config)}
@@ -227,17 +263,28 @@ def _run_one(
   return result
 
 
-def _final_params(config: Config, corpus: Corpus, folder: epath.Path, mesh: Mesh, label: str) -> Any:
+def _pretrain(
+  config: Config, corpus: Corpus, folder: epath.Path, layout: Layout, label: str, begin: Start | None
+) -> dict[str, Any]:
+  if begin is None:
+    return pretrain(config, corpus, folder, layout, label)
+  objective = objective_of(config)
+  return pretrain(config, corpus, folder, layout, label, lambda: objective.given(begin.params), begin.about)
+
+
+def _final_params(
+  config: Config, corpus: Corpus, folder: epath.Path, layout: Layout, label: str, begin: Start | None
+) -> Any:
   """The parameters after the last step; the last steps are trained again if their checkpoint is gone or damaged."""
   try:
     with Checkpoints(folder / "checkpoints", config.runtime.keep_latest) as checkpoints:
-      return checkpoints.restore(config.train.steps, mesh).state.params
+      return checkpoints.restore(config.train.steps, layout).state.params
   except CheckpointError as error:
     logging.warning("%s; its last steps are trained again", error)
   (folder / "pretrained.json").unlink()
-  pretrain(config, corpus, folder, mesh, label)
+  _pretrain(config, corpus, folder, layout, label, begin)
   with Checkpoints(folder / "checkpoints", config.runtime.keep_latest) as checkpoints:
-    return checkpoints.restore(config.train.steps, mesh).state.params
+    return checkpoints.restore(config.train.steps, layout).state.params
 
 
 @contextlib.contextmanager
@@ -258,15 +305,15 @@ def _stop_at_signals() -> Iterator[None]:
 
 # ---- what arms have in common ----------------------------------------------------------------------------------------
 
-# What each gate is about: the fingerprint of it is equal wherever none of these settings differ.
-_TEXT = ("data.source", "data.text_documents", "data.jsonl_field", "data.language", "data.tokenizer",
-         "data.eval_fraction", "data.max_seq_len", "data.sentence_separators")  # fmt: skip
-GATES = {
-  "initialisation": ("model", "train.seed"),
-  "data_order": (*_TEXT, "data.train_fraction", "data.format", "data.short_seq_prob", "data.random_next_prob",
-                 "data.segmentations", "train.seed"),
-  "evaluation": (*_TEXT, "evaluation.max_examples"),
-}  # fmt: skip
+# What each gate is about: the fingerprint of it is equal wherever no setting differs that decides it.
+GATES = {"initialisation": (), "data_order": ("store", "examples", "order"), "evaluation": ("evaluation",)}
+
+
+def _decided(config: Config, gate: str) -> Any:
+  """The settings that decide what a gate is about."""
+  if gate == "initialisation":
+    return config.model, config.train.seed, config.train.start_from
+  return settings.deciding(config, *GATES[gate])
 
 
 def _gates(workdir: epath.Path, plan: Plan) -> list[dict[str, Any]]:
@@ -284,13 +331,19 @@ def _gates(workdir: epath.Path, plan: Plan) -> list[dict[str, Any]]:
       theirs, ours = (result["fingerprints"] for result in results)
       names = [a.name for a in pair]
       gates += [gate | {"arms": names, "seed": seed} for gate in [_predictions(parent, mine, *results)] if gate]
-      for gate, paths in GATES.items():
-        if any(lookup(parent, path) != lookup(mine, path) for path in paths):
-          continue
-        holds = theirs[gate] == ours[gate]
-        detail = f"fingerprint {ours[gate]}" if holds else f"{theirs[gate]} against {ours[gate]}"
-        gates.append({"gate": gate, "arms": names, "seed": seed, "holds": holds, "detail": detail})
+      for gate in GATES:
+        if _decided(parent, gate) == _decided(mine, gate):
+          gates.append(_compared(gate, theirs[gate], ours[gate]) | {"arms": names, "seed": seed})
   return gates
+
+
+def _compared(gate: str, theirs: Any, ours: Any) -> dict[str, Any]:
+  """Two fingerprints; of networks with other heads, those of the parts that both have."""
+  if isinstance(ours, dict):
+    both = [name for name in ours if name in theirs]
+    theirs, ours = (", ".join(f"{name} {of[name]}" for name in both) for of in (theirs, ours))
+  detail = f"fingerprint {ours}" if theirs == ours else f"{theirs} against {ours}"
+  return {"gate": gate, "holds": theirs == ours, "detail": detail}
 
 
 # Rounding to whole predictions, and at least one of a short example, move the share of tokens that is predicted.

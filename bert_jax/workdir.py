@@ -18,10 +18,11 @@ from absl import logging
 from etils import epath
 
 from bert_jax import provenance, records, settings
-from bert_jax.config import Config, lookup
+from bert_jax.config import Config
 from bert_jax.data.tasks import task_names
 from bert_jax.experiment import Arm, Plan
-from bert_jax.training.pretraining import is_used, refuse_other_settings
+from bert_jax.objectives import objective_of
+from bert_jax.training.pretraining import is_used, read_config, refuse_other_settings
 from bert_jax.transfer.finetuning import transfer_settings
 
 
@@ -116,7 +117,7 @@ def refuse_others(workdir: epath.Path, plan: Plan) -> None:
     if before["experiment"] != plan.experiment.name:
       raise ValueError(f"--workdir={workdir} is of the experiment {before['experiment']}; choose another --workdir")
     groups = {field.name for field in dataclasses.fields(Config)} - {"runtime", "transfer"}
-    base = settings.from_dict(before["config"])
+    base = settings.from_dict(before["config"], Config)
     settings.require_same(str(workdir), base, plan.base, groups)
     _refuse_mixed_transfer(workdir, base, plan, there)
   for arm in plan.arms:
@@ -157,6 +158,8 @@ def write_sweep(workdir: epath.Path, plan: Plan, device_kinds: list[str]) -> Non
   names = {arm.name for arm in plan.arms} | {name for name, _ in there}
   arms = [arm for arm in plan.experiment.arms if arm.name in names]
   seeds = sorted({*plan.seeds, *(seed for _, seed in there)})
+  configs = [plan.configs.get(arm.name) or _config_there(workdir, arm.name) for arm in arms]
+  answers = dict.fromkeys(answer for config in configs if config for answer in objective_of(config).answers)
   records.write_json(
     workdir / "sweep.json",
     {
@@ -165,6 +168,7 @@ def write_sweep(workdir: epath.Path, plan: Plan, device_kinds: list[str]) -> Non
       "scale": plan.scale,
       "scale_note": plan.experiment.sizes[plan.scale].note,
       "seeds": seeds,
+      "answers": [dataclasses.asdict(answer) for answer in answers],
       "arms": [_arm_as_planned(arm, plan, names) for arm in arms],
       "hardware": _hardware(device_kinds),
       "versions": provenance.versions(),
@@ -172,6 +176,11 @@ def write_sweep(workdir: epath.Path, plan: Plan, device_kinds: list[str]) -> Non
       "config": settings.to_dict(plan.base),
     },
   )
+
+
+def _config_there(workdir: epath.Path, arm: str) -> Config | None:
+  """The config of an arm that this plan leaves out."""
+  return next((read_config(run_folder(workdir, *run)) for run in runs_there(workdir) if run[0] == arm), None)
 
 
 def _arm_as_planned(arm: Arm, plan: Plan, names: set[str]) -> dict[str, Any]:
@@ -182,7 +191,7 @@ def _arm_as_planned(arm: Arm, plan: Plan, names: set[str]) -> dict[str, Any]:
     "expects": arm.expects,
     "direction": arm.direction,
     "assignments": {
-      path: lookup(plan.configs[arm.name], path) if arm.name in plan.configs else "see config.json"
+      path: settings.lookup(plan.configs[arm.name], path) if arm.name in plan.configs else "see config.json"
       for path in arm.assignments
     },
   }

@@ -32,7 +32,7 @@ EXPERIMENT = Experiment(
       name="no_nsp",
       parent="dynamic_masks",
       change="no next sentence prediction; the same pairs",
-      assignments={"train.sentence_objective": "none"},
+      assignments={"objective.sentence": "none"},
       expects="no loss (RoBERTa, section 4.2); BERT, table 5, had found one: MNLI-m 84.4 to 83.9",
       direction=0,
     ),

@@ -21,7 +21,7 @@ EXPERIMENT = Experiment(
         "data.format": "full_sentences",
         "data.short_seq_prob": 0.0,
         "data.masking.policy": "dynamic",
-        "train.sentence_objective": "none",
+        "objective.sentence": "none",
       },
     ),
     Arm(

@@ -44,7 +44,7 @@ EXPERIMENT = Experiment(
         "data.format": "doc_sentences",
         "data.short_seq_prob": 0.0,
         "data.segmentations": 1,
-        "train.sentence_objective": "none",
+        "objective.sentence": "none",
       },
     ),
     Arm(

@@ -11,7 +11,7 @@ be told apart. Sentence pairs and single documents fill a sequence less: read "t
 from bert_jax import scales
 from bert_jax.experiment import Arm, Experiment, Size, main
 
-WITH_NSP = {"train.sentence_objective": "nsp"}
+WITH_NSP = {"objective.sentence": "nsp"}
 # A pair of sentences fills well under half of a sequence; twice the batch keeps the tokens of a step about equal, which
 # is what RoBERTa does.
 TWICE_THE_BATCH = {"train.batch_size": lambda c: 2 * c.train.batch_size}
@@ -23,7 +23,7 @@ EXPERIMENT = Experiment(
     Arm(
       name="segment_pair",
       change="two segments of several sentences each, no NSP",
-      assignments={"data.format": "segment_pair", "train.sentence_objective": "none", "data.masking.policy": "dynamic"},
+      assignments={"data.format": "segment_pair", "objective.sentence": "none", "data.masking.policy": "dynamic"},
     ),
     Arm(
       name="segment_pair_nsp",

@@ -27,7 +27,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
       r"train.batch_size=12 must be .* times runtime.accumulation_steps=2; try 8 or 16",
     ),
     ({"evaluation.batch_size": 30}, r"evaluation.batch_size=30 must be divisible by the 4 devices .* try 28 or 32"),
-    ({"runtime.num_devices": 64}, r"runtime.num_devices=64 is more than the 4 devices"),
+    ({"runtime.mesh": "data:64"}, r"runtime.mesh=data:64 takes 64 devices, and JAX finds 4"),
   ],
   ids=str,
 )

@@ -1,12 +1,21 @@
 """Every rule of `validate` refuses what it says, with name, value, rule and a way out."""
 
 import re
+import typing
 from typing import Any
 
 import pytest
 
 from bert_jax import recipes, settings
-from bert_jax.config import LIMITS, Config, num_prediction_slots, validate
+from bert_jax.architectures import BertConfig, ElectraConfig, XlnetConfig
+from bert_jax.config import (
+  ClassificationConfig,
+  Config,
+  MaskedTokensConfig,
+  ReplacedTokensConfig,
+  num_prediction_slots,
+  validate,
+)
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
@@ -14,52 +23,52 @@ def test_published_recipes_keep_the_rules(name: str) -> None:
   validate(recipes.recipe(name))
 
 
-AT_LEAST_ONE = (
-  "model.num_layers", "model.hidden_size", "model.num_heads", "model.intermediate_size", "model.max_positions",
-  "model.type_vocab_size", "data.segmentations", "data.masking.duplicates", "train.steps", "train.batch_size",
-  "train.max_nonfinite_steps", "evaluation.every_steps", "evaluation.batch_size", "evaluation.max_examples",
-  "transfer.labels_per_class", "transfer.batch_size", "transfer.epochs", "transfer.max_test_texts",
-  "runtime.accumulation_steps", "runtime.prefetch_batches", "runtime.log_every_steps", "runtime.keep_latest",
-  "data.tokenizer.vocab_size", "data.tokenizer.train_characters",
-)  # fmt: skip
-NOT_NEGATIVE = (
-  "model.position_offset", "optim.warmup_steps", "optim.clip_norm", "optim.weight_decay",
-  "runtime.save_every_steps", "runtime.save_every_minutes",
-)  # fmt: skip
-ABOVE_ZERO = ("model.layer_norm_eps", "model.initializer_range", "optim.peak_lr", "optim.eps", "transfer.peak_lr")
-BELOW_ONE = ("model.hidden_dropout", "model.attention_dropout", "optim.beta1", "optim.beta2", "data.eval_fraction")
-SHARES = (
-  "data.short_seq_prob", "data.random_next_prob", "data.masking.mask_prob", "data.masking.random_prob",
-  "transfer.warmup_fraction",
-)  # fmt: skip
-SHARES_ABOVE_ZERO = ("data.train_fraction", "data.masking.rate")
-NONE_OR_ONE = ("model.vocab_size", "data.masking.max_predictions", "runtime.num_devices", "runtime.num_workers")
-
-SINGLE: list[tuple[str, Any, str]] = [
-  *((path, 0, "must be at least 1") for path in AT_LEAST_ONE),
-  *((path, -1, "must not be negative") for path in NOT_NEGATIVE),
-  *((path, 0.0, "must be above 0") for path in ABOVE_ZERO),
-  *((path, 1.0, "must be at least 0 and below 1") for path in BELOW_ONE),
-  *((path, -0.1, "must be at least 0 and below 1") for path in BELOW_ONE),
-  *((path, 1.1, "must lie between 0 and 1") for path in SHARES),
-  *((path, 0.0, "must be above 0 and at most 1") for path in SHARES_ABOVE_ZERO),
-  *((path, 1.5, "must be above 0 and at most 1") for path in SHARES_ABOVE_ZERO),
-  *((path, -3, "must be at least 1, or none") for path in NONE_OR_ONE),
-  *((path, 0, "must be at least 1, or none") for path in NONE_OR_ONE),
+# A recipe of every kind of model and objective, so that every setting is of one of them.
+KINDS = [recipes.recipe(name) for name in recipes.RECIPES] + [
+  Config(XlnetConfig(), objective=ReplacedTokensConfig()),
+  Config(objective=ClassificationConfig()),
 ]
+NUMBERS = {
+  leaf.path: (config, leaf)
+  for config in KINDS
+  for leaf in settings.leaves(config)
+  if {int, float} & {leaf.type, *typing.get_args(leaf.type)}
+}
 
 
-@pytest.mark.parametrize(("path", "value", "rule"), SINGLE)
-def test_a_value_out_of_range_is_refused(path: str, value: Any, rule: str) -> None:
-  with pytest.raises(ValueError, match=f"^{re.escape(path)}={re.escape(str(value))}") as error:
-    validate(settings.assign(recipes.recipe("bert_tiny"), {path: value}))
-  assert rule in str(error.value)
+def test_every_setting_is_of_one_of_these_configs() -> None:
+  assert {leaf.path for config in KINDS for leaf in settings.leaves(config)} == {
+    leaf.path for leaf in settings.leaves(Config)
+  }
 
 
-@pytest.mark.parametrize("path", LIMITS)
+@pytest.mark.parametrize("path", NUMBERS)
+def test_a_number_beyond_its_bounds_is_refused(path: str) -> None:
+  """Each end that a setting declares is one that holds, and no number is without any."""
+  config, leaf = NUMBERS[path]
+  bounds, whole = leaf.bounds, float not in {leaf.type, *typing.get_args(leaf.type)}
+  least = 1 if whole else 1e-9
+  wrong: list[Any] = [] if whole else [float("nan"), float("inf")]
+  wrong += [bounds.at_least - least] if bounds.at_least is not None else []
+  wrong += [bounds.above, bounds.above - least] if bounds.above is not None else []
+  wrong += [bounds.at_most + (1 if whole else bounds.at_most * 1e-9)] if bounds.at_most is not None else []
+  wrong += [bounds.below] if bounds.below is not None else []
+  assert bounds.at_least is not None or bounds.above is not None, "a number has a least"
+  for value in wrong:
+    value = int(value) if whole else float(value)
+    with pytest.raises(ValueError, match=f"^{re.escape(path)}={re.escape(str(value))} must be ") as error:
+      validate(settings.assign(config, {path: value}))
+    assert str(bounds) in str(error.value)
+    assert (", or none" in str(error.value)) == (type(None) in typing.get_args(leaf.type))
+
+
+LARGE = [path for path, (_, leaf) in NUMBERS.items() if leaf.type is int and leaf.bounds.at_most is not None]
+
+
+@pytest.mark.parametrize("path", LARGE)
 def test_what_no_machine_could_hold_is_refused(path: str) -> None:
-  with pytest.raises(ValueError, match=rf"{path}=1{'0' * 12} must be at most [\d,]+$"):
-    validate(settings.assign(recipes.recipe("bert_tiny"), {path: 10**12}))
+  with pytest.raises(ValueError, match=rf"{re.escape(path)}=1{'0' * 12} must be .*at most [\d,]+"):
+    validate(settings.assign(NUMBERS[path][0], {path: 10**12}))
 
 
 @pytest.mark.parametrize("path", ["train.batch_size", "evaluation.batch_size", "transfer.batch_size"])
@@ -70,21 +79,13 @@ def test_a_batch_has_a_limit_of_tokens(path: str) -> None:
     validate(settings.assign(config, {path: (1 << 19) + 1}))
 
 
-@pytest.mark.parametrize("path", [leaf.path for leaf in settings.leaves() if leaf.type in (int, float)])
-def test_every_number_has_a_rule(path: str) -> None:
-  leaf = next(leaf for leaf in settings.leaves() if leaf.path == path)
-  for absurd in (float("nan"), float("inf")) if leaf.type is float else (-1,):
-    with pytest.raises(ValueError, match=re.escape(path)):
-      validate(settings.assign(recipes.recipe("bert_tiny"), {path: absurd}))
-
-
 @pytest.mark.parametrize(
   ("assignments", "message"),
   [
     ({"model.hidden_size": 131}, "model.hidden_size=131 must be divisible by model.num_heads=2; try 130"),
     ({"model.hidden_size": 1}, "model.hidden_size=1 must be divisible by model.num_heads=2; try 2"),
     ({"data.max_seq_len": 513}, "data.max_seq_len=513 is more than model.max_positions=512; shorten the one or"),
-    ({"data.max_seq_len": 7, "data.masking.max_predictions": None}, "data.max_seq_len=7 must be at least 8"),
+    ({"data.max_seq_len": 7}, "data.max_seq_len=7 must be at least 8"),
     ({"data.masking.random_prob": 0.3}, "data.masking.random_prob=0.3 and data.masking.mask_prob=0.8 add up to more"),
     ({"data.masking.max_predictions": 129}, "data.masking.max_predictions=129 is more than data.max_seq_len=128"),
     ({"train.steps": 10_000}, "optim.warmup_steps=10000 must be below train.steps=10000; try 1000"),
@@ -92,10 +93,15 @@ def test_every_number_has_a_rule(path: str) -> None:
       {"runtime.accumulation_steps": 3},
       "train.batch_size=256 must be divisible by runtime.accumulation_steps=3; try 255 or 258",
     ),
-    ({"data.format": "full_sentences"}, "train.sentence_objective=nsp needs pairs, and data.format=full_sentences has"),
-    ({"data.format": "doc_sentences"}, "set train.sentence_objective=none or data.format=segment_pair"),
-    ({"model.type_vocab_size": 1}, "model.type_vocab_size=1 must be 2 for the pairs of data.format=segment_pair"),
-    ({"model.pooler": False}, "model.pooler=False is what train.sentence_objective=nsp reads; set it to true"),
+    ({"data.format": "full_sentences"}, "objective.sentence=nsp needs pairs, and data.format=full_sentences has"),
+    ({"data.format": "doc_sentences"}, "set objective.sentence=none or data.format=segment_pair"),
+    (
+      {"model.type_vocab_size": 1},
+      "data.format=segment_pair has pairs, and model=bert tells 1 segments apart; set data.format=full_sentences, or"
+      " model.type_vocab_size=2",
+    ),
+    ({"objective.sentence": "sop"}, "objective.sentence=sop asks another question than data.pairs=random answers; set"),
+    ({"data.pairs": "swapped"}, "objective.sentence=nsp asks another question than data.pairs=swapped answers"),
     ({"runtime.attention": "fused"}, "runtime.attention=fused has no dropout, and model.attention_dropout=0.1; set"),
   ],
   ids=str,
@@ -103,6 +109,44 @@ def test_every_number_has_a_rule(path: str) -> None:
 def test_a_rule_between_settings_is_refused(assignments: dict[str, Any], message: str) -> None:
   with pytest.raises(ValueError, match=re.escape(message)):
     validate(settings.assign(recipes.recipe("bert_tiny"), assignments))
+
+
+@pytest.mark.parametrize(
+  ("recipe", "assignments", "message"),
+  [
+    ("electra_small", {"model.num_heads": 3}, "model.hidden_size=256 must be divisible by model.num_heads=3; try 255"),
+    ("albert_base", {"model.num_groups": 13}, "model.num_groups=13 must be at most model.num_layers=12"),
+    ("deberta_v2_xlarge", {"model.convolution_size": 4}, "model.convolution_size=4 must be odd"),
+    ("deberta_v2_xlarge", {"model.convolution_groups": 7}, "model.convolution_groups=7 must divide model.hidden_size"),
+    ("deberta_v2_xlarge", {"model.position_buckets": 1}, "model.position_buckets=1 must be at least 2"),
+    ("deberta_v2_xlarge", {"model.max_distance": 60}, "model.position_buckets=256 must be at least 2, and its half"),
+    ("modernbert_base", {"model.num_heads": 256}, "rotary angles need an even width"),
+    ("distilbert_base", {"data.format": "segment_pair"}, "data.format=segment_pair has pairs, and model=distilbert"),
+    ("electra_small", {"model.type_vocab_size": 1}, "tells 1 segments apart"),
+  ],
+  ids=str,
+)
+def test_a_rule_of_an_architecture_is_refused(recipe: str, assignments: dict[str, Any], message: str) -> None:
+  with pytest.raises(ValueError, match=re.escape(message)):
+    validate(settings.assign(recipes.recipe(recipe), assignments))
+
+
+@pytest.mark.parametrize(
+  ("model", "objective", "message"),
+  [
+    (XlnetConfig(), MaskedTokensConfig(), "objective=masked_tokens does not fit model=xlnet"),
+    (BertConfig(), ReplacedTokensConfig(), "objective=replaced_tokens does not fit model=bert"),
+    (
+      ElectraConfig(),
+      MaskedTokensConfig(sentence="nsp"),
+      "needs the head of a pair of texts, and model=electra has none",
+    ),
+  ],
+  ids=str,
+)
+def test_an_objective_that_does_not_fit_the_model_is_refused(model: Any, objective: Any, message: str) -> None:
+  with pytest.raises(ValueError, match=re.escape(message)):
+    validate(Config(model, objective=objective))
 
 
 @pytest.mark.parametrize(

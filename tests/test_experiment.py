@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from bert_jax import experiment, settings
-from bert_jax.config import Config, lookup
+from bert_jax import experiment, recipes, settings
+from bert_jax.config import Config
 from bert_jax.experiment import Arm, Experiment, Size
+from bert_jax.settings import lookup
 from tests import tiny
 
 # Importing JAX fails in it, so that whatever it answers was known without.
@@ -20,7 +21,7 @@ WITHOUT_JAX = "import runpy, sys; sys.modules['jax'] = None; runpy.run_module('t
 PRINTING = """
 import json, sys
 from absl import app
-from bert_jax import experiment, settings
+from bert_jax import experiment, recipes, settings
 from tests import tiny
 app.run = lambda *_, **__: experiment.FLAGS(sys.argv)
 experiment.main(tiny.EXPERIMENT)
@@ -99,7 +100,9 @@ def test_help_lists_flags_and_settings_as_this_command_has_them() -> None:
   for line in (
     "--scale=smoke",
     "--arms=none",
-    "--optim.name=fairseq_adam   (one of google_adamw, fairseq_adam)",
+    "--optim.name=fairseq_adam   (one of google_adamw, fairseq_adam, adamw)",
+    "model, roberta:",
+    "--model.position_offset=2   (int)",
     "--train.batch_size=48   (int)",
     "--runtime.remat=false   (bool)",
     "sequences an optimizer step, over all devices and microbatches",
@@ -108,7 +111,8 @@ def test_help_lists_flags_and_settings_as_this_command_has_them() -> None:
   ):
     assert line in done.stdout, line
   assert "Traceback" not in done.stderr
-  assert all(f"--{leaf.path}=" in done.stdout for leaf in settings.leaves())
+  assert all(f"--{leaf.path}=" in done.stdout for leaf in settings.leaves(recipes.recipe("roberta_base")))
+  assert "model.num_groups" not in done.stdout, "which is ALBERT's"
 
 
 def test_settings_are_printed_as_flags_that_give_them_again() -> None:
@@ -135,7 +139,7 @@ def configs(*flags: str) -> dict[str, Any]:
 
 def test_recipe_then_scale_then_command_line_then_arm() -> None:
   found = configs("--train.batch_size=40", "--optim.peak_lr=0.5", "--recipe=bert_mini", "--seeds=3,1")
-  bert, faster = (settings.from_dict(found[name]) for name in ("bert", "faster"))
+  bert, faster = (settings.from_dict(found[name], Config) for name in ("bert", "faster"))
   assert bert.optim.eps == 1e-6, "the recipe"
   assert bert.train.steps == tiny.ASSIGNMENTS["train.steps"], "the scale over the recipe"
   assert bert.train.batch_size == 40, "the command line over the scale"

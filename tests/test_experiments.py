@@ -29,7 +29,7 @@ def test_every_arm_at_every_scale_has_settings_that_hold(name: str) -> None:
   declared = experiment(name)
   assert declared.name == name
   for scale in SCALES:
-    base = settings.assign(recipes.recipe(declared.recipe), declared.sizes[scale].assignments)
+    base = settings.assign_shared(recipes.recipe(declared.recipe), declared.sizes[scale].assignments)
     configs = declared.configs(base, {}, scale)
     assert len(configs) == len(declared.arms)
     for config in configs.values():
@@ -40,7 +40,7 @@ def test_every_arm_at_every_scale_has_settings_that_hold(name: str) -> None:
 def test_an_arm_changes_what_it_names_and_nothing_else(name: str) -> None:
   declared = experiment(name)
   for scale in SCALES:
-    base = settings.assign(recipes.recipe(declared.recipe), declared.sizes[scale].assignments)
+    base = settings.assign_shared(recipes.recipe(declared.recipe), declared.sizes[scale].assignments)
     configs = declared.configs(base, {}, scale)
     for arm in declared.arms:
       parent = configs[arm.parent] if arm.parent else base
@@ -55,7 +55,7 @@ def test_every_arm_predicts_at_its_rate(name: str) -> None:
   """A limit of predictions that a recipe has for one length and rate must not hold for others."""
   declared = experiment(name)
   for scale in SCALES:
-    base = settings.assign(recipes.recipe(declared.recipe), declared.sizes[scale].assignments)
+    base = settings.assign_shared(recipes.recipe(declared.recipe), declared.sizes[scale].assignments)
     for arm, config in declared.configs(base, {}, scale).items():
       wanted = config.data.masking.rate * config.data.max_seq_len
       assert wanted <= num_prediction_slots(config.data) < wanted + 1, (scale, arm)
@@ -66,11 +66,11 @@ def test_every_arm_predicts_at_its_rate(name: str) -> None:
 def test_a_big_batch_has_its_rate_all_the_way(name: str, arm: str, scale: Scale) -> None:
   """After as many sequences the rate is what the arm names, times its parent's: warm-up and decay keep step."""
   declared = experiment(name)
-  base = settings.assign(recipes.recipe(declared.recipe), declared.sizes[scale].assignments)
+  base = settings.assign_shared(recipes.recipe(declared.recipe), declared.sizes[scale].assignments)
   configs = declared.configs(base, {}, scale)
   mine = configs[arm]
   parent = configs[{arm.name: arm.parent for arm in declared.arms}[arm] or ""]
-  ours, theirs = (hyperparameters(config.optim, config.train.steps, "none") for config in (mine, parent))
+  ours, theirs = (hyperparameters(config.optim, config.train.steps, {}) for config in (mine, parent))
   # 1,550 steps are not four times 387: within 1 % until the rates near 0.
   steps = jnp.arange(1, int(0.8 * mine.train.steps))
   ratios = learning_rate(steps, ours, mine.optim.schedule) / learning_rate(4 * steps, theirs, parent.optim.schedule)

@@ -7,6 +7,7 @@ import pytest
 from absl import flags
 
 from bert_jax import settings
+from bert_jax.config import Config
 from bert_jax.flags import _SettingParser, define_settings, given_settings, meant
 
 
@@ -16,7 +17,7 @@ def parse(monkeypatch: pytest.MonkeyPatch):
   values = flags.FlagValues()
   monkeypatch.setattr("bert_jax.flags.FLAGS", values)
   monkeypatch.setattr("absl.flags._defines._flagvalues.FLAGS", values)
-  for leaf in settings.leaves():
+  for leaf in settings.leaves(Config):
     flags.DEFINE(_SettingParser(leaf), leaf.path, None, leaf.help, values, boolean=leaf.type is bool)
 
   def parsed(*arguments: str) -> dict[str, Any]:
@@ -28,12 +29,12 @@ def parse(monkeypatch: pytest.MonkeyPatch):
 
 def test_every_setting_has_its_flag_and_help() -> None:
   define_settings()
-  for leaf in settings.leaves():
+  for leaf in settings.leaves(Config):
     assert flags.FLAGS[leaf.path].help == leaf.help
     assert flags.FLAGS[leaf.path].default is None, "absent means: as the recipe says"
 
 
-@pytest.mark.parametrize("leaf", list(settings.leaves()), ids=lambda leaf: leaf.path)
+@pytest.mark.parametrize("leaf", list(settings.leaves(Config)), ids=lambda leaf: leaf.path)
 def test_what_a_setting_prints_its_flag_reads(leaf: settings.Leaf, parse) -> None:
   assert parse(f"--{leaf.path}={leaf.default}") == {leaf.path: leaf.default}
   for choice in typing.get_args(leaf.type) if typing.get_origin(leaf.type) is typing.Literal else ():
@@ -46,11 +47,13 @@ def test_what_a_setting_prints_its_flag_reads(leaf: settings.Leaf, parse) -> Non
     ("--optim.peak_lr=1e-4", 1e-4),
     ("--optim.peak_lr=1", 1.0),
     ("--train.steps=1_000_000", 1_000_000),
-    ("--model.pooler=false", False),
-    ("--model.pooler=True", True),
-    ("--model.pooler=0", False),
-    ("--model.pooler", True),
-    ("--nomodel.pooler", False),
+    ("--runtime.remat=false", False),
+    ("--runtime.remat=True", True),
+    ("--runtime.remat=0", False),
+    ("--runtime.remat", True),
+    ("--noruntime.remat", False),
+    ("--model.num_groups=2", 2),
+    ("--objective.sentence=sop", "sop"),
     ("--model.vocab_size=none", None),
     ("--model.vocab_size=77", 77),
     ("--data.tokenizer.path=None", None),
@@ -72,7 +75,7 @@ def test_text_becomes_a_typed_value(argument: str, value: Any, parse) -> None:
     ("--train.steps=1.5", "must be int"),
     ("--train.steps=", "must be int"),
     ("--train.steps=none", "must be int"),
-    ("--model.pooler=maybe", "must be bool"),
+    ("--runtime.remat=maybe", "must be bool"),
     ("--model.vocab_size=many", "must be int or none"),
     ("--data.format=pairs", "must be one of segment_pair, sentence_pair, full_sentences, doc_sentences"),
   ],

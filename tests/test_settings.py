@@ -1,17 +1,20 @@
 """Configs as trees: assigned by path, stored and read back, compared."""
 
 import json
+import typing
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bert_jax import recipes, settings
-from bert_jax.config import Config, lookup
+from bert_jax import architectures, recipes, settings
+from bert_jax.config import Config, Objective
+from bert_jax.settings import lookup
 
 CONFIG = recipes.recipe("bert_tiny")
-LEAVES = list(settings.leaves())
+LEAVES = list(settings.leaves(CONFIG))
+ALL = list(settings.leaves(Config))
 
 
 def values(leaf: settings.Leaf) -> st.SearchStrategy[Any]:
@@ -37,16 +40,64 @@ def test_a_config_survives_json(data: st.DataObject) -> None:
   chosen = data.draw(st.lists(st.sampled_from(LEAVES), max_size=8))
   config = settings.assign(CONFIG, {leaf.path: data.draw(values(leaf)) for leaf in chosen})
   stored = json.loads(json.dumps(settings.to_dict(config)))
-  assert settings.from_dict(stored) == config
+  assert settings.from_dict(stored, Config) == config
   assert settings.fingerprint(stored) == settings.fingerprint(config)
 
 
 def test_every_setting_has_a_line_of_help_and_a_default_of_its_type() -> None:
-  assert len({leaf.path for leaf in LEAVES}) == len(LEAVES) > 60
-  for leaf in LEAVES:
+  assert len({leaf.path for leaf in ALL}) == len(ALL) > 90
+  for leaf in ALL:
     assert leaf.help, leaf.path
     assert settings.check_type(leaf, leaf.default) == leaf.default
-    assert lookup(Config(), leaf.path) == leaf.default
+  for leaf in settings.leaves(Config()):
+    assert lookup(Config(), leaf.path) == (leaf.default if leaf.path != "objective.sentence" else "nsp")
+
+
+def test_settings_of_one_name_have_one_type_whatever_the_kind() -> None:
+  """One flag stands for them."""
+  for name, kinds in (("model", architectures.ARCHITECTURES.values()), ("objective", typing.get_args(Objective))):
+    types: dict[str, set[Any]] = {}
+    for kind in kinds:
+      for leaf in settings.leaves(kind, f"{name}."):
+        types.setdefault(leaf.path, set()).add(leaf.type)
+    assert all(len(found) == 1 for found in types.values()), types
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_every_kind_of_config_survives_json(name: str) -> None:
+  config = recipes.recipe(name)
+  stored = json.loads(json.dumps(settings.to_dict(config)))
+  assert (stored["model"]["kind"], stored["objective"]["kind"]) == (config.model.kind, config.objective.kind)
+  assert settings.from_dict(stored, Config) == config
+  for group in ("model", "objective"):
+    with pytest.raises(ValueError, match=rf"{group}.kind='gpt', and this version .* knows"):
+      settings.from_dict(stored | {group: stored[group] | {"kind": "gpt"}}, Config)
+
+
+def test_a_setting_of_another_kind_is_refused_by_name_with_those_there_are() -> None:
+  for path, kind in (("model.num_groups", "bert"), ("objective.temperature", "masked_tokens")):
+    with pytest.raises(ValueError, match=rf"^{path} is no setting of {kind}; of the group .*, {kind} has [a-z_, ]+$"):
+      settings.assign(CONFIG, {path: 1})
+  shared = settings.assign_shared(CONFIG, {"model.num_groups": 2, "model.num_layers": 7})
+  assert settings.differences(CONFIG, shared) == {"model.num_layers": (2, 7)}
+  with pytest.raises(ValueError, match=r"no setting 'model\.layers'"):
+    settings.assign_shared(CONFIG, {"model.layers": 2})
+
+
+def test_configs_of_other_kinds_differ_by_their_kind() -> None:
+  found = settings.differences(CONFIG, recipes.recipe("roberta_base"))
+  assert found["model.kind"] == ("bert", "roberta")
+  assert found["model.position_offset"] == (None, 2)
+  with pytest.raises(ValueError, match=r"model\.kind is 'bert' there and 'roberta' here"):
+    settings.require_same("W", CONFIG, recipes.recipe("roberta_base"), ("model",))
+
+
+def test_what_a_setting_decides_is_said_where_it_stands() -> None:
+  assert "data.tokenizer.vocab_size" in settings.deciding(CONFIG, "store")
+  assert settings.deciding(CONFIG.data, "examples").keys() >= {"format", "pairs", "max_seq_len", "short_seq_prob"}
+  order = settings.deciding(CONFIG, "order")
+  assert order["train.seed"] == 0
+  assert "data.masking.rate" not in {**order, **settings.deciding(CONFIG, "store", "examples", "evaluation")}
 
 
 @pytest.mark.parametrize("leaf", LEAVES, ids=lambda leaf: leaf.path)
@@ -83,7 +134,7 @@ def test_a_config_of_another_version_is_refused_by_name() -> None:
   stored = settings.to_dict(CONFIG)
   stored["optim"]["momentum"] = stored["optim"].pop("beta1")
   with pytest.raises(ValueError, match=r"at optim.: missing \['beta1'\], unknown \['momentum'\]"):
-    settings.from_dict(stored)
+    settings.from_dict(stored, Config)
 
 
 def test_same_settings_are_asked_of_some_groups_only() -> None:

@@ -13,6 +13,7 @@ from etils import epath
 
 import bert_jax
 from bert_jax import records, settings, sweep
+from bert_jax.objectives import objective_of
 from bert_jax.training import checkpoints, step
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints
 from tests import tiny
@@ -66,8 +67,9 @@ def test_a_model_that_was_opened_can_be_made_afresh(finished: Path, source: str)
   """The program that makes initial weights was kept with arrays of the trace that it was first called in."""
   # A network that no other test makes, so that its program is first called while the checkpoint's shapes are traced.
   config = settings.assign(tiny.config(source), {"model.vocab_size": 31, "model.hidden_size": 21})
-  jax.eval_shape(lambda: step.init_params(config.model, 0))
-  assert step.init_params(config.model, 0)["encoder"]
+  objective = objective_of(config)
+  jax.eval_shape(lambda: step.init_params(objective, 0))
+  assert step.init_params(objective, 0)["encoder"]
 
 
 @pytest.mark.parametrize("lost", [("result.json",), ("result.json", "times.json"), ("result.json", "config.json")])

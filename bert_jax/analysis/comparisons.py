@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bert_jax.analysis import statistics
-from bert_jax.analysis.runs import MEASURES, TRANSFER_PARTS, Arm, Run, Sweep
+from bert_jax.analysis.runs import TRANSFER_PARTS, Answer, Arm, Run, Sweep
 from bert_jax.analysis.statistics import Interval, Spread
 
 # Nats that an arm has to gain on the best predictor without context before it counts as having learned any. The choice
@@ -24,7 +24,11 @@ class Measure:
 
 
 LOSS = Measure("mask_loss", "loss at [MASK]", is_share=False)
-NSP = Measure("nsp_balanced_accuracy", "NSP balanced accuracy", is_share=True)
+
+
+def answer_measure(answer: Answer) -> Measure:
+  """How often an arm is right about a question with two answers, both counted alike."""
+  return Measure(f"{answer.name}_balanced_accuracy", f"{answer.label} balanced accuracy", is_share=True)
 
 
 def task_measure(task: str) -> Measure:
@@ -97,17 +101,18 @@ def compute(sweep: Sweep) -> Results:
   """Everything the report states, from what is there of a sweep."""
   arms = tuple(_arm_result(sweep, arm) for arm in sweep.arms)
   void = {result.arm.name for result in arms if result.is_void}
-  measures = [LOSS, NSP, *(task_measure(task) for task in sweep.tasks())]
+  answered = [answer_measure(answer) for answer in sweep.answers]
+  measures = [LOSS, *answered, *(task_measure(task) for task in sweep.tasks())]
   comparisons = []
   for measure in measures:
     for arm in sweep.arms:
       if arm.parent is None:
         continue
       ours, theirs = _by_seed(sweep, arm.name, measure.key), _by_seed(sweep, arm.parent, measure.key)
-      if measure == NSP and not (ours and theirs):
-        continue  # an arm without next-sentence prediction has nothing to compare
-      # The papers' findings are of language modelling and of tasks; NSP's own accuracy is only described.
-      direction = 0 if measure == NSP else arm.direction
+      if measure in answered and not (ours and theirs):
+        continue  # an arm that is not asked has nothing to compare
+      # The papers' findings are of language modelling and of tasks; the answers themselves are only described.
+      direction = 0 if measure in answered else arm.direction
       is_void = bool(void & {arm.name, arm.parent})
       row = _compare(arm.name, arm.parent, measure, ours, theirs, is_void, direction)
       if measure == LOSS:
@@ -134,7 +139,7 @@ def compute(sweep: Sweep) -> Results:
 
 def _arm_result(sweep: Sweep, arm: Arm) -> ArmResult:
   finished = sweep.finished(arm.name)
-  keys = [*MEASURES, *(f"{task}.{part}" for task in sweep.tasks() for part in TRANSFER_PARTS)]
+  keys = [*sweep.measures(), *(f"{task}.{part}" for task in sweep.tasks() for part in TRANSFER_PARTS)]
   values = {key: [run.values[key] for run in finished if key in run.values] for key in keys}
   values["learned"] = [
     run.values["context_free_mask_loss"] - run.values["mask_loss"]
@@ -159,7 +164,7 @@ def _sampling_error(sweep: Sweep, row: Comparison) -> float | None:
   found = [(ours, theirs) for ours, theirs in pairs if ours and theirs]
   if not found or len({(run.documents, run.count) for pair in found for run in pair}) > 1:
     return None
-  differences = np.mean([np.subtract(ours.mask_nats, theirs.mask_nats) for ours, theirs in found], axis=0)
+  differences = np.mean([np.subtract(ours.nats, theirs.nats) for ours, theirs in found], axis=0)
   return statistics.sampling_error(differences.tolist(), found[0][0].count)
 
 

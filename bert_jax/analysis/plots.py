@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bert_jax.analysis import wording
-from bert_jax.analysis.comparisons import LOSS, NSP, Comparison, Measure, Results, task_measure
+from bert_jax.analysis.comparisons import LOSS, Comparison, Measure, Results, answer_measure, task_measure
 from bert_jax.analysis.runs import Run
 
 if TYPE_CHECKING:
@@ -50,11 +50,13 @@ class Drawn(NamedTuple):
 
 def draw(results: Results) -> dict[str, Drawn]:
   """Each figure that there is something to draw for, by name: differences, accuracies, loss, transfer."""
+  shares = [answer_measure(answer) for answer in results.sweep.answers]
+  shares += [task_measure(task) for task in results.sweep.tasks()]
   drawn = {}
   with _style():
     for name, figure in (
       ("differences", forest(results, [LOSS])),
-      ("accuracies", forest(results, [NSP, *(task_measure(task) for task in results.sweep.tasks())])),
+      ("accuracies", forest(results, shares)),
       ("loss", loss_curves(results)),
       ("transfer", transfer(results)),
     ):

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
@@ -39,10 +39,9 @@ MEASURES = (
   "context_free_mlm_accuracy",
   "own_mask_loss",
   "context_free_own_mask_loss",
-  "nsp_accuracy",
-  "nsp_majority",
-  "nsp_balanced_accuracy",
 )
+# Of a question with two answers; a measure is named ANSWER_PART.
+ANSWER_PARTS = ("accuracy", "majority", "balanced_accuracy")
 # What one transfer task reports; a value is named TASK.PART.
 TRANSFER_PARTS = ("pretrained", "scratch", "tfidf", "majority", "test_texts", "labels_per_class")
 COUNTS = frozenset(
@@ -68,6 +67,15 @@ class Arm:
 
 
 @dataclasses.dataclass(frozen=True)
+class Answer:
+  """A question with two answers that some arm is trained on, such as next sentence prediction."""
+
+  name: str
+  label: str
+  title: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
   """One evaluation while a run trained: its loss at the places that show [MASK]."""
 
@@ -78,12 +86,12 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class HeldOut:
-  """The last evaluation by document: predictions at [MASK], their loss, and that of the best guess without context."""
+  """The last evaluation by document: predictions counted, the loss that arms are compared by, and the trivial's."""
 
   documents: tuple[int, ...]
   count: tuple[float, ...]
-  mask_nats: tuple[float, ...]
-  context_free_nats: tuple[float, ...]
+  nats: tuple[float, ...]
+  trivial_nats: tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +127,7 @@ class Sweep:
   scale: str
   scale_note: str
   seeds: tuple[int, ...]
+  answers: tuple[Answer, ...]
   arms: tuple[Arm, ...]
   hardware: str
   versions: Mapping[str, str]
@@ -133,6 +142,10 @@ class Sweep:
   def finished(self, arm: str) -> list[Run]:
     """The runs of an arm that came to their end with finite losses."""
     return [run for run in self.runs_of(arm) if run.status == "finished"]
+
+  def measures(self) -> list[str]:
+    """All that a run may report beside its tasks, in the order of the tables."""
+    return [*MEASURES, *(f"{answer.name}_{part}" for answer in self.answers for part in ANSWER_PARTS)]
 
   def tasks(self) -> list[str]:
     """The transfer tasks that some run reports, by name."""
@@ -163,17 +176,19 @@ def read_sweep(folder: epath.PathLike) -> Sweep:
     )
     _check_arms(arms, folder / "sweep.json")
     seeds = tuple(plan["seeds"])
+    answers = tuple(Answer(**answer) for answer in plan["answers"])
     return Sweep(
       experiment=plan["experiment"],
       question=plan["question"],
       scale=plan["scale"],
       scale_note=plan["scale_note"],
       seeds=seeds,
+      answers=answers,
       arms=arms,
       hardware=plan["hardware"],
       versions=plan["versions"],
       config=plan["config"],
-      runs=tuple(_read_run(folder, arm.name, seed) for arm in arms for seed in seeds),
+      runs=tuple(_read_run(folder, arm.name, seed, answers) for arm in arms for seed in seeds),
       gates=_read_gates(folder / "gates.json"),
     )
   except KeyError as error:
@@ -193,7 +208,7 @@ def _check_arms(arms: tuple[Arm, ...], path: epath.Path) -> None:
       raise ValueError(f"{path}: direction={arm.direction} of arm {arm.name} must be -1, 0 or 1")
 
 
-def _read_run(folder: epath.Path, arm: str, seed: int) -> Run:
+def _read_run(folder: epath.Path, arm: str, seed: int, answers: Sequence[Answer]) -> Run:
   folder = folder / "runs" / arm / f"seed-{seed}"
   evaluations = _read_evaluations(folder / "metrics.jsonl")
   result = records.read_json(folder / "result.json", "remove it and run the experiment again, which measures it again")
@@ -206,6 +221,9 @@ def _read_run(folder: epath.Path, arm: str, seed: int) -> Run:
       f"{folder / 'result.json'}: status={status!r} must be finished or diverged; delete it to run again"
     )
   values = {name: result.get(name) for name in MEASURES}
+  values |= {
+    f"{answer.name}_{part}": result.get(f"{answer.name}_{part}") for answer in answers for part in ANSWER_PARTS
+  }
   for task, parts in (result.get("transfer") or {}).items():
     values |= {f"{task}.{part}": parts.get(part) for part in TRANSFER_PARTS}
   values = _finite(values)

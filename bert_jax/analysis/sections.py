@@ -5,9 +5,10 @@ import math
 from collections.abc import Mapping
 
 from bert_jax.analysis import wording
-from bert_jax.analysis.comparisons import LEARNED_MARGIN, LOSS, NSP, Comparison, Results
+from bert_jax.analysis.comparisons import LEARNED_MARGIN, LOSS, Comparison, Results, answer_measure
 from bert_jax.analysis.document import Block, Bullets, Heading, Paragraph, Picture, Table
 from bert_jax.analysis.methods import gates, how_it_was_run, limits
+from bert_jax.analysis.runs import ANSWER_PARTS, Answer
 from bert_jax.analysis.statistics import PAIRS_FOR_A_SHARE
 from bert_jax.analysis.summary import missing_runs, summary
 from bert_jax.analysis.wording import CONFIDENCE_LEVEL, NOTHING
@@ -55,8 +56,8 @@ def _arms(results: Results) -> list[Block]:
 
 def _tables(results: Results) -> list[Block]:
   blocks: list[Block] = [Heading(2, "Results"), *_loss_table(results), *_void(results)]
-  if any(NSP.key in result.spreads for result in results.arms):
-    blocks += _nsp_table(results)
+  for answer in results.sweep.answers:
+    blocks += _answer_table(results, answer)
   blocks += _seen_table(results)
   return blocks + [Bullets(lines) for lines in [missing_runs(results)] if lines]
 
@@ -143,23 +144,26 @@ def _void(results: Results) -> list[Block]:
   return blocks
 
 
-def _nsp_table(results: Results) -> list[Block]:
+def _answer_table(results: Results, answer: Answer) -> list[Block]:
+  """Of a question with two answers; nothing where no arm was asked."""
+  key = answer_measure(answer).key
   rows = [
     [
       f"`{result.arm.name}`",
-      wording.mean_sd(result.spreads.get("nsp_accuracy"), 1, 100),
-      wording.mean_sd(result.spreads.get("nsp_majority"), 1, 100),
-      wording.mean_sd(result.spreads.get(NSP.key), 1, 100),
+      *(wording.mean_sd(result.spreads.get(f"{answer.name}_{part}"), 1, 100) for part in ANSWER_PARTS),
     ]
     for result in results.arms
-    if NSP.key in result.spreads
+    if key in result.spreads
   ]
+  if not rows:
+    return []
+  title, _, rest = answer.title.partition(",")
   return [
-    Paragraph("**Next sentence prediction**, on held-out pairs"),
+    Paragraph(f"**{title}**,{rest}"),
     Table(["Arm", "accuracy, %", "majority, %", "balanced accuracy, %"], rows, (1, 2, 3)),
     Paragraph(
       "**Majority**: the share of the more frequent answer, which saying it always gets right. **Balanced**: the mean "
-      "of the shares right among next and among random pairs; 50 for whatever ignores the pair."
+      "of the shares right of the one and of the other answer; 50 for whatever does not look."
     ),
   ]
 
@@ -244,7 +248,9 @@ def _change_cells(row: Comparison) -> list[str]:
     wording.interval(row),
     str(len(row.seeds)),
     wording.verdict(row),
-    {1: "says better", -1: "says worse", 0: "no claim"}[row.direction] if row.measure != NSP else NOTHING,
+    {1: "says better", -1: "says worse", 0: "no claim"}[row.direction]
+    if not row.measure.key.endswith("_balanced_accuracy")
+    else NOTHING,
     {"no claim": NOTHING}.get(row.agreement, row.agreement),
   ]
 

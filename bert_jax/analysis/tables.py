@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from bert_jax.analysis.comparisons import Comparison, Results
-from bert_jax.analysis.runs import COUNTS, MEASURES, TIMES, TRANSFER_PARTS, Sweep
+from bert_jax.analysis.runs import COUNTS, TIMES, TRANSFER_PARTS, Sweep
 from bert_jax.analysis.statistics import CONFIDENCE
 
 
@@ -15,7 +15,7 @@ def results_csv(sweep: Sweep) -> str:
 
   A diverged run has its row too, so that nobody averages over the others unknowingly; its losses may be empty.
   """
-  columns = [*MEASURES, *(f"{task}.{part}" for task in sweep.tasks() for part in TRANSFER_PARTS)]
+  columns = [*sweep.measures(), *(f"{task}.{part}" for task in sweep.tasks() for part in TRANSFER_PARTS)]
   rows = [
     [run.arm, str(run.seed), run.status, *(_cell(column, run.values.get(column)) for column in columns)]
     for run in sweep.runs

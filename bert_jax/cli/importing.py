@@ -34,15 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
   from etils import epath
 
-  from bert_jax.interop import folders, growth, hub, imported, pretrained, reading
+  from bert_jax.interop import extend, folders, hub, imported, pretrained, reading
 
   out = folders.new_folder(given.out)
   source, origin = hub.fetch(given.source)
   model = dataclasses.replace(reading.read(source, given.head, say), origin=origin)
   if given.extend_vocab is not None:
-    model = growth.extend_vocab(model, growth.read_tokens(epath.Path(given.extend_vocab)), say)
+    model = extend.extend_vocab(model, extend.read_tokens(epath.Path(given.extend_vocab)), say)
   if given.extend_positions is not None:
-    model = growth.extend_positions(model, given.extend_positions, say)
+    model = extend.extend_positions(model, given.extend_positions, say)
   imported.save(model, out)
   print(f"{origin or given.source} is imported to {out}: {pretrained.describe(model)}")
   return 0

@@ -1,7 +1,8 @@
 """(corpus, seed, step) → batch: which examples, in which order, with which masks.
 
 A batch is a function: equal on any machine and any number of processes, reached in constant time. Everything is
-read, laid out and masked a batch at a time. B batch, T tokens, K prediction slots.
+read, laid out (`rows.py`) and masked (`masking.py`, or what another objective needs) a batch at a time. B batch, K
+prediction slots.
 """
 
 import collections
@@ -17,17 +18,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import logging
 
-from bert_jax.config import DataConfig, MaskingConfig, num_prediction_slots
+from bert_jax.config import DataConfig, MaskingConfig
 from bert_jax.data import draws, formats, masking
 from bert_jax.data.formats import Examples
-from bert_jax.settings import fingerprint
+from bert_jax.data.rows import Batch, Pieces, Prepare, Rows, lay_out, pad_rows
+from bert_jax.settings import deciding, fingerprint
 
 if TYPE_CHECKING:
   from bert_jax.data.corpus import Corpus
-
-Batch = dict[str, np.ndarray]
-"""token_ids int32 [B, T], segment_ids int32 [B, T], attention_mask bool [B, T], mlm_positions int32 [B, K],
-mlm_labels int32 [B, K], mlm_weights float32 [B, K], nsp_labels int32 [B] (0 next, 1 random, -1 no pair)."""
 
 EVAL_SEED = 15  # of the frozen held-out examples and masks; never a run's seed
 EVAL_MASKING = MaskingConfig(policy="static", duplicates=1, unit="token", rate=0.15, rounding="nearest")
@@ -53,6 +51,7 @@ class TrainBatches:
     seed: int,
     batch_size: int,
     cache_folder: str | pathlib.Path | None = None,
+    prepare: Prepare = masking.mask,
   ):
     """Builds no examples yet.
 
@@ -62,12 +61,13 @@ class TrainBatches:
       seed: of cuttings, order and masks.
       batch_size: B, over all processes.
       cache_folder: where to keep the examples; None: in memory.
+      prepare: what the objective makes of rows.
 
     Raises:
       ValueError: no documents to train on, or too few for pairs.
     """
     self.corpus, self.data, self.seed, self.batch_size = corpus, data, seed, batch_size
-    self.num_slots = num_prediction_slots(data)
+    self._prepare = prepare
     self._cache_folder = None if cache_folder is None else pathlib.Path(cache_folder)
     self._documents = corpus.documents("train", data.eval_fraction, data.train_fraction)
     self._examples: dict[int, Examples] = {}
@@ -135,13 +135,12 @@ class TrainBatches:
 
     if self._cache_folder is None:
       return build()
-    data = self.data
     settings = fingerprint(
       {
         "version": formats.FORMATS_VERSION,
         "corpus": self.corpus.hash,
         "documents": hashlib.sha256(self._documents.astype(np.int64).tobytes()).hexdigest(),
-        "format": [data.format, data.max_seq_len, data.short_seq_prob, data.random_next_prob, data.sentence_separators],
+        "settings": deciding(self.data, "examples"),
         "seed": self.seed,
       }
     )
@@ -159,36 +158,33 @@ class TrainBatches:
       segmentation = epoch % data.segmentations
       examples = self.examples(segmentation)
       selected.append(examples.select(indices))
-      labels.append(examples.nsp_labels[indices])
+      labels.append(examples.pair_labels[indices])
       ids.append(indices + (segmentation << _SEGMENTATION_BITS))
       passes.append(np.full(len(indices), masking.mask_pass(epoch, data.masking)))
     pieces = [np.concatenate(arrays) for arrays in zip(*selected, strict=True)]
-    return _masked_batch(
+    rows = lay_out(
       self.corpus,
       Pieces(*pieces),
       np.concatenate(labels),
       np.concatenate(ids),
       np.concatenate(passes),
-      self.seed,
       data.max_seq_len,
-      data.masking,
-      self.num_slots,
     )
+    return self._prepare(rows, self.seed, data, self.corpus.tokenizer)
 
 
 class EvalBatches:
   """Held-out examples with frozen masks, each exactly once: the same whatever a run's seed and masking are.
 
   Iterating gives batches of `batch_size` rows; rows that fill up the last one are padding with attention_mask
-  False, mlm_weights 0 and nsp_labels -1. Masks are those of `EVAL_MASKING`: 15 % of the tokens, 80/10/10. These
+  False, mlm_weights 0 and pair_labels -1. Masks are those of `EVAL_MASKING`: 15 % of the tokens, 80/10/10. These
   batches have one array more: mask_weights float32 [B, K], 1 for a prediction whose place shows [MASK].
 
   Attributes:
     num_examples: examples used.
     num_held_out: examples that there are.
     documents: int64 [num_examples], the document of each example's first piece, in the order of iteration.
-    num_slots: K.
-    random_share: measured share of random pairs among all the held-out pairs, None where there are none.
+    random_share: measured share of pairs out of order among all the held-out pairs, None where there are none.
   """
 
   def __init__(self, corpus: "Corpus", data: DataConfig, batch_size: int, max_examples: int, common: bool):
@@ -208,7 +204,6 @@ class EvalBatches:
       data = dataclasses.replace(data, format="doc_sentences")
     self.corpus, self.batch_size = corpus, batch_size
     self.data = dataclasses.replace(data, masking=EVAL_MASKING)
-    self.num_slots = num_prediction_slots(self.data)
     documents = corpus.documents("eval", data.eval_fraction, data.train_fraction)
     formats.check(documents, data, "held-out")
     self._examples = formats.build(corpus, documents, data, EVAL_SEED, 0)
@@ -228,20 +223,22 @@ class EvalBatches:
   def __iter__(self) -> Iterator[Batch]:
     for begin in range(0, self.num_examples, self.batch_size):
       indices = self._indices[begin : begin + self.batch_size]
-      batch = _masked_batch(
-        self.corpus,
-        Pieces(*self._examples.select(indices)),
-        self._examples.nsp_labels[indices],
-        indices,
-        np.zeros(len(indices), np.int64),
-        EVAL_SEED,
-        self.data.max_seq_len,
-        self.data.masking,
-        self.num_slots,
-      )
+      rows = self._rows(indices)
+      batch = masking.mask(rows, EVAL_SEED, self.data, self.corpus.tokenizer)
       shown = np.take_along_axis(batch["token_ids"], batch["mlm_positions"], axis=1)
       batch["mask_weights"] = batch["mlm_weights"] * (shown == self.corpus.tokenizer.mask_id)
-      yield _pad_rows(batch, self.batch_size, self.corpus.tokenizer.pad_id)
+      fill = {"token_ids": self.corpus.tokenizer.pad_id, "pair_labels": formats.NO_PAIR}
+      yield pad_rows(batch, self.batch_size, fill)
+
+  def _rows(self, indices: np.ndarray) -> Rows:
+    return lay_out(
+      self.corpus,
+      Pieces(*self._examples.select(indices)),
+      self._examples.pair_labels[indices],
+      indices,
+      np.zeros(len(indices), np.int64),
+      self.data.max_seq_len,
+    )
 
 
 def prefetch(
@@ -272,83 +269,3 @@ def prefetch(
       yield batch
   finally:
     pool.shutdown(wait=True, cancel_futures=True)
-
-
-# ---- layout ------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Pieces:
-  """What a batch is made of: pieces of each row, and start, length and segment of all pieces, row by row."""
-
-  counts: np.ndarray
-  starts: np.ndarray
-  lengths: np.ndarray
-  segments: np.ndarray
-
-
-def _masked_batch(
-  corpus: "Corpus",
-  pieces: Pieces,
-  nsp_labels: np.ndarray,
-  example_ids: np.ndarray,
-  passes: np.ndarray,
-  seed: int,
-  num_tokens: int,
-  mask: MaskingConfig,
-  num_slots: int,
-) -> Batch:
-  tokenizer, shape = corpus.tokenizer, (len(pieces.counts), num_tokens)
-
-  # A row is [CLS], then its pieces, each with its [SEP]: text fills what is left of the real places, in order.
-  widths = pieces.lengths.astype(np.int64) + 1
-  ends = np.cumsum(widths)
-  row_ends = ends[np.cumsum(pieces.counts) - 1]
-  row_begins = np.concatenate([[0], row_ends[:-1]])
-  lengths = 1 + row_ends - row_begins
-  attention_mask = np.arange(num_tokens) < lengths[:, None]
-  separators = ends + np.repeat(np.arange(shape[0]) * num_tokens - row_begins, pieces.counts)
-  is_text = attention_mask.copy()
-  is_text[:, 0] = False
-  is_text.ravel()[separators] = False
-
-  ids, text_word_starts = corpus.gather(pieces.starts, pieces.lengths)
-  token_ids = np.full(shape, tokenizer.pad_id, np.int32)
-  token_ids[is_text] = ids
-  token_ids.ravel()[separators] = tokenizer.sep_id
-  token_ids[:, 0] = tokenizer.cls_id
-
-  segment_ids = np.zeros(shape, np.int32)
-  if pieces.segments.any():
-    segment_ids[:, 1:][attention_mask[:, 1:]] = np.repeat(pieces.segments, widths)
-
-  # Marks are never predicted, nor are their ids should the text hold them.
-  maskable = is_text
-  for mark in (tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id):
-    maskable = maskable & (token_ids != mark)
-  word_starts = None
-  if mask.unit == "whole_word":
-    word_starts = np.zeros(shape, bool)
-    word_starts[is_text] = text_word_starts
-
-  masked_ids, positions, labels, weights = masking.apply(
-    token_ids, maskable, word_starts, lengths, example_ids, passes, seed, mask, num_slots, tokenizer
-  )
-  return {
-    "token_ids": masked_ids,
-    "segment_ids": segment_ids,
-    "attention_mask": attention_mask,
-    "mlm_positions": positions,
-    "mlm_labels": labels,
-    "mlm_weights": weights,
-    "nsp_labels": nsp_labels.astype(np.int32),
-  }
-
-
-def _pad_rows(batch: Batch, num_rows: int, pad_id: int) -> Batch:
-  padded = {}
-  for name, array in batch.items():
-    fill = {"token_ids": pad_id, "nsp_labels": formats.NO_PAIR}
-    padded[name] = np.full((num_rows, *array.shape[1:]), fill.get(name, 0), array.dtype)
-    padded[name][: len(array)] = array
-  return padded

@@ -20,16 +20,15 @@ from etils import epath
 from tqdm import tqdm
 
 from bert_jax import records
-from bert_jax.config import DataConfig
+from bert_jax.config import PAIR_FORMATS, DataConfig
 from bert_jax.data import checksums, draws
 
 if TYPE_CHECKING:
   from bert_jax.data.corpus import Corpus
 
-FORMATS_VERSION = 2  # raised when equal settings would build other examples, so that no cache of before is taken
-NEXT, RANDOM, NO_PAIR = 0, 1, -1
+FORMATS_VERSION = 3  # raised when equal settings would build other examples, so that no cache of before is taken
+IN_ORDER, OUT_OF_ORDER, NO_PAIR = 0, 1, -1
 _CHECKSUMS = "checksums.json"  # of a folder of examples
-PAIR_FORMATS = ("segment_pair", "sentence_pair")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,17 +40,18 @@ class Examples:
     piece_starts: int64 [P], place of a piece's first token in the corpus.
     piece_lengths: int32 [P], tokens.
     piece_segments: uint8 [P], segment id; the [SEP] after a piece has that of the piece.
-    nsp_labels: int8 [N]: 0 the second segment is what follows, 1 it is of another document, -1 no pair.
+    pair_labels: int8 [N]: 0 the second segment follows the first, 1 it is of another document or precedes it, -1
+      no pair.
   """
 
   piece_offsets: np.ndarray
   piece_starts: np.ndarray
   piece_lengths: np.ndarray
   piece_segments: np.ndarray
-  nsp_labels: np.ndarray
+  pair_labels: np.ndarray
 
   def __len__(self) -> int:
-    return len(self.nsp_labels)
+    return len(self.pair_labels)
 
   @property
   def lengths(self) -> np.ndarray:
@@ -61,9 +61,9 @@ class Examples:
 
   @property
   def random_share(self) -> float | None:
-    """Measured share of pairs whose second segment is of another document; None where there are no pairs."""
-    pairs = self.nsp_labels[self.nsp_labels != NO_PAIR]
-    return float(np.mean(pairs == RANDOM)) if len(pairs) else None
+    """Measured share of pairs that are out of order; None where there are no pairs."""
+    pairs = self.pair_labels[self.pair_labels != NO_PAIR]
+    return float(np.mean(pairs == OUT_OF_ORDER)) if len(pairs) else None
 
   def select(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Pieces of some examples, in the order asked for.
@@ -132,7 +132,7 @@ def check(documents: np.ndarray, data: DataConfig, which: str) -> None:
     raise ValueError(
       f"data.format={data.format} takes random second segments from other documents, so it needs at least 2 {which} "
       f"documents and has 1 ({split}); add documents, part a file into several with data.text_documents=blank_line, "
-      "change these fractions, or set data.format=doc_sentences with train.sentence_objective=none"
+      "change these fractions, or set data.format=doc_sentences with objective.sentence=none"
     )
 
 
@@ -148,6 +148,8 @@ def build(corpus: "Corpus", documents: np.ndarray, data: DataConfig, seed: int, 
     another document; sentences not used go to the next chunk. The longer side (B where equal) loses tokens at
     its front or back with equal chance until both fit. BERT's code takes ten tries at another document and then
     keeps what it has; here the other document is drawn among the others, so that a label is never wrong.
+    With pairs="swapped", ALBERT's (google-research/albert, create_pretraining_data.py, without random_next_sentence):
+    with `random_next_prob` A and B change places; a chunk of one sentence still gets a B of another document.
   - sentence_pair: A is one sentence, B the sentence after it or, with `random_next_prob` and always after a
     document's last sentence, a random sentence of another document. Too long pairs are cut as above.
   - full_sentences: whole sentences, in order, until the next does not fit; goes on into the next document with a
@@ -210,15 +212,16 @@ def _segment_pairs(
       one_sentence = end - sentence == 1
       middle = sentence + 1 if one_sentence else sentence + 1 + int(draw() * (end - sentence - 1))
       a_start, a_end = starts[sentence], starts[middle]
-      if one_sentence or draw() < data.random_next_prob:
+      out_of_order = one_sentence or draw() < data.random_next_prob
+      if out_of_order and (one_sentence or data.pairs == "random"):
         other, begin = _another_sentence(this, firsts, lasts, draw)
         b_start = int(offsets[begin])
         wanted = b_start + target - (a_end - a_start)
         stop = begin + 1 + int(offsets[begin + 1 : lasts[other]].searchsorted(wanted))
-        yield a_start, a_end, b_start, int(offsets[stop]), RANDOM
+        yield a_start, a_end, b_start, int(offsets[stop]), OUT_OF_ORDER
         sentence = middle  # what the chunk holds beyond A is put back
       else:
-        yield a_start, a_end, a_end, starts[end], NEXT
+        yield _neighbours(a_start, a_end, starts[end], out_of_order)
         sentence = end
 
 
@@ -231,13 +234,22 @@ def _sentence_pairs(
     sentence, count = 0, last - first
     while sentence < count:
       a_start, a_end = starts[sentence], starts[sentence + 1]
-      if sentence + 1 == count or draw() < data.random_next_prob:
+      is_last = sentence + 1 == count
+      out_of_order = is_last or draw() < data.random_next_prob
+      if out_of_order and (is_last or data.pairs == "random"):
         _, begin = _another_sentence(this, firsts, lasts, draw)
-        yield a_start, a_end, int(offsets[begin]), int(offsets[begin + 1]), RANDOM
+        yield a_start, a_end, int(offsets[begin]), int(offsets[begin + 1]), OUT_OF_ORDER
         sentence += 1
       else:
-        yield a_start, a_end, a_end, starts[sentence + 2], NEXT
+        yield _neighbours(a_start, a_end, starts[sentence + 2], out_of_order)
         sentence += 2
+
+
+def _neighbours(start: int, middle: int, end: int, swapped: bool) -> Pair:
+  """Two neighbouring segments as a pair, in order or swapped."""
+  if swapped:
+    return middle, end, start, middle, OUT_OF_ORDER
+  return start, middle, middle, end, IN_ORDER
 
 
 def _another_sentence(this: int, firsts: list[int], lasts: list[int], draw: Callable[[], float]) -> tuple[int, int]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bert_jax.config import MaskingConfig
+from bert_jax.config import DataConfig, MaskingConfig, num_prediction_slots
 from bert_jax.data import draws
+from bert_jax.data.rows import Batch, Rows
 
 if TYPE_CHECKING:
   from bert_jax.data.tokenizers import Tokenizer
@@ -22,6 +23,45 @@ _LAST = np.uint64(2**64 - 1)  # the key of what must not be drawn
 def mask_pass(epoch: int, masking: MaskingConfig) -> int:
   """Which mask of an example an epoch shows: a new one each epoch, or `duplicates` of them in turn."""
   return epoch % masking.duplicates if masking.policy == "static" else epoch
+
+
+def mask(rows: Rows, seed: int, data: DataConfig, tokenizer: "Tokenizer") -> Batch:
+  """The batch of masked tokens: rows with some tokens hidden, and what was hidden.
+
+  Returns:
+    token_ids int32 [B, T], segment_ids int32 [B, T], attention_mask bool [B, T]; mlm_positions int32 [B, K], mlm_labels
+    int32 [B, K] and mlm_weights float32 [B, K], see `apply`; pair_labels int32 [B] (0 in order, 1 out of order, -1 no
+    pair).
+  """
+  masked_ids, positions, labels, weights = apply(
+    rows.token_ids,
+    rows.maskable(tokenizer),
+    rows.word_starts if data.masking.unit == "whole_word" else None,
+    rows.lengths,
+    rows.example_ids,
+    rows.passes,
+    seed,
+    data.masking,
+    num_prediction_slots(data),
+    tokenizer,
+  )
+  return {
+    "token_ids": masked_ids,
+    "segment_ids": rows.segment_ids,
+    "attention_mask": rows.attention_mask,
+    "mlm_positions": positions,
+    "mlm_labels": labels,
+    "mlm_weights": weights,
+    "pair_labels": rows.pair_labels,
+  }
+
+
+def unmask(batch: Batch) -> np.ndarray:
+  """The tokens of a batch before masking, int32 [B, T]."""
+  token_ids = batch["token_ids"].copy()
+  rows, slots = np.nonzero(batch["mlm_weights"])
+  token_ids[rows, batch["mlm_positions"][rows, slots]] = batch["mlm_labels"][rows, slots]
+  return token_ids
 
 
 def apply(

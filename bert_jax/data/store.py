@@ -32,6 +32,7 @@ from bert_jax.config import DataConfig
 from bert_jax.data import checksums, near_duplicates, sentences, tokenise, tokenizers
 from bert_jax.data.corpus import FORMAT_VERSION, SHARD_ARRAYS, WAY_OUT, Corpus, is_held_out, open_corpus, read_metadata
 from bert_jax.data.sources import Document, Source, open_source
+from bert_jax.settings import deciding
 
 __all__ = ["Corpus", "open_corpus", "prepare"]
 
@@ -101,21 +102,23 @@ def prepare(data: DataConfig, folder: epath.PathLike, num_workers: int | None = 
 
 def _plan(data: DataConfig, source: Source | None) -> dict[str, Any]:
   """What decides a store's content, by the names of the settings; without a source, its fingerprint is None."""
-  plan: dict[str, Any] = {"the format": FORMAT_VERSION, "data.source": data.source, "data.language": data.language}
-  if data.source.startswith("text:"):
-    plan["data.text_documents"] = data.text_documents
-  if data.source.startswith(("jsonl:", "tfds:")):
-    plan["data.jsonl_field"] = data.jsonl_field
-  config = data.tokenizer
-  if config.path is not None:
-    tokenizer = tokenizers.load(config.path, config)
-    plan["the hash of data.tokenizer.path"] = tokenizer.hash
-    if tokenise.sees_spaces(tokenizer):
-      plan["data.sentence_separators"] = data.sentence_separators
-  else:
-    for name in ("kind", "vocab_size", "lowercase", "train_characters"):
-      plan[f"data.tokenizer.{name}"] = getattr(config, name)
-    plan["data.eval_fraction"] = data.eval_fraction  # the tokenizer is not trained on what is held out
+  plan: dict[str, Any] = {"the format": FORMAT_VERSION}
+  plan |= {f"data.{path}": value for path, value in deciding(data, "store").items()}
+  tokenizer, of_no_effect = data.tokenizer, set()
+  if not data.source.startswith("text:"):
+    of_no_effect.add("data.text_documents")
+  if not data.source.startswith(("jsonl:", "tfds:")):
+    of_no_effect.add("data.jsonl_field")
+  sees_spaces = tokenizer.kind != "wordpiece"
+  if tokenizer.path is not None:
+    loaded = tokenizers.load(tokenizer.path, tokenizer)
+    plan["the hash of data.tokenizer.path"] = loaded.hash
+    sees_spaces = tokenise.sees_spaces(loaded)
+    of_no_effect |= {name for name in plan if name.startswith("data.tokenizer.")}
+    of_no_effect.add("data.eval_fraction")  # which decides what a tokenizer is trained on: not on what is held out
+  if not sees_spaces:
+    of_no_effect.add("data.sentence_separators")
+  plan = {name: value for name, value in plan.items() if name not in of_no_effect | {"data.tokenizer.path"}}
   plan[_FINGERPRINT] = source and source.fingerprint
   return plan
 

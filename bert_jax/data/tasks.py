@@ -17,6 +17,7 @@ import numpy as np
 from bert_jax.config import DataConfig, TransferConfig
 from bert_jax.data import draws
 from bert_jax.data.corpus import is_held_out
+from bert_jax.data.frames import CLS_FIRST, Frame
 from bert_jax.data.near_duplicates import split_hashes
 from bert_jax.data.sources import Document, labelled_tasks, open_source
 from bert_jax.data.tokenise import Rules, hash_text, tokenise
@@ -28,7 +29,7 @@ _LABELLED, _TESTED = 32, 33  # streams of `draws.bits`, apart from those of pret
 
 @dataclasses.dataclass(frozen=True)
 class LabelledTexts:
-  """Texts with a label each, and as a model reads them: `[CLS] text [SEP]`, cut at the end, then padding.
+  """Texts with a label each, and as a model reads them: with special tokens, cut at the end, and padding.
 
   Attributes:
     texts: N, whole.
@@ -120,7 +121,9 @@ def task_names(transfer: TransferConfig) -> list[str]:
   return list(dict.fromkeys(filter(None, (name.strip() for name in transfer.tasks.split(",")))))
 
 
-def load_task(name: str, data: DataConfig, transfer: TransferConfig, tokenizer: Tokenizer, seed: int) -> Task:
+def load_task(
+  name: str, data: DataConfig, transfer: TransferConfig, tokenizer: Tokenizer, seed: int, frame: Frame = CLS_FIRST
+) -> Task:
   """A task whose labels the source's documents carry.
 
   Args:
@@ -129,6 +132,7 @@ def load_task(name: str, data: DataConfig, transfer: TransferConfig, tokenizer: 
     transfer: labels of a class, length, and the size of the test set.
     tokenizer: of the model.
     seed: which texts are labelled. The test set does not depend on it.
+    frame: how the model reads a text.
 
   Raises:
     ValueError: the source has no such task, a class has too few texts, or no text is held out.
@@ -136,14 +140,13 @@ def load_task(name: str, data: DataConfig, transfer: TransferConfig, tokenizer: 
   documents, labels, train, test = _chosen(name, data, transfer, seed)
   classes = tuple(sorted(set(labels)))
   rows = [*train, *test]
-  token_ids, attention_mask = encode([documents[i].text for i in rows], tokenizer, transfer.max_seq_len, data.language)
+  texts = [documents[i].text for i in rows]
+  encoded = encode(texts, tokenizer, transfer.max_seq_len, data.language, frame)
 
   def part(rows_of: slice, indices: Sequence[int]) -> LabelledTexts:
     return LabelledTexts(
       texts=tuple(documents[i].text for i in indices),
-      token_ids=token_ids[rows_of],
-      segment_ids=np.zeros_like(token_ids[rows_of]),
-      attention_mask=attention_mask[rows_of],
+      **{name: array[rows_of] for name, array in encoded.items()},
       labels=np.array([classes.index(labels[i]) for i in indices], np.int32),
     )
 
@@ -218,13 +221,13 @@ def _few_of_each_class(
 
 
 def encode(
-  texts: Sequence[str], tokenizer: Tokenizer, max_seq_len: int, language: str = "en"
-) -> tuple[np.ndarray, np.ndarray]:
-  """Texts as `[CLS] text [SEP]`, cut into sentences and tokens as the corpus is.
+  texts: Sequence[str], tokenizer: Tokenizer, max_seq_len: int, language: str = "en", frame: Frame = CLS_FIRST
+) -> dict[str, np.ndarray]:
+  """Texts as a model reads them, cut into sentences and tokens as the corpus is.
 
   Returns:
-    token_ids int32 [N, T] and attention_mask bool [N, T], where T is the least multiple of 32 that holds all texts,
-    but at most `max_seq_len`.
+    token_ids and segment_ids int32 [N, T], and attention_mask bool [N, T], where T is the least multiple of 32 that
+    holds all texts, but at most `max_seq_len`.
   """
   tokenised = tokenise(texts, tokenizer, Rules(language))
   owners = np.repeat(np.flatnonzero(tokenised.kept), tokenised.document_lengths)
@@ -232,10 +235,6 @@ def encode(
   starts = np.cumsum(lengths) - lengths
   wanted = int(lengths.max(initial=0)) + 2
   width = min(max_seq_len, -(-wanted // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
-  lengths = np.minimum(lengths, width - 2)
-  token_ids = np.full((len(texts), width), tokenizer.pad_id, np.int32)
-  token_ids[:, 0] = tokenizer.cls_id
-  for row, (start, length) in enumerate(zip(starts, lengths, strict=True)):
-    token_ids[row, 1 : 1 + length] = tokenised.token_ids[start : start + length]
-    token_ids[row, 1 + length] = tokenizer.sep_id
-  return token_ids, np.arange(width) < (lengths + 2)[:, None]
+  stops = starts + np.minimum(lengths, width - 2)
+  rows = [frame.text(tokenised.token_ids[start:stop], tokenizer) for start, stop in zip(starts, stops, strict=True)]
+  return frame.batch(rows, len(rows), width, tokenizer.pad_id)

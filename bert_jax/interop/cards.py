@@ -15,6 +15,7 @@ _HEADS = {
   "question_answering": "question-answering",
   "multiple_choice": "multiple-choice",
   "encoder": "feature-extraction",
+  "pooled_encoder": "feature-extraction",
 }
 
 

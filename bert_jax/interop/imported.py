@@ -14,13 +14,13 @@ from absl import logging
 from etils import epath
 
 from bert_jax import foreign, settings
+from bert_jax.architectures import ARCHITECTURES
 from bert_jax.interop import folders, foreign_configs, stored
 from bert_jax.interop.pretrained import (
   TOKENIZER_FILES,
   Embedding,
   Pretrained,
   UnreadableTokenizer,
-  files_of,
   fingerprint,
   flat,
   nested,
@@ -28,13 +28,11 @@ from bert_jax.interop.pretrained import (
   sha256,
 )
 from bert_jax.models import networks
-from bert_jax.models.family import architecture_of, settings_class
 
-FORMAT = 2
+FORMAT = 3
 DESCRIPTION = "model.json"
 PARAMS = "params.safetensors"
-_SOURCE = "source"
-_UNCHECKED = 1  # the format that had a checksum of the parameters only
+SOURCE = "source"
 
 
 def is_imported(folder: epath.Path) -> bool:
@@ -48,16 +46,16 @@ def save(pretrained: Pretrained, folder: epath.PathLike) -> None:
     ValueError: something stands there already, or nothing can be written there.
   """
   with folders.whole(folder) as scratch:
-    (scratch / _SOURCE).mkdir()
+    (scratch / SOURCE).mkdir()
     for name, content in pretrained.files.items():
-      path = foreign.inside(scratch / _SOURCE, name)
+      path = foreign.inside(scratch / SOURCE, name)
       path.parent.mkdir(parents=True, exist_ok=True)
       path.write_bytes(content)
     arrays = flat(pretrained.params)
     stored.write_safetensors(scratch / PARAMS, [(name, lambda array=array: array) for name, array in arrays.items()])
     description = {
       "format": FORMAT,
-      "architecture": architecture_of(pretrained.config).name,
+      "architecture": pretrained.config.kind,
       "network": pretrained.network,
       "num_classes": pretrained.num_classes,
       "model": settings.to_dict(pretrained.config),
@@ -76,7 +74,7 @@ def _digest(description: dict[str, Any]) -> str:
 
 
 def load(folder: epath.PathLike) -> Pretrained:
-  """Opens an imported folder. One that was written before all files had checksums opens with a warning.
+  """Opens an imported folder.
 
   Raises:
     ValueError: a file is damaged, or it is another version's.
@@ -84,18 +82,18 @@ def load(folder: epath.PathLike) -> Pretrained:
   folder = epath.Path(folder)
   origin = folder / DESCRIPTION
   description = foreign.read_object(folder, DESCRIPTION)
-  digest, stated = description.pop("digest", None), description.get("format")
-  if digest is None and stated == _UNCHECKED:
-    logging.warning("%s is of format 1, without checksums of all its files; save it again to have them", origin)
-  elif digest is not None and digest != _digest(description):
+  if (stated := description.get("format")) != FORMAT:
+    raise ValueError(
+      f"{origin} is of format {foreign.shown(stated)}, and this version of bert_jax reads {FORMAT}; import the model"
+      " again"
+    )
+  if description.pop("digest", None) != _digest(description):
     raise ValueError(f"{origin} is damaged: it is not as it was written; import the model again")
-  elif stated != FORMAT:
-    raise ValueError(f"{origin} is of format {stated}, and this version of bert_jax reads {FORMAT}")
   try:
-    config = settings.from_dict(description["model"], settings_class(description["architecture"]))
+    config = settings.from_dict(description["model"], ARCHITECTURES[description["architecture"]])
     embedding = settings.from_dict(description["embedding"], Embedding)
     network, num_classes, source = (description[name] for name in ("network", "num_classes", "source"))
-    wanted, listed = description["params_sha256"], description.get("files_sha256")
+    wanted, listed = description["params_sha256"], description["files_sha256"]
     foreign_configs.own(config, embedding, network, num_classes, source, listed, str(origin))
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(f"{origin} cannot be read: {error}; import the model again") from error
@@ -110,9 +108,9 @@ def load(folder: epath.PathLike) -> Pretrained:
   params = nested({name: array.load() for name, array in arrays.items()})
   if fingerprint(params) != wanted:
     raise ValueError(f"{folder / PARAMS} is damaged: its bits are not those that were written; import the model again")
-  files = _files(folder / _SOURCE, listed)
+  files = _files(folder / SOURCE, listed)
   try:
-    tokenizer = read_tokenizer(folder / _SOURCE, config, source.get("model_type"))
+    tokenizer = read_tokenizer(folder / SOURCE, config, source.get("model_type"))
   except UnreadableTokenizer as error:  # its files are as they came: it was not read when it was imported either
     logging.warning("%s is opened without its tokenizer, which cannot be read: %s", folder, error)
     tokenizer = None
@@ -121,14 +119,12 @@ def load(folder: epath.PathLike) -> Pretrained:
   )
 
 
-def _files(folder: epath.Path, listed: dict[str, str] | None) -> dict[str, bytes]:
+def _files(folder: epath.Path, listed: dict[str, str]) -> dict[str, bytes]:
   """The files that were written, `listed` with their checksums.
 
   Raises:
     ValueError: naming the first that is not as it was written, or that was not.
   """
-  if listed is None:
-    return {name: foreign.read_bytes(folder, name) for name in files_of(folder)}
   files = {name: foreign.read_bytes(folder, name) for name in listed}
   for name, content in files.items():
     if sha256(content) != listed[name]:

@@ -7,11 +7,12 @@ from absl import logging
 from etils import epath
 
 from bert_jax import foreign, settings
-from bert_jax.config import Config
+from bert_jax.config import ClassificationConfig, Config
 from bert_jax.interop import hub, imported, reading
 from bert_jax.interop.pretrained import Pretrained
-from bert_jax.training import sharding
+from bert_jax.objectives import objective_of
 from bert_jax.training.checkpoints import Checkpoint, CheckpointError, Checkpoints
+from bert_jax.training.layout import make_layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,17 +35,17 @@ def open_model(path: epath.PathLike, step: int | None = None, head: str | None =
   folder, origin = hub.fetch(path)
   if not folder.is_dir():
     raise ValueError(f"{path} is no folder; give a workdir, a run's folder, a checkpoint's, or a model's")
-  ours, huggingface = imported.is_imported(folder), _is_huggingface(folder)
+  ours, huggingface = imported.is_imported(folder), is_huggingface(folder)
   if step is not None and (ours or huggingface):
     raise ValueError(f"{path} is no run and has no steps; leave step={step} out")
   if ours:
     return Opened(imported.load(folder))
   if huggingface:
     return Opened(dataclasses.replace(reading.read(folder, head), origin=origin))
-  return _open_run(folder, step)
+  return _open_run(folder, step, head)
 
 
-def _is_huggingface(folder: epath.Path) -> bool:
+def is_huggingface(folder: epath.Path) -> bool:
   """A run has a config.json too, of another form, and its checkpoints beside it."""
   if not reading.is_huggingface(folder) or (folder / "checkpoints").is_dir():
     return False
@@ -57,7 +58,7 @@ def _is_huggingface(folder: epath.Path) -> bool:
 # ---- runs -------------------------------------------------------------------------------------------------------
 
 
-def _open_run(path: epath.Path, step: int | None) -> Opened:
+def _open_run(path: epath.Path, step: int | None, head: str | None) -> Opened:
   folder, in_path = _find(path)
   if step is not None and in_path not in (None, step):
     raise ValueError(
@@ -68,23 +69,30 @@ def _open_run(path: epath.Path, step: int | None) -> Opened:
     if not checkpoints.steps():
       raise ValueError(f"{folder} has no checkpoint yet; let the run go on until it has saved one")
     found = _restore(checkpoints, step)
-    run: Config = settings.from_dict(found.about["config"])
+    run: Config = settings.from_dict(found.about["config"], Config)
+    trained = objective_of(run).trained(found.state.params)
+    name = head or next(iter(trained))
+    if name not in trained:
+      raise ValueError(f"head={head!r} is none of the networks that this run trained: {', '.join(trained)}")
+    config, params = trained[name]
+    classes = run.objective.num_classes if isinstance(run.objective, ClassificationConfig) else 2
     model = Pretrained(
-      config=run.model,
-      network="pretraining" if run.model.pooler else "masked_lm",
-      params=found.state.params,
+      config=config,
+      network=name,
+      params=params,
       tokenizer=checkpoints.tokenizer(found.step),
+      num_classes=classes,
     )
     return Opened(model, run, found.step)
 
 
 def _restore(checkpoints: Checkpoints, step: int | None) -> Checkpoint:
   """The checkpoint of a step; else the best; else, where none was evaluated, the latest that is whole."""
-  mesh = sharding.make_mesh(1)
+  layout = make_layout("data:1")
   chosen = checkpoints.best_step() if step is None else step
   if chosen is not None:
     try:
-      return checkpoints.restore(chosen, mesh)
+      return checkpoints.restore(chosen, layout)
     except CheckpointError as error:
       if chosen not in checkpoints.steps():
         raise
@@ -94,11 +102,20 @@ def _restore(checkpoints: Checkpoints, step: int | None) -> Checkpoint:
   failures = []
   for candidate in reversed(checkpoints.steps()):
     try:
-      return checkpoints.restore(candidate, mesh)
+      return checkpoints.restore(candidate, layout)
     except CheckpointError as error:
       logging.warning("%s", error)
       failures.append(str(error))
   raise CheckpointError(f"every checkpoint in {checkpoints.folder} is damaged: {'; '.join(failures)}")
+
+
+def find_run(path: epath.Path) -> epath.Path:
+  """The folder of the run that a path stands for: a workdir with one run, a run's folder, its checkpoints, or one.
+
+  Raises:
+    ValueError: there is none, or there are several.
+  """
+  return _find(path)[0].parent
 
 
 def _find(path: epath.Path) -> tuple[epath.Path, int | None]:

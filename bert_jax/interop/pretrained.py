@@ -10,13 +10,11 @@ from etils import epath
 from flax import traverse_util
 
 from bert_jax import foreign
-from bert_jax.config import EncoderConfig
+from bert_jax.architectures import EncoderConfig
 from bert_jax.data import tokenizers
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.models.family import architecture_of
+from bert_jax.interop.families import family_of
 
-# Tokenizers of transformers that lower-case unless they are told otherwise.
-_LOWERCASED = ("bert", "distilbert", "electra", "albert")
 TOKENIZER_FILES = (
   "tokenizer.json",
   "tokenizer_config.json",
@@ -73,11 +71,6 @@ class Pretrained:
   origin: str = ""
 
 
-def longest(config: EncoderConfig) -> int | None:
-  """Tokens of the longest sequence that the model has positions for; None where it has no limit (XLNet)."""
-  return getattr(config, "max_positions", None)
-
-
 class UnreadableTokenizer(ValueError):
   """The tokenizer cannot be read; the weights of its model still can."""
 
@@ -94,7 +87,7 @@ def read_tokenizer(folder: epath.Path, config: EncoderConfig, model_type: str | 
   ):
     return None
   try:
-    tokenizer = tokenizers.load(folder, None, architecture_of(config).name in _LOWERCASED, model_type)
+    tokenizer = tokenizers.load(folder, None, family_of(config).lowercases, model_type)
   except ValueError as error:
     raise UnreadableTokenizer(str(error)) from error
   known = config.vocab_size
@@ -150,4 +143,4 @@ def describe(model: Pretrained) -> str:
   """In a line, for people."""
   parameters = sum(x.size for x in jax.tree.leaves(model.params))
   tokenizer = f"{model.tokenizer.vocab_size} tokens" if model.tokenizer else "no tokenizer"
-  return f"{architecture_of(model.config).name}, {model.network}, {parameters:,} parameters, {tokenizer}"
+  return f"{model.config.kind}, {model.network}, {parameters:,} parameters, {tokenizer}"

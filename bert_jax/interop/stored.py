@@ -75,7 +75,10 @@ class Stored:
     return result
 
 
-def open_safetensors(path: epath.Path) -> dict[str, Stored]:
+Arrays = dict[str, Stored]  # by name
+
+
+def open_safetensors(path: epath.Path) -> Arrays:
   """The arrays of a file by name; only its header is read.
 
   Raises:
@@ -96,7 +99,7 @@ def open_safetensors(path: epath.Path) -> dict[str, Stored]:
     raise ValueError(_damaged(path, "its header is no object"))
   header.pop("__metadata__", None)
   rows = [_row(path, name, about) for name, about in header.items()]
-  found: dict[str, Stored] = {}
+  found: Arrays = {}
   end = 0
   for name, begin, stop, kind, shape in sorted(rows, key=lambda row: row[1:3]):
     if begin != end or 8 * (stop - begin) != math.prod(shape) * _BITS[kind]:

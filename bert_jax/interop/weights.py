@@ -15,14 +15,12 @@ from etils import epath
 
 from bert_jax import foreign
 from bert_jax.interop import foreign_configs
-from bert_jax.interop.stored import Stored, open_safetensors
+from bert_jax.interop.stored import Arrays, Stored, open_safetensors
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 MSGPACK = "flax_model.msgpack"
 _PICKLE_SUFFIXES = {".bin", ".pt", ".pth", ".pkl"}
-
-Arrays = dict[str, Stored]
 
 
 def read(folder: epath.Path) -> tuple[Arrays, str]:

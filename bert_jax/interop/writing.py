@@ -12,14 +12,24 @@ from absl import logging
 from etils import epath
 
 from bert_jax import foreign, provenance
-from bert_jax.architectures import XlnetConfig
-from bert_jax.config import Config, EncoderConfig, ModelConfig
+from bert_jax.config import Config
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.interop import cards, configs, folders, keys, pretrained, reading, stored, tokenizer_files, weights
-from bert_jax.interop.entries import one_of_theirs
+from bert_jax.interop import (
+  array_names,
+  cards,
+  configs,
+  folders,
+  pretrained,
+  reading,
+  stored,
+  tokenizer_files,
+  weights,
+)
+from bert_jax.interop.arrays import one_of_theirs
+from bert_jax.interop.families import family_of
 from bert_jax.interop.pretrained import Pretrained
 from bert_jax.models import networks
-from bert_jax.models.family import architecture_of
+from bert_jax.models.inputs import Inputs
 
 RECEIPT = "receipt.json"
 _ROWS, _LENGTH = 3, 24  # of the fixed batch
@@ -73,7 +83,7 @@ def write_files(model: Pretrained, folder: epath.Path, run: Config | None = None
   folder.mkdir(parents=True, exist_ok=True)
   arrays = [
     (entry.key, functools.partial(one_of_theirs, model.params, entry))
-    for entry in keys.entries(model.config, model.network)
+    for entry in array_names.entries(model.config, model.network)
   ]
   stored.write_safetensors(folder / weights.WEIGHTS, arrays)
   if model.files:
@@ -82,10 +92,9 @@ def write_files(model: Pretrained, folder: epath.Path, run: Config | None = None
       path.parent.mkdir(parents=True, exist_ok=True)
       path.write_bytes(content)
   elif model.tokenizer is not None:
-    # RoBERTa parts a pair by two </s> and has one segment.
-    segments = getattr(model.config, "type_vocab_size", 0) > 1
-    separators = 2 if architecture_of(model.config).name == "roberta" else 1
-    tokenizer_files.write(model.tokenizer, folder, pretrained.longest(model.config), segments, separators)
+    config = model.config
+    segments = getattr(config, "type_vocab_size", 0) > 1
+    tokenizer_files.write(model.tokenizer, folder, config.longest_input, segments, config.separators_between)
   (folder / cards.CARD).write_text(cards.write(model, _class_of(model), run, step))
   (folder / reading.CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
 
@@ -95,7 +104,7 @@ def config_of(model: Pretrained) -> dict[str, Any]:
   values = dict(model.source)
   ours = configs.to_huggingface(model.config)
   # What the source says in its own words stays as it is where it means the same.
-  if not values or configs.from_huggingface(values) != _without_pooler(model.config, values):
+  if not values or configs.from_huggingface(values) != model.config:
     values |= ours | {"model_type": values.get("model_type", ours["model_type"])}
   values["architectures"] = [_class_of(model)]
   if model.network in ("sequence_classification", "token_classification") and (
@@ -115,14 +124,6 @@ def _class_of(model: Pretrained) -> str:
   return configs.class_of(model.config, model.network, model.source.get("model_type"))
 
 
-def _without_pooler(config: EncoderConfig, values: dict[str, Any]) -> EncoderConfig:
-  """`config` as its config.json alone reads, which does not say whether there is a pooler."""
-  read = configs.from_huggingface(values)
-  if isinstance(config, ModelConfig) and isinstance(read, ModelConfig):
-    return dataclasses.replace(config, pooler=read.pooler)
-  return config
-
-
 def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:
   return {
     "pad_token_id": tokenizer.pad_id,
@@ -134,19 +135,14 @@ def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:
 
 
 def _fitted(model: Pretrained) -> Pretrained:
-  """The model with its positions where Hugging Face's RoBERTa looks for them: from the row after the padding's id."""
-  config, tokenizer = model.config, model.tokenizer
-  if architecture_of(config).name != "roberta" or tokenizer is None or model.source:
-    return model
-  assert isinstance(config, ModelConfig)
-  offset = tokenizer.pad_id + 1
-  if offset == config.position_offset:
+  """A model of our own as Hugging Face's class computes the same; one that came from there is that already."""
+  if model.tokenizer is None or model.source:
     return model
   arrays = pretrained.flat(model.params)
-  learned = arrays["encoder/embeddings/positions"][config.position_offset :]
-  arrays["encoder/embeddings/positions"] = np.concatenate([np.zeros((offset, config.hidden_size), np.float32), learned])
-  config = dataclasses.replace(config, position_offset=offset)
-  return dataclasses.replace(model, config=config, params=pretrained.nested(arrays))
+  config, arrays = family_of(model.config).fit(model.config, arrays, model.tokenizer.pad_id)
+  return (
+    model if config == model.config else dataclasses.replace(model, config=config, params=pretrained.nested(arrays))
+  )
 
 
 def _difference(model: Pretrained, folder: epath.Path) -> float:
@@ -158,7 +154,9 @@ def _difference(model: Pretrained, folder: epath.Path) -> float:
     ValueError: the folder reads back otherwise than it was written.
   """
   wanted, found = _fitted(model), reading.open_folder(folder, say=lambda _: None)
-  alike = (wanted.config, wanted.network, wanted.num_classes) == (found.config, found.network, found.num_classes)
+  # How weights were drawn at first is the one setting that a config.json does not say.
+  config = dataclasses.replace(found.config, initializer=wanted.config.initializer)
+  alike = (wanted.config, wanted.network, wanted.num_classes) == (config, found.network, found.num_classes)
   assert alike, (wanted, found)
   for entry in found.entries:
     if not np.array_equal(found.arrays[entry.key].read(), one_of_theirs(wanted.params, entry)):
@@ -168,11 +166,12 @@ def _difference(model: Pretrained, folder: epath.Path) -> float:
 
 def max_difference(one: Pretrained, other: Pretrained) -> float:
   """The largest absolute difference of any output over a fixed batch; both are of one network."""
-  batch = _batch(one)
+  inputs = _inputs(one)
+  more: dict[str, Any] = {"starts": np.zeros((_ROWS, 1), np.int32)} if one.network == "spans" else {}
 
   def run(model: Pretrained) -> Any:
     network = networks.build(model.network, model.config, model.num_classes, scan_layers=True)
-    return jax.jit(lambda params: _arrays(network.apply({"params": params}, *batch)))(model.params)
+    return jax.jit(lambda params: _arrays(network.apply({"params": params}, inputs, **more)))(model.params)
 
   pairs = zip(jax.tree.leaves(run(one)), jax.tree.leaves(run(other)), strict=True)
   return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in pairs)
@@ -182,16 +181,13 @@ def _arrays(outputs: Any) -> Any:
   return {name: x.logits() if name == "mlm_scores" else x for name, x in outputs.items()}
 
 
-def _batch(model: Pretrained) -> list[np.ndarray]:
+def _inputs(model: Pretrained) -> Inputs:
   draw = np.random.default_rng(0)
   config = model.config
-  length = min(_LENGTH, pretrained.longest(config) or _LENGTH)
+  length = min(_LENGTH, config.longest_input or _LENGTH)
   assert config.vocab_size is not None
   token_ids = draw.integers(0, config.vocab_size, (_ROWS, length), dtype=np.int32)
   attention_mask = np.arange(length)[None] < np.array([length, max(1, length // 2), max(1, length - 3)])[:, None]
-  types = 2 if isinstance(config, XlnetConfig) else max(1, getattr(config, "type_vocab_size", 1))
-  segment_ids = (np.arange(length)[None] % types * np.ones((_ROWS, 1))).astype(np.int32)
-  inputs = [token_ids, segment_ids, attention_mask]
-  if model.network == "multiple_choice":
-    inputs = [x[None] for x in inputs]
-  return [*inputs, np.zeros((_ROWS, 1), np.int32)] if model.network == "spans" else inputs
+  segment_ids = (np.arange(length)[None] % max(1, config.num_segments) * np.ones((_ROWS, 1))).astype(np.int32)
+  inputs: Any = Inputs(token_ids, segment_ids, attention_mask)  # pyright: ignore[reportArgumentType]
+  return jax.tree.map(lambda x: x[None], inputs) if model.network == "multiple_choice" else inputs

@@ -11,7 +11,8 @@ from flax import linen as nn
 
 from bert_jax.architectures import AlbertConfig
 from bert_jax.models.bert import Block, Embeddings
-from bert_jax.models.dropout import DropoutKey
+from bert_jax.models.dropout import Noise, OutsideLayers, outside_layers
+from bert_jax.models.inputs import Inputs
 from bert_jax.models.module import Encoded, EncoderModule
 
 
@@ -19,12 +20,12 @@ class Group(EncoderModule):
   """One layer: the I blocks of a group in a row, each with parameters of its own."""
 
   @nn.compact
-  def __call__(self, x: jax.Array, mask: jax.Array, key: DropoutKey | None, layer: jax.Array) -> tuple[jax.Array, Any]:
+  def __call__(self, x: jax.Array, mask: jax.Array, noise: Noise | None, layer: jax.Array) -> tuple[jax.Array, Any]:
     c: AlbertConfig = self.config
     records = []
     for number in range(c.blocks_per_group):
       application = layer * c.blocks_per_group + number
-      x, record = Block(**self.settings(), name=f"block_{number}")(x, mask, key, application)
+      x, record = Block(**self.settings(), name=f"block_{number}")(x, mask, noise, application)
       records.append(record)
     return x, jax.tree.map(lambda *x: jnp.stack(x), *records) if self.record else None
 
@@ -36,23 +37,17 @@ class AlbertEncoder(EncoderModule):
   """
 
   @nn.compact
-  def __call__(
-    self,
-    token_ids: jax.Array,
-    segment_ids: jax.Array,
-    attention_mask: jax.Array,
-    key: DropoutKey | None = None,
-  ) -> Encoded:
-    """See `BertEncoder`."""
+  def __call__(self, inputs: Inputs, noise: Noise | None = None) -> Encoded:
     c: AlbertConfig = self.config
     embeddings = Embeddings(**self.settings(), size=c.embedding_size, name="embeddings")
-    embedded, words = embeddings(token_ids, segment_ids, key and key.fold_in(c.num_layers * c.blocks_per_group))
+    place = outside_layers(noise, c.num_layers * c.blocks_per_group, OutsideLayers.EMBEDDINGS)
+    embedded, words = embeddings(inputs, place)
     x = projected = self.dense(c.hidden_size, "projection")(embedded).astype(jnp.float32)
-    mask = attention_mask[:, None, None, :]
+    mask = inputs.visible()
     records = []
     layers = [layer * c.num_groups // c.num_layers for layer in range(c.num_layers)]
     for group in range(c.num_groups):
-      x, record = self._repeat(group, layers.index(group), layers.count(group), x, mask, key)
+      x, record = self._repeat(group, layers.index(group), layers.count(group), x, mask, noise)
       records.append(record)
     if self.record:  # from [layers of the group, I, …] to [applications, …]
       records = jax.tree.map(lambda r: r.reshape(-1, *r.shape[2:]), records)

@@ -8,7 +8,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from bert_jax.models.dropout import DropoutKey, dropout
+from bert_jax.models.dropout import Noise, dropout
 
 LOWEST = -1e30  # added where a query may not look; large enough to leave nothing of a score, and finite
 
@@ -22,7 +22,7 @@ def attention(
   scale: float | None = None,
   bias: jax.Array | None = None,
   dropout_rate: float = 0.0,
-  dropout_key: DropoutKey | None = None,
+  noise: Noise | None = None,
   implementation: Literal["explicit", "fused"] = "explicit",
 ) -> tuple[jax.Array, jax.Array | None]:
   """softmax(QKᵀ · scale + bias) V, with dropout on the probabilities (Vaswani et al. 2017, 3.2.1; Devlin et al. 2018).
@@ -34,7 +34,7 @@ def attention(
       gets the mean of all values: finite, and of no effect, since nothing reads a padded position.
     scale: of the products; None for 1 / √C.
     bias: float32, broadcast to [B, H, T, S], added to the scaled products.
-    dropout_rate, dropout_key: see `dropout`.
+    dropout_rate, noise: see `dropout`.
     implementation: `fused` is `jax.nn.dot_product_attention`, which has no dropout.
 
   Returns:
@@ -42,7 +42,7 @@ def attention(
   """
   factor: float = query.shape[-1] ** -0.5 if scale is None else scale
   if implementation == "fused":
-    if dropout_key is not None and dropout_rate > 0:
+    if noise is not None and dropout_rate > 0:
       raise ValueError(
         f"fused attention has no dropout, and its rate is {dropout_rate}; use runtime.attention=explicit"
       )
@@ -58,7 +58,7 @@ def attention(
   weights = jnp.exp(scores - jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True)))
   total = jnp.sum(weights, axis=-1, keepdims=True)
   by_head = (batch, heads, *weights.shape[1:])
-  kept = dropout(weights.reshape(by_head), dropout_rate, dropout_key).reshape(weights.shape).astype(value.dtype)
+  kept = dropout(weights.reshape(by_head), dropout_rate, noise).reshape(weights.shape).astype(value.dtype)
   mixed = jnp.einsum("nqk,nkc->nqc", kept, value, preferred_element_type=jnp.float32) / total
   mixed = mixed.astype(value.dtype).reshape(batch, heads, length, -1).swapaxes(1, 2)
   return mixed, (weights / total).reshape(by_head)

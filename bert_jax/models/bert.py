@@ -3,8 +3,7 @@
 B batch, T tokens, D hidden size, H heads, C = D / H, F inner size, L layers, K predictions, V vocabulary,
 E embedding size.
 
-RoBERTa's encoder is this one with other settings: no pooler, one segment, positions from row 2. So is DistilBERT's,
-without segments.
+RoBERTa's encoder is this one with one segment and positions from row 2; DistilBERT's, without segments.
 """
 
 from typing import Any
@@ -13,9 +12,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from bert_jax.config import ModelConfig
+from bert_jax.architectures import BertConfig
 from bert_jax.models.attention import attention
-from bert_jax.models.dropout import DropoutKey, dropout
+from bert_jax.models.dropout import InLayer, Noise, OutsideLayers, dropout, in_layer, outside_layers
+from bert_jax.models.inputs import Inputs
 from bert_jax.models.module import Encoded, EncoderModule
 from bert_jax.models.vocabulary import VocabularyScores
 
@@ -30,84 +30,68 @@ class Embeddings(EncoderModule):
   size: int | None = None
 
   @nn.compact
-  def __call__(
-    self, token_ids: jax.Array, segment_ids: jax.Array, key: DropoutKey | None
-  ) -> tuple[jax.Array, jax.Array]:
-    """token_ids, segment_ids: int [B, T] → float32 [B, T, E] and the word table [V, E]."""
-    c: ModelConfig = self.config
+  def __call__(self, inputs: Inputs, noise: Noise | None) -> tuple[jax.Array, jax.Array]:
+    """→ float32 [B, T, E] and the word table [V, E]."""
+    c: BertConfig = self.config
     assert c.vocab_size is not None, "model.vocab_size is resolved before a model is built"
-    size = self.size or c.hidden_size
+    size, offset = self.size or c.hidden_size, getattr(c, "position_offset", 0)
     init = self.kernel_init()
     words = self.param("words", init, (c.vocab_size, size))
-    positions = self.param("positions", init, (c.max_positions + c.position_offset, size))
-    length = token_ids.shape[1]
+    positions = self.param("positions", init, (c.max_positions + offset, size))
+    length = inputs.token_ids.shape[1]
     if length > c.max_positions:
       raise ValueError(f"a sequence of {length} tokens is longer than model.max_positions={c.max_positions}")
-    x = words[token_ids] + positions[None, c.position_offset : c.position_offset + length]
-    if c.type_vocab_size:
-      segments = self.param("segments", init, (c.type_vocab_size, size))
+    if inputs.position_ids is None:
+      x = words[inputs.token_ids] + positions[None, offset : offset + length]
+    else:
+      x = words[inputs.token_ids] + positions[inputs.position_ids + offset]
+    if c.num_segments:
+      segments = self.param("segments", init, (c.num_segments, size))
       # A product with one-hot vectors: a lookup in so small a table would have a slow scatter for its gradient.
-      x += jax.nn.one_hot(segment_ids, c.type_vocab_size) @ segments
-    return dropout(self.layer_norm()(x), c.hidden_dropout, key), words
+      x += jax.nn.one_hot(inputs.segment_ids, c.num_segments) @ segments
+    return dropout(self.layer_norm()(x), c.hidden_dropout, noise), words
 
 
 class Block(EncoderModule):
   """Self-attention and feed-forward, each followed by dropout, the residual and LayerNorm (post-LN)."""
 
   @nn.compact
-  def __call__(self, x: jax.Array, mask: jax.Array, key: DropoutKey | None, layer: jax.Array) -> tuple[jax.Array, Any]:
-    """x: float32 [B, T, D]; mask: bool [B, 1, 1, T]; layer: int [], the layer's number."""
-    c: ModelConfig = self.config
-    keys = self.keys(key, layer)
-    query, key_, value = (self.split_heads(self.dense(c.hidden_size, name)(x)) for name in ("query", "key", "value"))
+  def __call__(self, x: jax.Array, mask: jax.Array, noise: Noise | None, layer: jax.Array) -> tuple[jax.Array, Any]:
+    """x: float32 [B, T, D]; mask: bool, broadcast to [B, 1, T, T]; layer: int [], the layer's number."""
+    c: BertConfig = self.config
+    query, key, value = (self.split_heads(self.dense(c.hidden_size, name)(x)) for name in ("query", "key", "value"))
     mixed, probabilities = attention(
       query,
-      key_,
+      key,
       value,
       mask,
       dropout_rate=c.attention_dropout,
-      dropout_key=keys[0],
+      noise=in_layer(noise, layer, InLayer.ATTENTION),
       implementation="explicit" if self.record else self.attention_implementation,
     )
-    x = self.finish(x, mixed, keys)
+    x = self.finish(x, mixed, noise, layer)
     return x, self.recorded(x, probabilities)
 
-  def keys(self, key: DropoutKey | None, layer: jax.Array) -> list[Any]:
-    """Of the block's three places with dropout: the probabilities, and the outputs of both sub-layers."""
-    return [None] * 3 if key is None else [key.fold_in(layer).fold_in(place) for place in range(3)]
-
-  def finish(self, x: jax.Array, mixed: jax.Array, keys: list[Any]) -> jax.Array:
+  def finish(self, x: jax.Array, mixed: jax.Array, noise: Noise | None, layer: jax.Array) -> jax.Array:
     """From the heads' mixed values [B, T, H, C] to the block's output; x is what the residual adds."""
-    c: ModelConfig = self.config
+    c: BertConfig = self.config
     attended = self.dense(c.hidden_size, "attention_output")(mixed.reshape(x.shape))
-    x = self.layer_norm("attention_norm")(x + dropout(attended, c.hidden_dropout, keys[1]))
+    attended = dropout(attended, c.hidden_dropout, in_layer(noise, layer, InLayer.ATTENTION_OUTPUT))
+    x = self.layer_norm("attention_norm")(x + attended)
     inner = self.activation(self.dense(c.intermediate_size, "intermediate")(x))
     output = self.dense(c.hidden_size, "output")(inner)
-    return self.layer_norm("output_norm")(x + dropout(output, c.hidden_dropout, keys[2]))
+    return self.layer_norm("output_norm")(x + dropout(output, c.hidden_dropout, in_layer(noise, layer, InLayer.OUTPUT)))
 
 
 class BertEncoder(EncoderModule):
   """Embeddings and L blocks, whose parameters are stacked along a first axis of length L."""
 
   @nn.compact
-  def __call__(
-    self,
-    token_ids: jax.Array,
-    segment_ids: jax.Array,
-    attention_mask: jax.Array,
-    key: DropoutKey | None = None,
-  ) -> Encoded:
-    """Encodes a batch.
-
-    Args:
-      token_ids, segment_ids: int [B, T].
-      attention_mask: bool [B, T], False on padding.
-      key: of the dropout; None for none.
-    """
-    c: ModelConfig = self.config
+  def __call__(self, inputs: Inputs, noise: Noise | None = None) -> Encoded:
+    c: BertConfig = self.config
     embeddings = Embeddings(**self.settings(), name="embeddings")
-    embedded, words = embeddings(token_ids, segment_ids, key and key.fold_in(c.num_layers))
-    x, record = self.stack(Block, c.num_layers, embedded, attention_mask[:, None, None, :], key)
+    embedded, words = embeddings(inputs, outside_layers(noise, c.num_layers, OutsideLayers.EMBEDDINGS))
+    x, record = self.stack(Block, c.num_layers, embedded, inputs.visible(), noise)
     return self.encoded(x, words, embedded, [record])
 
 
@@ -118,8 +102,8 @@ class Pooler(EncoderModule):
   """tanh layer over the first token: float32 [B, T, D] → [B, D]."""
 
   @nn.compact
-  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, key: DropoutKey | None = None) -> jax.Array:
-    del attention_mask, key
+  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, noise: Noise | None = None) -> jax.Array:
+    del attention_mask, noise
     return jnp.tanh(self.dense(self.config.hidden_size, "dense")(hidden[:, 0]).astype(jnp.float32))
 
 
@@ -127,8 +111,8 @@ class RobertaPooler(Pooler):
   """BERT's, which fine-tuning adds, with dropout before it (fairseq, roberta/model.py, classification head)."""
 
   @nn.compact
-  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, key: DropoutKey | None = None) -> jax.Array:
-    first = dropout(hidden[:, 0], self.head_rate(), key)
+  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, noise: Noise | None = None) -> jax.Array:
+    first = dropout(hidden[:, 0], self.head_rate(), noise)
     return jnp.tanh(self.dense(self.config.hidden_size, "dense")(first).astype(jnp.float32))
 
 
@@ -136,8 +120,8 @@ class DistilBertPooler(EncoderModule):
   """ReLU layer over the first token, which fine-tuning adds (Hugging Face's pre_classifier)."""
 
   @nn.compact
-  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, key: DropoutKey | None = None) -> jax.Array:
-    del attention_mask, key
+  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, noise: Noise | None = None) -> jax.Array:
+    del attention_mask, noise
     return jax.nn.relu(self.dense(self.config.hidden_size, "dense")(hidden[:, 0]).astype(jnp.float32))
 
 

@@ -16,7 +16,8 @@ from flax import linen as nn
 from bert_jax.architectures import DebertaConfig, DebertaV2Config
 from bert_jax.models.attention import attention
 from bert_jax.models.bert import Block
-from bert_jax.models.dropout import DropoutKey, dropout
+from bert_jax.models.dropout import InLayer, Noise, OutsideLayers, dropout, in_layer, outside_layers
+from bert_jax.models.inputs import Inputs
 from bert_jax.models.module import Encoded, EncoderModule, activate
 
 # ---- relative positions -----------------------------------------------------------------------------------------
@@ -58,7 +59,7 @@ class DisentangledBlock(Block):
     x: jax.Array,
     mask: jax.Array,
     table: jax.Array,
-    key: DropoutKey | None,
+    noise: Noise | None,
     layer: jax.Array,
     query_states: jax.Array | None = None,
   ) -> tuple[jax.Array, Any]:
@@ -66,18 +67,17 @@ class DisentangledBlock(Block):
 
     Args:
       x: float32 [B, T, D].
-      mask: bool [B, 1, 1, T].
+      mask: bool, broadcast to [B, 1, T, T].
       table: float32 [P, D], the relative table.
-      key, layer: see `Block`.
+      noise, layer: see `Block`.
       query_states: float32 [B, T, D], what asks and what the residual adds, where it is not `x`.
     """
     c: DebertaConfig = self.config
-    keys = self.keys(key, layer)
     asking = x if query_states is None else query_states
-    if key is not None:  # of the table: its rows are no rows of the batch
+    if (place := in_layer(noise, layer, InLayer.RELATIVE_TABLE)) is not None:  # its rows are no rows of the batch
       rows = jnp.arange(table.shape[0], dtype=jnp.uint32)
-      table = dropout(table, c.hidden_dropout, DropoutKey(key.fold_in(layer).fold_in(3).seed, rows))
-    (query, key_, value), (table_query, table_key) = self.project(asking, x, table)
+      table = dropout(table, c.hidden_dropout, Noise(place.seed, rows))
+    (query, key, value), (table_query, table_key) = self.project(asking, x, table)
     scale = (query.shape[-1] * (1 + c.content_to_position + c.position_to_content)) ** -0.5
     rows = jnp.asarray(relative_rows(x.shape[1], c))[None, None]
     bias = jnp.zeros((1, 1, 1, 1), jnp.float32)
@@ -85,20 +85,20 @@ class DisentangledBlock(Block):
       by_row = jnp.einsum("bthc,phc->bhtp", query * scale, table_key, preferred_element_type=jnp.float32)
       bias += jnp.take_along_axis(by_row, rows, axis=3)
     if table_query is not None:
-      by_row = jnp.einsum("bshc,phc->bhsp", key_ * scale, table_query, preferred_element_type=jnp.float32)
+      by_row = jnp.einsum("bshc,phc->bhsp", key * scale, table_query, preferred_element_type=jnp.float32)
       bias += jnp.take_along_axis(by_row, jnp.swapaxes(rows, 2, 3), axis=3).swapaxes(2, 3)
     mixed, probabilities = attention(
       query,
-      key_,
+      key,
       value,
       mask,
       scale=scale,
       bias=bias,
       dropout_rate=c.attention_dropout,
-      dropout_key=keys[0],
+      noise=in_layer(noise, layer, InLayer.ATTENTION),
       implementation="explicit" if self.record else self.attention_implementation,
     )
-    x = self.finish(asking, mixed, keys)
+    x = self.finish(asking, mixed, noise, layer)
     return x, self.recorded(x, probabilities)
 
   def project(self, asking: jax.Array, x: jax.Array, table: jax.Array) -> Any:
@@ -145,7 +145,7 @@ class Convolution(EncoderModule):
   """Beside layer 0 of XL and XXL: LayerNorm(layer's output + activation(convolution of the embeddings))."""
 
   @nn.compact
-  def __call__(self, embedded: jax.Array, x: jax.Array, attention_mask: jax.Array, key: DropoutKey | None) -> jax.Array:
+  def __call__(self, embedded: jax.Array, x: jax.Array, attention_mask: jax.Array, noise: Noise | None) -> jax.Array:
     """embedded, x: float32 [B, T, D]; attention_mask: bool [B, T] → float32 [B, T, D], 0 on padding."""
     c: DebertaV2Config = self.config
     size, groups = c.convolution_size, c.convolution_groups
@@ -161,7 +161,7 @@ class Convolution(EncoderModule):
     )
     seen = attention_mask[..., None]
     out = jnp.where(seen, out.astype(jnp.float32) + bias[None, None], 0.0)
-    out = activate(dropout(out, c.hidden_dropout, key), c.convolution_activation)
+    out = activate(dropout(out, c.hidden_dropout, noise), c.convolution_activation)
     return self.layer_norm()(x + out) * seen
 
 
@@ -182,58 +182,51 @@ class DebertaEncoder(EncoderModule):
   enhanced: bool = False
 
   @nn.compact
-  def __call__(
-    self,
-    token_ids: jax.Array,
-    segment_ids: jax.Array,
-    attention_mask: jax.Array,
-    key: DropoutKey | None = None,
-  ) -> Encoded:
-    """See `BertEncoder`."""
+  def __call__(self, inputs: Inputs, noise: Noise | None = None) -> Encoded:
     c: DebertaConfig = self.config
-    embedded, words, positions = self._embed(token_ids, segment_ids, attention_mask, key)
-    table = self._table()
-    mask = attention_mask[:, None, None, :]
+    embedded, words, positions = self._embed(inputs, noise)
+    table, mask = self._table(), inputs.visible()
     x, records = embedded, []
     if self._convolves() and c.num_layers > 1:
-      x, record = self._block("first")(x, mask, table, key, jnp.uint32(0))
-      x, record = self._convolve(embedded, x, attention_mask, key, record)
+      x, record = self._block("first")(x, mask, table, noise, jnp.uint32(0))
+      x, record = self._convolve(embedded, x, inputs.attention_mask, noise, record)
       records.append(record)
     done = len(records)
     if c.num_layers - 1 > done:
-      x, record = self.stack(self._block_class(), c.num_layers - 1 - done, x, mask, table, key, first=done)
+      x, record = self.stack(self._block_class(), c.num_layers - 1 - done, x, mask, table, noise, first=done)
       records.append(record)
     last, number = self._block("last"), jnp.uint32(c.num_layers - 1)
     if self.enhanced:
       assert positions is not None
       state = x + positions
       for _ in range(2):
-        state, record = last(x, mask, table, key, number, state)
+        state, record = last(x, mask, table, noise, number, state)
     else:
-      state, record = last(x, mask, table, key, number)
+      state, record = last(x, mask, table, noise, number)
     if self._convolves() and c.num_layers == 1:
-      state, record = self._convolve(embedded, state, attention_mask, key, record)
+      state, record = self._convolve(embedded, state, inputs.attention_mask, noise, record)
     records.append(record)
     return self.encoded(state, words, embedded, records)
 
-  def _embed(self, token_ids: jax.Array, segment_ids: jax.Array, attention_mask: jax.Array, key: Any) -> Any:
-    """Embeddings [B, T, D], the word table, and the absolute positions [1, T, D] where anything reads them."""
+  def _embed(self, inputs: Inputs, noise: Noise | None) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Embeddings [B, T, D], the word table, and the absolute positions [B or 1, T, D] where anything reads them."""
     c: DebertaConfig = self.config
     assert c.vocab_size is not None
-    init, length = self.kernel_init(), token_ids.shape[1]
+    init, length = self.kernel_init(), inputs.token_ids.shape[1]
     words = self.param("words", init, (c.vocab_size, c.hidden_size))
-    x, positions = words[token_ids], None
+    x, positions = words[inputs.token_ids], None
     if c.input_positions or self.enhanced:
       table = self.param("positions", init, (c.max_positions, c.hidden_size))
       if length > c.max_positions:
         raise ValueError(f"a sequence of {length} tokens is longer than max_positions={c.max_positions}")
-      positions = table[None, :length]
+      positions = table[None, :length] if inputs.position_ids is None else table[inputs.position_ids]
       x = x + positions if c.input_positions else x
     if c.type_vocab_size:
       segments = self.param("segments", init, (c.type_vocab_size, c.hidden_size))
-      x += jax.nn.one_hot(segment_ids, c.type_vocab_size) @ segments
-    x = self.layer_norm("embedding_norm")(x) * attention_mask[..., None]
-    return dropout(x, c.hidden_dropout, key and key.fold_in(c.num_layers)), words, positions
+      x += jax.nn.one_hot(inputs.segment_ids, c.type_vocab_size) @ segments
+    x = self.layer_norm("embedding_norm")(x) * inputs.attention_mask[..., None]
+    place = outside_layers(noise, c.num_layers, OutsideLayers.EMBEDDINGS)
+    return dropout(x, c.hidden_dropout, place), words, positions
 
   def _table(self) -> jax.Array:
     """The relative table [P, D] as the blocks read it."""
@@ -249,7 +242,7 @@ class DebertaEncoder(EncoderModule):
   def _convolves(self) -> bool:
     return False
 
-  def _convolve(self, embedded: jax.Array, x: jax.Array, attention_mask: jax.Array, key: Any, record: Any) -> Any:
+  def _convolve(self, embedded: jax.Array, x: jax.Array, attention_mask: jax.Array, noise: Any, record: Any) -> Any:
     raise AssertionError("version 1 has no convolution")
 
 
@@ -266,8 +259,8 @@ class DebertaV2Encoder(DebertaEncoder):
   def _convolves(self) -> bool:
     return self.config.convolution_size > 0
 
-  def _convolve(self, embedded: jax.Array, x: jax.Array, attention_mask: jax.Array, key: Any, record: Any) -> Any:
-    place = key and key.fold_in(self.config.num_layers + 3)
+  def _convolve(self, embedded: jax.Array, x: jax.Array, attention_mask: jax.Array, noise: Any, record: Any) -> Any:
+    place = outside_layers(noise, self.config.num_layers, OutsideLayers.CONVOLUTION)
     x = Convolution(**self.settings(), name="convolution")(embedded, x, attention_mask, place)
     return x, record and (x, record[1])
 
@@ -279,8 +272,8 @@ class ContextPooler(EncoderModule):
   """Dropout and a layer over the first token: float32 [B, T, D] → [B, D] (DeBERTa, pooling.py)."""
 
   @nn.compact
-  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, key: DropoutKey | None = None) -> jax.Array:
+  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, noise: Noise | None = None) -> jax.Array:
     del attention_mask
     c: DebertaConfig = self.config
-    first = dropout(hidden[:, 0], c.pooler_dropout, key)
+    first = dropout(hidden[:, 0], c.pooler_dropout, noise)
     return activate(self.dense(c.hidden_size, "dense")(first).astype(jnp.float32), c.pooler_activation)

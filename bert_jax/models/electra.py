@@ -11,7 +11,8 @@ from flax import linen as nn
 
 from bert_jax.architectures import ElectraConfig
 from bert_jax.models.bert import Block, Embeddings
-from bert_jax.models.dropout import DropoutKey, dropout
+from bert_jax.models.dropout import Noise, OutsideLayers, dropout, outside_layers
+from bert_jax.models.inputs import Inputs
 from bert_jax.models.module import Encoded, EncoderModule, activate
 
 
@@ -19,21 +20,14 @@ class ElectraEncoder(EncoderModule):
   """BERT's blocks behind embeddings of width E and, where E is not D, a linear layer."""
 
   @nn.compact
-  def __call__(
-    self,
-    token_ids: jax.Array,
-    segment_ids: jax.Array,
-    attention_mask: jax.Array,
-    key: DropoutKey | None = None,
-  ) -> Encoded:
-    """See `BertEncoder`."""
+  def __call__(self, inputs: Inputs, noise: Noise | None = None) -> Encoded:
     c: ElectraConfig = self.config
     embeddings = Embeddings(**self.settings(), size=c.embedding_size, name="embeddings")
-    x, words = embeddings(token_ids, segment_ids, key and key.fold_in(c.num_layers))
+    x, words = embeddings(inputs, outside_layers(noise, c.num_layers, OutsideLayers.EMBEDDINGS))
     if c.embedding_size != c.hidden_size:
       x = self.dense(c.hidden_size, "projection")(x).astype(jnp.float32)
     embedded = x
-    x, record = self.stack(Block, c.num_layers, x, attention_mask[:, None, None, :], key)
+    x, record = self.stack(Block, c.num_layers, x, inputs.visible(), noise)
     return self.encoded(x, words, embedded, [record])
 
 
@@ -44,9 +38,9 @@ class ElectraPooler(EncoderModule):
   """
 
   @nn.compact
-  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, key: DropoutKey | None = None) -> jax.Array:
+  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, noise: Noise | None = None) -> jax.Array:
     del attention_mask
-    first = dropout(hidden[:, 0], self.head_rate(), key)
+    first = dropout(hidden[:, 0], self.head_rate(), noise)
     return activate(self.dense(self.config.hidden_size, "dense")(first).astype(jnp.float32), "gelu")
 
 

@@ -11,7 +11,8 @@ from flax import linen as nn
 
 from bert_jax.architectures import ModernBertConfig
 from bert_jax.models.attention import attention
-from bert_jax.models.dropout import DropoutKey, dropout
+from bert_jax.models.dropout import InLayer, Noise, OutsideLayers, dropout, in_layer, outside_layers
+from bert_jax.models.inputs import Inputs
 from bert_jax.models.module import Encoded, EncoderModule, text_mean
 
 
@@ -25,34 +26,31 @@ class ModernBertBlock(EncoderModule):
   norm_first: bool = True
 
   @nn.compact
-  def __call__(
-    self, x: jax.Array, attention_mask: jax.Array, key: DropoutKey | None, layer: jax.Array
-  ) -> tuple[jax.Array, Any]:
-    """x: float32 [B, T, D]; attention_mask: bool [B, T]; layer: int [], the layer's number."""
+  def __call__(self, x: jax.Array, mask: jax.Array, noise: Noise | None, layer: jax.Array) -> tuple[jax.Array, Any]:
+    """x: float32 [B, T, D]; mask: bool, broadcast to [B, 1, T, T]; layer: int [], the layer's number."""
     c: ModernBertConfig = self.config
-    keys = [None] * 3 if key is None else [key.fold_in(layer).fold_in(place) for place in range(3)]
     is_global = layer % c.global_every == 0
     normed = self.layer_norm("attention_norm", use_bias=False)(x) if self.norm_first else x
     parts = jnp.split(self.dense(3 * c.hidden_size, "query_key_value", use_bias=False)(normed), 3, axis=-1)
-    query, key_, value = (self.split_heads(part) for part in parts)
+    query, key, value = (self.split_heads(part) for part in parts)
     theta = jnp.where(is_global, c.global_theta, c.local_theta)
     places = jnp.arange(x.shape[1])
     near = jnp.abs(places[:, None] - places[None]) <= c.local_window // 2
-    mask = attention_mask[:, None, None, :] & (near | is_global)[None, None]
     mixed, probabilities = attention(
       rotate(query, theta),
-      rotate(key_, theta),
+      rotate(key, theta),
       value,
-      mask,
+      mask & (near | is_global)[None, None],
       dropout_rate=c.attention_dropout,
-      dropout_key=keys[0],
+      noise=in_layer(noise, layer, InLayer.ATTENTION),
       implementation="explicit" if self.record else self.attention_implementation,
     )
     attended = self.dense(c.hidden_size, "attention_output", use_bias=False)(mixed.reshape(x.shape))
-    x += dropout(attended.astype(jnp.float32), c.attention_dropout, keys[1])
+    place = in_layer(noise, layer, InLayer.ATTENTION_OUTPUT)
+    x += dropout(attended.astype(jnp.float32), c.attention_dropout, place)
     normed = self.layer_norm("output_norm", use_bias=False)(x)
     inner, gate = jnp.split(self.dense(2 * c.intermediate_size, "intermediate", use_bias=False)(normed), 2, axis=-1)
-    gated = dropout(self.activation(inner) * gate, c.hidden_dropout, keys[2])
+    gated = dropout(self.activation(inner) * gate, c.hidden_dropout, in_layer(noise, layer, InLayer.OUTPUT))
     x += self.dense(c.hidden_size, "output", use_bias=False)(gated).astype(jnp.float32)
     return x, self.recorded(x, probabilities)
 
@@ -72,25 +70,18 @@ class ModernBertEncoder(EncoderModule):
   """Normed word embeddings, L blocks and a last LayerNorm."""
 
   @nn.compact
-  def __call__(
-    self,
-    token_ids: jax.Array,
-    segment_ids: jax.Array,
-    attention_mask: jax.Array,
-    key: DropoutKey | None = None,
-  ) -> Encoded:
-    """See `BertEncoder`; segment_ids are not read."""
-    del segment_ids
+  def __call__(self, inputs: Inputs, noise: Noise | None = None) -> Encoded:
     c: ModernBertConfig = self.config
     assert c.vocab_size is not None
     words = self.param("words", self.kernel_init(), (c.vocab_size, c.hidden_size))
-    embedded = self.layer_norm("embedding_norm", use_bias=False)(words[token_ids])
-    embedded = dropout(embedded, c.embedding_dropout, key and key.fold_in(c.num_layers))
+    embedded = self.layer_norm("embedding_norm", use_bias=False)(words[inputs.token_ids])
+    place = outside_layers(noise, c.num_layers, OutsideLayers.EMBEDDINGS)
+    embedded, mask = dropout(embedded, c.embedding_dropout, place), inputs.visible()
     first = ModernBertBlock(**self.settings(), norm_first=False, name="first")
-    x, records = first(embedded, attention_mask, key, jnp.uint32(0))
+    x, records = first(embedded, mask, noise, jnp.uint32(0))
     records = [records]
     if c.num_layers > 1:
-      x, record = self.stack(ModernBertBlock, c.num_layers - 1, x, attention_mask, key, first=1)
+      x, record = self.stack(ModernBertBlock, c.num_layers - 1, x, mask, noise, first=1)
       records.append(record)
     return self.encoded(self.layer_norm("final_norm", use_bias=False)(x), words, embedded, records)
 
@@ -108,8 +99,8 @@ class ModernBertPooler(EncoderModule):
   """The first token or the mean over the text, then the prediction layer: float32 [B, T, D] → [B, D]."""
 
   @nn.compact
-  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, key: DropoutKey | None = None) -> jax.Array:
-    del key
+  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, noise: Noise | None = None) -> jax.Array:
+    del noise
     pooled = hidden[:, 0]
     if self.config.pooling == "mean":
       pooled = text_mean(hidden, attention_mask)

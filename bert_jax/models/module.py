@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
 
-from bert_jax.config import EncoderConfig
+from bert_jax.architectures import EncoderConfig
 from bert_jax.models.products import dense_product
 
 

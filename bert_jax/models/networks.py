@@ -2,8 +2,8 @@
 
 B batch, T tokens, D hidden size, K predictions, V vocabulary, C classes, A answers to choose from, N starts.
 
-All take token_ids and segment_ids, int [B, T], attention_mask, bool [B, T], and the dropout's key. Their parameters
-are `encoder`, the same in all of them, and their heads': so one network's encoder drops into another.
+All take `Inputs` and noise. Their parameters are `encoder`, the same in all of them, and their heads': so one network's
+encoder drops into another.
 """
 
 from collections.abc import Callable
@@ -12,13 +12,15 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Array, Bool, Float
 
-from bert_jax.config import EncoderConfig, ModelConfig
-from bert_jax.models.bert import MlmHead, Pooler, RobertaPooler
-from bert_jax.models.dropout import DropoutKey, dropout
+from bert_jax.architectures import EncoderConfig
+from bert_jax.models import inputs as inputs_of
+from bert_jax.models.bert import MlmHead, Pooler
+from bert_jax.models.dropout import Noise, OutsideLayers, dropout, outside_layers
 from bert_jax.models.electra import DiscriminatorHead
 from bert_jax.models.family import architecture_of
-from bert_jax.models.modernbert import ModernBertEncoder
+from bert_jax.models.inputs import Inputs
 from bert_jax.models.module import Encoded, EncoderModule, text_mean
 from bert_jax.models.vocabulary import VocabularyScores
 
@@ -26,27 +28,34 @@ from bert_jax.models.vocabulary import VocabularyScores
 class Network(EncoderModule):
   """What all networks have."""
 
-  def encode(self, *inputs: Any, **more: Any) -> Encoded:
-    return architecture_of(self.config).encoder(**self.settings(), name="encoder")(*inputs, **more)
+  def encode(self, inputs: Inputs, noise: Noise | None, **more: Any) -> Encoded:
+    return architecture_of(self.config).encoder(**self.settings(), **more, name="encoder")(inputs, noise)
 
-  def pool(self, encoded: Encoded, attention_mask: jax.Array, key: DropoutKey | None) -> jax.Array:
-    c, pooler = self.config, architecture_of(self.config).pooler
-    if type(c) is ModelConfig and not c.pooler:
-      pooler = RobertaPooler  # as for all models that get their pooler for a task
-    place = key and key.fold_in(c.num_layers + 1)
-    return pooler(**self.settings(), name="pooler")(encoded.hidden, attention_mask, place)
+  def pool(self, encoded: Encoded, inputs: Inputs, noise: Noise | None) -> jax.Array:
+    """A text's vector by the architecture's pooler."""
+    place = outside_layers(noise, self.config.num_layers, OutsideLayers.POOLER)
+    pooler = architecture_of(self.config).pooler(**self.settings(), name="pooler")
+    return pooler(encoded.hidden, inputs.attention_mask, place)
+
+  def pooled(self, encoded: Encoded, inputs: Inputs) -> jax.Array:
+    """A text's vector by the pooler of pretraining: BERT's, whatever the architecture."""
+    return Pooler(**self.settings(), name="pooler")(encoded.hidden, inputs.attention_mask)
 
   def score(self, encoded: Encoded, mlm_positions: jax.Array | None) -> VocabularyScores:
     """Scores of the vocabulary at mlm_positions, int [B, K]; None for all T."""
     scored = encoded.hidden
     if mlm_positions is not None:
       scored = jnp.take_along_axis(scored, mlm_positions[..., None], axis=1)
-    biased = architecture_of(self.config).encoder is not ModernBertEncoder
+    biased = architecture_of(self.config).mlm_bias
     return MlmHead(**self.settings(), use_bias=biased, name="mlm_head")(scored, encoded.words)
 
-  def classify(self, x: jax.Array, classes: int, rate: float, key: DropoutKey | None) -> jax.Array:
+  def label_pair(self, pooled: jax.Array) -> jax.Array:
+    """float32 [B, 2], in which 0 is "next" and 1 "random" (BERT), or 0 "in order" and 1 "swapped" (ALBERT)."""
+    return self.dense(2, "nsp_head")(pooled).astype(jnp.float32)
+
+  def classify(self, x: jax.Array, classes: int, rate: float, noise: Noise | None) -> jax.Array:
     """Dropout and a task's linear layer: [..., D] → float32 [..., C]."""
-    x = dropout(x, rate, key and key.fold_in(self.config.num_layers + 2))  # places up to num_layers are the encoder's
+    x = dropout(x, rate, outside_layers(noise, self.config.num_layers, OutsideLayers.CLASSIFIER))
     return self.dense(classes, "classifier")(x).astype(jnp.float32)
 
   def outputs(self, encoded: Encoded, **more: Any) -> dict[str, Any]:
@@ -57,16 +66,11 @@ class Network(EncoderModule):
 
 
 class ForPretraining(Network):
-  """The encoder with masked-token prediction and, where the architecture has a pooler, a sentence pair's label."""
+  """The encoder with masked-token prediction and a sentence pair's label."""
 
   @nn.compact
   def __call__(
-    self,
-    token_ids: jax.Array,
-    segment_ids: jax.Array,
-    attention_mask: jax.Array,
-    mlm_positions: jax.Array | None = None,
-    key: DropoutKey | None = None,
+    self, inputs: Inputs, noise: Noise | None = None, mlm_positions: jax.Array | None = None
   ) -> dict[str, Any]:
     """Encodes a batch and scores it.
 
@@ -74,44 +78,24 @@ class ForPretraining(Network):
       mlm_positions: int [B, K], the positions to score; None for all T.
 
     Returns:
-      `hidden` float32 [B, T, D]; `mlm_scores`, `VocabularyScores` of [B, K, V] (or [B, T, V]); with a pooler also
-      `pooled` float32 [B, D] and `nsp_logits` float32 [B, 2], in which 0 is "next" and 1 "random" (BERT), or 0 "in
-      order" and 1 "swapped" (ALBERT).
+      `hidden` float32 [B, T, D]; `mlm_scores`, `VocabularyScores` of [B, K, V] (or [B, T, V]); `pooled` float32 [B, D];
+      `pair_logits` float32 [B, 2], see `label_pair`.
     """
-    c = self.config
-    encoded = self.encode(token_ids, segment_ids, attention_mask, key)
-    outputs = self.outputs(encoded, mlm_scores=self.score(encoded, mlm_positions))
-    if isinstance(c, ModelConfig) and c.pooler:
-      outputs["pooled"] = Pooler(**self.settings(), name="pooler")(encoded.hidden, attention_mask)
-      outputs["nsp_logits"] = self.dense(2, "nsp_head")(outputs["pooled"]).astype(jnp.float32)
-    return outputs
+    encoded = self.encode(inputs, noise)
+    scores, pooled = self.score(encoded, mlm_positions), self.pooled(encoded, inputs)
+    return self.outputs(encoded, mlm_scores=scores, pooled=pooled, pair_logits=self.label_pair(pooled))
 
 
-class ForSentencePairs(Network):
-  """The encoder, its pooler and a sentence pair's label alone."""
+class ForMaskedLM(Network):
+  """The encoder with masked-token prediction alone."""
 
   @nn.compact
   def __call__(
-    self, token_ids: jax.Array, segment_ids: jax.Array, attention_mask: jax.Array, key: DropoutKey | None = None
+    self, inputs: Inputs, noise: Noise | None = None, mlm_positions: jax.Array | None = None
   ) -> dict[str, Any]:
-    """→ `nsp_logits` float32 [B, 2]; see `ForPretraining`."""
-    encoded = self.encode(token_ids, segment_ids, attention_mask, key)
-    pooled = Pooler(**self.settings(), name="pooler")(encoded.hidden, attention_mask)
-    return self.outputs(encoded, nsp_logits=self.dense(2, "nsp_head")(pooled).astype(jnp.float32))
-
-
-class ForEncoding(Network):
-  """The encoder alone, with its pooler where it was pretrained with one."""
-
-  @nn.compact
-  def __call__(
-    self, token_ids: jax.Array, segment_ids: jax.Array, attention_mask: jax.Array, key: DropoutKey | None = None
-  ) -> dict[str, Any]:
-    """→ `hidden` float32 [B, T, D], and `pooled` float32 [B, D] where there is a pooler."""
-    encoded = self.encode(token_ids, segment_ids, attention_mask, key)
-    if isinstance(self.config, ModelConfig) and self.config.pooler:
-      return self.outputs(encoded, pooled=Pooler(**self.settings(), name="pooler")(encoded.hidden, attention_mask))
-    return self.outputs(encoded)
+    """→ `hidden` and `mlm_scores`; see `ForPretraining`."""
+    encoded = self.encode(inputs, noise)
+    return self.outputs(encoded, mlm_scores=self.score(encoded, mlm_positions))
 
 
 class ForEnhancedMaskedLM(Network):
@@ -119,28 +103,49 @@ class ForEnhancedMaskedLM(Network):
 
   @nn.compact
   def __call__(
-    self,
-    token_ids: jax.Array,
-    segment_ids: jax.Array,
-    attention_mask: jax.Array,
-    mlm_positions: jax.Array | None = None,
-    key: DropoutKey | None = None,
+    self, inputs: Inputs, noise: Noise | None = None, mlm_positions: jax.Array | None = None
   ) -> dict[str, Any]:
-    """See `ForPretraining`."""
-    encoder = architecture_of(self.config).encoder(**self.settings(), enhanced=True, name="encoder")
-    encoded = encoder(token_ids, segment_ids, attention_mask, key)
+    """→ `hidden` and `mlm_scores`; see `ForPretraining`."""
+    encoded = self.encode(inputs, noise, enhanced=True)
     return self.outputs(encoded, mlm_scores=self.score(encoded, mlm_positions))
+
+
+class ForSentencePairs(Network):
+  """The encoder, its pooler and a sentence pair's label alone."""
+
+  @nn.compact
+  def __call__(self, inputs: Inputs, noise: Noise | None = None) -> dict[str, Any]:
+    """→ `pair_logits` float32 [B, 2]; see `label_pair`."""
+    encoded = self.encode(inputs, noise)
+    return self.outputs(encoded, pair_logits=self.label_pair(self.pooled(encoded, inputs)))
+
+
+class ForEncoding(Network):
+  """The encoder alone."""
+
+  @nn.compact
+  def __call__(self, inputs: Inputs, noise: Noise | None = None) -> dict[str, Any]:
+    """→ `hidden` float32 [B, T, D]."""
+    return self.outputs(self.encode(inputs, noise))
+
+
+class ForPooledEncoding(Network):
+  """The encoder with the pooler that it was pretrained with."""
+
+  @nn.compact
+  def __call__(self, inputs: Inputs, noise: Noise | None = None) -> dict[str, Any]:
+    """→ `hidden` float32 [B, T, D] and `pooled` float32 [B, D]."""
+    encoded = self.encode(inputs, noise)
+    return self.outputs(encoded, pooled=self.pooled(encoded, inputs))
 
 
 class ForReplacedTokens(Network):
   """ELECTRA's discriminator."""
 
   @nn.compact
-  def __call__(
-    self, token_ids: jax.Array, segment_ids: jax.Array, attention_mask: jax.Array, key: DropoutKey | None = None
-  ) -> dict[str, Any]:
+  def __call__(self, inputs: Inputs, noise: Noise | None = None) -> dict[str, Any]:
     """→ `replaced_logits` float32 [B, T], above 0 for replaced."""
-    encoded = self.encode(token_ids, segment_ids, attention_mask, key)
+    encoded = self.encode(inputs, noise)
     head = DiscriminatorHead(**self.settings(), name="discriminator_head")
     return self.outputs(encoded, replaced_logits=head(encoded.hidden))
 
@@ -149,19 +154,9 @@ class ForPermutationLM(Network):
   """XLNet with its language model: scores through the word table, without a layer between."""
 
   @nn.compact
-  def __call__(
-    self,
-    token_ids: jax.Array,
-    segment_ids: jax.Array,
-    attention_mask: jax.Array,
-    key: DropoutKey | None = None,
-    perm_mask: jax.Array | None = None,
-    target_mapping: jax.Array | None = None,
-    memory: jax.Array | None = None,
-  ) -> dict[str, Any]:
-    """→ `mlm_scores` of [B, K, V] (or [B, T, V] without `target_mapping`); arguments as of `XlnetEncoder`."""
-    more = {"perm_mask": perm_mask, "target_mapping": target_mapping, "memory": memory}
-    encoded = self.encode(token_ids, segment_ids, attention_mask, key, **more)
+  def __call__(self, inputs: Inputs, noise: Noise | None = None) -> dict[str, Any]:
+    """→ `mlm_scores` of [B, K, V] (or [B, T, V] without a `target_mapping` among the inputs)."""
+    encoded = self.encode(inputs, noise)
     bias = self.param("lm_bias", nn.initializers.zeros, (encoded.words.shape[0],))
     return self.outputs(encoded, mlm_scores=VocabularyScores(encoded.hidden.astype(self.dtype), encoded.words, bias))
 
@@ -185,18 +180,16 @@ class ForSequenceClassification(Network):
   pooling: Literal["cls", "first", "mean"] = "cls"
 
   @nn.compact
-  def __call__(
-    self, token_ids: jax.Array, segment_ids: jax.Array, attention_mask: jax.Array, key: DropoutKey | None = None
-  ) -> dict[str, Any]:
+  def __call__(self, inputs: Inputs, noise: Noise | None = None) -> dict[str, Any]:
     """→ `logits` float32 [B, C]."""
-    encoded = self.encode(token_ids, segment_ids, attention_mask, key)
+    encoded = self.encode(inputs, noise)
     if self.pooling == "mean":
-      pooled = text_mean(encoded.hidden, attention_mask)
+      pooled = text_mean(encoded.hidden, inputs.attention_mask)
     elif self.pooling == "first":
       pooled = encoded.hidden[:, 0]
     else:
-      pooled = self.pool(encoded, attention_mask, key)
-    return self.outputs(encoded, logits=self.classify(pooled, self.num_classes, self.head_rate(), key))
+      pooled = self.pool(encoded, inputs, noise)
+    return self.outputs(encoded, logits=self.classify(pooled, self.num_classes, self.head_rate(), noise))
 
 
 class ForTokenClassification(Network):
@@ -209,30 +202,26 @@ class ForTokenClassification(Network):
   num_classes: int = 2
 
   @nn.compact
-  def __call__(
-    self, token_ids: jax.Array, segment_ids: jax.Array, attention_mask: jax.Array, key: DropoutKey | None = None
-  ) -> dict[str, Any]:
+  def __call__(self, inputs: Inputs, noise: Noise | None = None) -> dict[str, Any]:
     """→ `logits` float32 [B, T, C]."""
-    encoded = self.encode(token_ids, segment_ids, attention_mask, key)
+    encoded = self.encode(inputs, noise)
     x = encoded.hidden
     layer = architecture_of(self.config).token_layer
     if layer is not None:
       x = layer(**self.settings(), name="token_layer")(x)
-    return self.outputs(encoded, logits=self.classify(x, self.num_classes, self.head_rate(), key))
+    return self.outputs(encoded, logits=self.classify(x, self.num_classes, self.head_rate(), noise))
 
 
 class ForMultipleChoice(Network):
   """Which of A texts fits: each is scored by itself."""
 
   @nn.compact
-  def __call__(
-    self, token_ids: jax.Array, segment_ids: jax.Array, attention_mask: jax.Array, key: DropoutKey | None = None
-  ) -> dict[str, Any]:
-    """token_ids, segment_ids, attention_mask: [B, A, T]; the key's rows are B · A → `logits` float32 [B, A]."""
-    choices = token_ids.shape[:2]
-    flat = [x.reshape(-1, x.shape[-1]) for x in (token_ids, segment_ids, attention_mask)]
-    encoded = self.encode(*flat, key)
-    logits = self.classify(self.pool(encoded, flat[2], key), 1, self.head_rate(), key)
+  def __call__(self, inputs: Inputs, noise: Noise | None = None) -> dict[str, Any]:
+    """inputs: of [B, A, T]; the noise has B · A rows → `logits` float32 [B, A]."""
+    choices = inputs.token_ids.shape[:2]
+    flat = inputs_of.flat(inputs)
+    encoded = self.encode(flat, noise)
+    logits = self.classify(self.pool(encoded, flat, noise), 1, self.head_rate(), noise)
     return self.outputs(encoded, logits=logits.reshape(choices))
 
 
@@ -240,16 +229,14 @@ class ForQuestionAnswering(Network):
   """Where an answer starts and ends: a linear layer with two outputs (Devlin et al. 2018, 4.2)."""
 
   @nn.compact
-  def __call__(
-    self, token_ids: jax.Array, segment_ids: jax.Array, attention_mask: jax.Array, key: DropoutKey | None = None
-  ) -> dict[str, Any]:
+  def __call__(self, inputs: Inputs, noise: Noise | None = None) -> dict[str, Any]:
     """→ `start_logits` and `end_logits`, float32 [B, T]."""
-    encoded = self.encode(token_ids, segment_ids, attention_mask, key)
+    encoded = self.encode(inputs, noise)
     x, rate = encoded.hidden, getattr(self.config, "span_dropout", 0.0)
     layer = architecture_of(self.config).token_layer
     if layer is not None:
       x, rate = layer(**self.settings(), name="token_layer")(x), self.head_rate()
-    logits = self.classify(x, 2, rate, key)
+    logits = self.classify(x, 2, rate, noise)
     return self.outputs(encoded, start_logits=logits[..., 0], end_logits=logits[..., 1])
 
 
@@ -257,26 +244,20 @@ class ForSpans(Network):
   """Question answering with the end given the start and answerability: XLNet's and ELECTRA's."""
 
   @nn.compact
-  def __call__(
-    self,
-    token_ids: jax.Array,
-    segment_ids: jax.Array,
-    attention_mask: jax.Array,
-    starts: jax.Array,
-    key: DropoutKey | None = None,
-  ) -> dict[str, Any]:
+  def __call__(self, inputs: Inputs, noise: Noise | None = None, starts: jax.Array | None = None) -> dict[str, Any]:
     """starts: int [B, N] → `start_logits` [B, T], `end_logits` [B, N, T], `no_answer_logits` [B], all float32."""
-    encoded = self.encode(token_ids, segment_ids, attention_mask, key)
+    encoded = self.encode(inputs, noise)
     head = architecture_of(self.config).span_head
     assert head is not None, type(self.config)
-    start, end, answer = head(**self.settings(), name="span_head")(encoded.hidden, attention_mask, starts)
+    start, end, answer = head(**self.settings(), name="span_head")(encoded.hidden, inputs.attention_mask, starts)
     return self.outputs(encoded, start_logits=start, end_logits=end, no_answer_logits=answer)
 
 
 NETWORKS: dict[str, type[Network]] = {
   "encoder": ForEncoding,
+  "pooled_encoder": ForPooledEncoding,
   "pretraining": ForPretraining,
-  "masked_lm": ForPretraining,
+  "masked_lm": ForMaskedLM,
   "enhanced_masked_lm": ForEnhancedMaskedLM,
   "sentence_pairs": ForSentencePairs,
   "replaced_tokens": ForReplacedTokens,
@@ -305,19 +286,29 @@ def build(name: str, config: EncoderConfig, num_classes: int = 2, **computation:
 
 def initial(name: str, config: EncoderConfig, num_classes: int = 2) -> Callable[[], Any]:
   """A function that makes the parameters of seed 0; `jax.eval_shape` of it gives their shapes."""
-  network = build(name, config, num_classes, scan_layers=True)
-  token_ids = jnp.zeros((1, 1, 2) if name == "multiple_choice" else (1, 2), jnp.int32)
-  more = (jnp.zeros((1, 1), jnp.int32),) if name == "spans" else ()
-  return lambda: network.init(jax.random.key(0), token_ids, token_ids, token_ids == 0, *more)["params"]
+  return lambda: init(build(name, config, num_classes, scan_layers=True), name, jax.random.key(0))
+
+
+def init(network: Network, name: str, key: jax.Array) -> Any:
+  """Initial parameters of a network, which `name` says: a function of its settings and the key alone."""
+  # The inputs are made here, and so in the trace of who calls: nothing of a trace is kept.
+  inputs = inputs_of.example()
+  if name == "multiple_choice":
+    inputs = jax.tree.map(lambda x: x[:, None], inputs)
+  more: dict[str, Any] = {"starts": jnp.zeros((1, 1), jnp.int32)} if name == "spans" else {}
+  return network.init(key, inputs, **more)["params"]
 
 
 # ---- one vector for a text --------------------------------------------------------------------------------------
 
 
 def embed(
-  hidden: jax.Array, attention_mask: jax.Array, pooling: Literal["cls", "mean", "max"], normalize: bool
-) -> jax.Array:
-  """A text's embedding (Reimers and Gurevych 2019, section 3): float32 [B, T, D] and bool [B, T] → [B, D].
+  hidden: Float[Array, "B T D"],
+  attention_mask: Bool[Array, "B T"],
+  pooling: Literal["cls", "mean", "max"],
+  normalize: bool,
+) -> Float[Array, "B D"]:
+  """A text's embedding (Reimers and Gurevych 2019, section 3).
 
   Args:
     pooling: the first token, or mean or maximum over the text's tokens.

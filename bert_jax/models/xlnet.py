@@ -14,7 +14,8 @@ from flax import linen as nn
 
 from bert_jax.architectures import XlnetConfig
 from bert_jax.models.attention import attention
-from bert_jax.models.dropout import DropoutKey, dropout
+from bert_jax.models.dropout import InLayer, Noise, OutsideLayers, dropout, in_layer, outside_layers
+from bert_jax.models.inputs import Inputs
 from bert_jax.models.module import Encoded, EncoderModule, activate
 
 
@@ -30,7 +31,7 @@ class XlnetBlock(EncoderModule):
     distances: jax.Array,
     target_mapping: jax.Array | None,
     memory: jax.Array | None,
-    key: DropoutKey | None,
+    noise: Noise | None,
     layer: jax.Array,
   ) -> tuple[Any, Any]:
     """One layer.
@@ -42,7 +43,7 @@ class XlnetBlock(EncoderModule):
       distances: float32 [1, S + T, D], the encoded distances from S to 1 - T.
       target_mapping: float32 [B, K, T], which token each prediction is; None without a query stream.
       memory: float32 [L, B, M, D], every layer's inputs before this segment, or None.
-      key, layer: see `bert.Block`.
+      noise, layer: see `bert.Block`.
     """
     c: XlnetConfig = self.config
     content, asking = streams
@@ -53,26 +54,26 @@ class XlnetBlock(EncoderModule):
       name: self.param(f"{name}_bias", self.kernel_init(), shape) for name in ("content", "position", "segment")
     }
     segments = self.param("segments", self.kernel_init(), (2, *shape))  # same, other
-    key_, value = (self.split_heads(project[name](seen)) for name in ("key", "value"))
+    key, value = (self.split_heads(project[name](seen)) for name in ("key", "value"))
     position = self.split_heads(project["position"](distances))[0]
     scale = shape[1] ** -0.5
 
-    def attend(query: jax.Array, mask: jax.Array, dropout_key: DropoutKey | None) -> Any:
+    def attend(query: jax.Array, mask: jax.Array, place: Noise | None) -> Any:
       """[B, T, H, C] → [B, T, H, C] and the probabilities [B, H, T, S]."""
       asked = {name: query + bias.astype(query.dtype)[None, None] for name, bias in biases.items()}
       by_distance = jnp.einsum("bthc,phc->bhtp", asked["position"] * scale, position.astype(query.dtype))
       by_segment = jnp.einsum("bthc,shc->bhts", asked["segment"] * scale, segments.astype(query.dtype))
       same, other = by_segment[..., :1], by_segment[..., 1:]
-      bias = shift(by_distance, key_.shape[1]) + jnp.where(same_segment[:, None], same, other)
+      bias = shift(by_distance, key.shape[1]) + jnp.where(same_segment[:, None], same, other)
       return attention(
         asked["content"],
-        key_,
+        key,
         value,
         mask,
         scale=scale,
         bias=bias.astype(jnp.float32),
         dropout_rate=c.attention_dropout,
-        dropout_key=dropout_key,
+        noise=place,
         implementation="explicit" if self.record else self.attention_implementation,
       )
 
@@ -82,22 +83,27 @@ class XlnetBlock(EncoderModule):
     )
     outer, norms = self.dense(c.hidden_size, "output"), [self.layer_norm(n) for n in ("attention_norm", "output_norm")]
 
-    def finish(x: jax.Array, mixed: jax.Array, keys: list[Any]) -> jax.Array:
-      x = norms[0](x + dropout(output(mixed.reshape(x.shape)), c.hidden_dropout, keys[1]))
-      hidden = dropout(self.activation(inner(x)), c.hidden_dropout, keys[2])
-      return norms[1](x + dropout(outer(hidden), c.hidden_dropout, keys[3]))
+    def place(where: InLayer, stream: int) -> Noise | None:
+      return in_layer(noise, layer, where + stream)
 
-    keys = [None] * 8 if key is None else [key.fold_in(layer).fold_in(place) for place in range(8)]
-    mixed, probabilities = attend(self.split_heads(project["query"](content)), masks[0], keys[0])
-    new_content = finish(content, mixed, keys[:4])
+    def finish(x: jax.Array, mixed: jax.Array, stream: int) -> jax.Array:
+      attended = output(mixed.reshape(x.shape))
+      x = norms[0](x + dropout(attended, c.hidden_dropout, place(InLayer.ATTENTION_OUTPUT, stream)))
+      hidden = dropout(self.activation(inner(x)), c.hidden_dropout, place(InLayer.INNER, stream))
+      return norms[1](x + dropout(outer(hidden), c.hidden_dropout, place(InLayer.OUTPUT, stream)))
+
+    in_content, in_query = 0, int(InLayer.QUERY_STREAM)
+    query = self.split_heads(project["query"](content))
+    mixed, probabilities = attend(query, masks[0], place(InLayer.ATTENTION, in_content))
+    new_content = finish(content, mixed, in_content)
     if asking is None:
       return (new_content, None), self.recorded(new_content, probabilities)
     assert target_mapping is not None
     mapping = target_mapping.astype(self.dtype)
     query = jnp.einsum("bkhc,bkt->bthc", self.split_heads(project["query"](asking)), mapping)
-    mixed, _ = attend(query, masks[1], keys[4])
+    mixed, _ = attend(query, masks[1], place(InLayer.ATTENTION, in_query))
     mixed = jnp.einsum("bthc,bkt->bkhc", mixed, mapping)
-    return (new_content, finish(asking, mixed, keys[4:])), self.recorded(new_content, probabilities)
+    return (new_content, finish(asking, mixed, in_query)), self.recorded(new_content, probabilities)
 
 
 def shift(by_distance: jax.Array, keys: int) -> jax.Array:
@@ -122,55 +128,38 @@ class XlnetEncoder(EncoderModule):
   """Word embeddings and L layers; there is no table of positions, and no length that is too long."""
 
   @nn.compact
-  def __call__(
-    self,
-    token_ids: jax.Array,
-    segment_ids: jax.Array,
-    attention_mask: jax.Array,
-    key: DropoutKey | None = None,
-    perm_mask: jax.Array | None = None,
-    target_mapping: jax.Array | None = None,
-    memory: jax.Array | None = None,
-  ) -> Encoded:
-    """Encodes a batch.
-
-    Args:
-      token_ids, segment_ids: int [B, T]; of the segments only whether they are the same matters.
-      attention_mask: bool [B, T], False on padding, which stands on the left.
-      key: of the dropout; None for none.
-      perm_mask: bool [B, T, T], True where a token (row) may not look at another in the factorisation order.
-      target_mapping: float32 [B, K, T], one-hot: which token each prediction is. With it there is a query stream.
-      memory: float32 [L, B, M, D], from `remember`; it counts as segment 0.
-
-    Returns:
-      `hidden` is the query stream [B, K, D] where there is one, else the content stream [B, T, D].
-    """
+  def __call__(self, inputs: Inputs, noise: Noise | None = None) -> Encoded:
+    """Encodes a batch, padded on the left. Its `hidden` is the query stream [B, K, D] where there is one."""
     c: XlnetConfig = self.config
     assert c.vocab_size is not None
+    target_mapping, memory, segment_ids = inputs.target_mapping, inputs.memory, inputs.segment_ids
     words = self.param("words", self.kernel_init(), (c.vocab_size, c.hidden_size))
     mask_embedding = self.param("mask_embedding", self.kernel_init(), (1, 1, c.hidden_size))
-    places = [None] * 4 if key is None else [key.fold_in(c.num_layers + 10 + place) for place in range(4)]
-    content = dropout(words[token_ids], c.hidden_dropout, places[0])
+
+    def drop(x: jax.Array, place: OutsideLayers) -> jax.Array:
+      return dropout(x, c.hidden_dropout, outside_layers(noise, c.num_layers, place))
+
+    content = drop(words[inputs.token_ids], OutsideLayers.EMBEDDINGS)
     asking = None
     if target_mapping is not None:
       shape = (*target_mapping.shape[:2], c.hidden_size)
-      asking = dropout(jnp.broadcast_to(mask_embedding, shape), c.hidden_dropout, places[1])
-    batch, length = token_ids.shape
+      asking = drop(jnp.broadcast_to(mask_embedding, shape), OutsideLayers.QUERY_STREAM)
+    batch, length = inputs.token_ids.shape
     past = 0 if memory is None else memory.shape[2]
-    looks = jnp.broadcast_to(attention_mask[:, None], (batch, length, length))
-    if perm_mask is not None:
-      looks &= ~perm_mask
+    looks = jnp.broadcast_to(inputs.visible()[:, 0], (batch, length, length))
+    if inputs.hidden_tokens is not None:
+      looks &= ~inputs.hidden_tokens
     itself = looks | jnp.eye(length, dtype=bool)[None]  # a token's content is always seen by the content stream
     before = jnp.ones((batch, length, past), bool)
     masks = tuple(jnp.concatenate([before, part], axis=2)[:, None] for part in (itself, looks))
     padded = jnp.concatenate([jnp.zeros((batch, past), segment_ids.dtype), segment_ids], axis=1)
     same_segment = segment_ids[:, :, None] == padded[:, None]
     distances = encode_distances(length, past + length, c.hidden_size, c.clamp_length)
-    if places[2] is not None:
-      distances = dropout(distances, c.hidden_dropout, DropoutKey(places[2].seed, jnp.zeros(1, jnp.uint32)))
-    embedded, shared = content, (masks, same_segment, distances, target_mapping, memory, key)
+    if (place := outside_layers(noise, c.num_layers, OutsideLayers.DISTANCES)) is not None:
+      distances = dropout(distances, c.hidden_dropout, Noise(place.seed, jnp.zeros(1, jnp.uint32)))
+    embedded, shared = content, (masks, same_segment, distances, target_mapping, memory, noise)
     (content, asking), record = self.stack(XlnetBlock, c.num_layers, (content, asking), *shared)
-    hidden = dropout(content if asking is None else asking, c.hidden_dropout, places[3])
+    hidden = drop(content if asking is None else asking, OutsideLayers.LAST)
     return self.encoded(hidden, words, embedded, [record])
 
 
@@ -199,8 +188,8 @@ class XlnetPooler(EncoderModule):
   """tanh layer over the last token of the text, which is <cls>: float32 [B, T, D] → [B, D]."""
 
   @nn.compact
-  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, key: DropoutKey | None = None) -> jax.Array:
-    del key
+  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, noise: Noise | None = None) -> jax.Array:
+    del noise
     places = jnp.arange(hidden.shape[1])
     last = jnp.max(jnp.where(attention_mask, places[None], 0), axis=1)
     chosen = jnp.take_along_axis(hidden, last[:, None, None], axis=1)[:, 0]

@@ -1,5 +1,39 @@
-"""Outputs and labels to {name: (sum, count)}: losses are sums and counts, never means.
+"""What networks are trained for: outputs and labels to {name: (sum, count)}.
 
-The step adds them over microbatches and devices and divides once, so that any split of a batch has the same
+An objective is a file here, a line in `OBJECTIVES`, and its settings in `config.py`. Losses are sums and counts, never
+means: the step adds them over microbatches and devices and divides once, so that any split of a batch has the same
 gradient. (TF BERT took a mean on each core, in which an example with few predictions weighs more.)
 """
+
+import functools
+
+from bert_jax.architectures import EncoderConfig
+from bert_jax.config import ClassificationConfig, Config, MaskedTokensConfig, ReplacedTokensConfig, RuntimeConfig
+from bert_jax.config import Objective as Settings
+from bert_jax.objectives.base import Objective
+from bert_jax.objectives.classification import Classification
+from bert_jax.objectives.masked_tokens import MaskedTokens
+from bert_jax.objectives.replaced_tokens import ReplacedTokens
+
+OBJECTIVES: dict[type, type[Objective]] = {
+  MaskedTokensConfig: MaskedTokens,
+  ReplacedTokensConfig: ReplacedTokens,
+  ClassificationConfig: Classification,
+}
+
+
+def objective_of(config: Config) -> Objective:
+  """The objective of a config. Configs that differ in nothing that a compiled program depends on have the same one."""
+  runtime = config.runtime
+  compute = RuntimeConfig(
+    compute_dtype=runtime.compute_dtype,
+    attention=runtime.attention,
+    scan_layers=runtime.scan_layers,
+    remat=runtime.remat,
+  )
+  return _objective(config.model, config.objective, compute)
+
+
+@functools.cache
+def _objective(model: EncoderConfig, settings: Settings, runtime: RuntimeConfig) -> Objective:
+  return OBJECTIVES[type(settings)](model, settings, runtime)

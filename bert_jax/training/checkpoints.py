@@ -26,15 +26,15 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
-from jax.sharding import Mesh
 
 from bert_jax import settings
 from bert_jax.config import Config
 from bert_jax.data import tokenizers
-from bert_jax.training import sharding
+from bert_jax.training.layout import Layout
 from bert_jax.training.step import TrainState, init_state
 
-RESULT_GROUPS = ("model", "data", "optim", "train")  # the settings that a checkpoint and a resuming run must share
+# The settings that a checkpoint and a resuming run must share.
+RESULT_GROUPS = ("model", "data", "objective", "optim", "train")
 
 
 class CheckpointError(ValueError):
@@ -47,7 +47,7 @@ class Checkpoint:
 
   Attributes:
     step: optimizer steps done.
-    state: on the devices of the mesh that it was restored to.
+    state: on the devices of the layout that it was restored to.
     about: what `Checkpoints.save` was given, and the checksums.
   """
 
@@ -201,7 +201,7 @@ class Checkpoints:
 
   # ---- reading ----
 
-  def restore_latest(self, config: Config, corpus_hash: str, mesh: Mesh) -> Checkpoint | None:
+  def restore_latest(self, config: Config, data_hash: str, layout: Layout) -> Checkpoint | None:
     """The newest checkpoint that is whole, for a run of `config` to go on from; None where there is none yet.
 
     One that is damaged is named in the log, and the one before it taken. What a killed save left is removed.
@@ -218,13 +218,13 @@ class Checkpoints:
       try:
         about = self.about(step)
         path = self.folder / str(step)
-        settings.require_same(str(path), settings.from_dict(about["config"]), config, RESULT_GROUPS)
-        if about["corpus_hash"] != corpus_hash:
+        settings.require_same(str(path), settings.from_dict(about["config"], Config), config, RESULT_GROUPS)
+        if about["data_hash"] != data_hash:
           raise ValueError(
-            f"{path} was trained on another text: the corpus hash is {about['corpus_hash']} there and {corpus_hash}"
-            " here. Give the same data.source, or another --workdir to start anew"
+            f"{path} was trained on another text: its hash is {about['data_hash']} there and {data_hash} here. Give the"
+            " same data.source, or another --workdir to start anew"
           )
-        restored = self.restore(step, mesh)
+        restored = self.restore(step, layout)
       except CheckpointError as error:
         logging.error("%s", error)
         failures[step] = str(error)
@@ -275,16 +275,16 @@ class Checkpoints:
       raise CheckpointError(self._damage(step, "its tokenizer is not the one that was saved"))
     return packed
 
-  def restore(self, step: int, mesh: Mesh) -> Checkpoint:
-    """The checkpoint of a step, on the devices of `mesh`, whatever devices saved it.
+  def restore(self, step: int, layout: Layout) -> Checkpoint:
+    """The checkpoint of a step, on the devices of `layout`, whatever devices saved it.
 
     Raises:
       CheckpointError: it cannot be read, or its bits are not those that were saved.
     """
     about = self.about(step)
     self._packed_tokenizer(step, about)
-    config = settings.from_dict(about["config"])
-    state = self._read(step, state=ocp.args.StandardRestore(_shapes(config, mesh)))["state"]
+    config = settings.from_dict(about["config"], Config)
+    state = self._read(step, state=ocp.args.StandardRestore(_shapes(config, layout)))["state"]
     found, wanted = checksums(state), about["checksums"]
     damaged = [name for name in wanted if found.get(name) != wanted[name]]
     if damaged or set(found) != set(wanted):
@@ -319,10 +319,12 @@ def _alias(folder: epath.Path) -> epath.Path | None:
 
 
 @functools.cache
-def _shapes(config: Config, mesh: Mesh) -> TrainState:
-  """What a state of `config` looks like on the devices of `mesh`; Orbax cannot read for other devices without it."""
-  shapes, whole = jax.eval_shape(lambda: init_state(config, mesh)), sharding.replicated(mesh)
-  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
+def _shapes(config: Config, layout: Layout) -> TrainState:
+  """What a state of `config` looks like on the devices of a layout; Orbax cannot read for other devices without it."""
+  shapes = jax.eval_shape(lambda: init_state(config, layout))
+  return jax.tree.map(
+    lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), shapes, layout.of_state(shapes)
+  )
 
 
 def _losses(about: dict[str, Any]) -> dict[int, float]:

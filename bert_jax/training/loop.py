@@ -9,22 +9,24 @@ import dataclasses
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from absl import logging
 from etils import epath
-from jax.sharding import Mesh
 
 from bert_jax import settings
 from bert_jax.config import Config
-from bert_jax.data.batches import Batch, TrainBatches, prefetch
-from bert_jax.data.store import Corpus
+from bert_jax.data.batches import prefetch
+from bert_jax.data.rows import Batch
+from bert_jax.data.tokenizers import Tokenizer
+from bert_jax.objectives import objective_of
 from bert_jax.provenance import git_commit, versions
-from bert_jax.training import sharding
 from bert_jax.training.checkpoints import Checkpoints
-from bert_jax.training.evaluation import Evaluator, measure_of
+from bert_jax.training.evaluation import Measures
+from bert_jax.training.layout import Layout
 from bert_jax.training.metrics import MetricsWriter, Progress, read_metrics
 from bert_jax.training.optimizers import hyperparameters
 from bert_jax.training.step import TrainState, init_state, train_step_of
@@ -57,37 +59,54 @@ class Seen:
 
   def add(self, batch: Batch) -> None:
     self.tokens += int(batch["attention_mask"].sum())
-    self.predicted_tokens += int(batch["mlm_weights"].sum())
+    self.predicted_tokens += int(batch["mlm_weights"].sum()) if "mlm_weights" in batch else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Material:
+  """What a run is made of, beside its config.
+
+  Attributes:
+    batches: (step, process index, number of processes) → that process's part of the step's batch.
+    evaluate: parameters → measures, or None where it was told to stop; see `Evaluator`.
+    data_hash: of what is trained on; a checkpoint goes on with the same only.
+    tokenizer: saved with every checkpoint.
+    start: makes the parameters that a run starts from where it has no checkpoint; see `init_state`.
+    frozen: parameters that are not trained.
+    started_from: what `start` is, for the checkpoints to say; None for a start at random.
+  """
+
+  batches: Callable[[int, int, int], Batch]
+  evaluate: Callable[..., Measures | None]
+  data_hash: str
+  tokenizer: Tokenizer
+  start: Callable[[], Any] | None = None
+  frozen: Any = dataclasses.field(default_factory=dict)
+  started_from: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """A finished training run: its last state, last evaluation, best loss by `measure_of`, and what it saw."""
+  """A finished training run: its last state, last evaluation, best loss by the objective's measure, and what it saw."""
 
   state: TrainState
-  evaluation: dict[str, float | None]
+  evaluation: Measures
   best_loss: float
   seen: Seen
 
 
-def train(
-  config: Config,
-  corpus: Corpus,
-  batches: TrainBatches,
-  evaluator: Evaluator,
-  folder: epath.Path,
-  mesh: Mesh,
-  label: str,
-) -> Outcome:
-  """Trains from the newest checkpoint in FOLDER/checkpoints, or from the start, to `train.steps`.
+def train(config: Config, material: Material, folder: epath.Path, layout: Layout, label: str) -> Outcome:
+  """Trains to `train.steps`. Where the weights start:
+
+  1. from the newest checkpoint in FOLDER/checkpoints;
+  2. from `material.start`, where there is one;
+  3. at random.
 
   Args:
     config: resolved and validated.
-    corpus: what `batches` and `evaluator` read.
-    batches: to train on.
-    evaluator: to measure with.
+    material: what to train on and to measure with.
     folder: of this run.
-    mesh: the devices.
+    layout: the devices.
     label: of the progress bar.
 
   Raises:
@@ -96,19 +115,19 @@ def train(
     Preempted: a signal came, and all is saved.
     Diverged: too many non-finite updates in a row; the checkpoints before stay.
   """
-  runtime, steps = config.runtime, config.train.steps
-  sharding.check_batch_size("train.batch_size", config.train.batch_size, mesh, runtime.accumulation_steps)
-  train_step = train_step_of(config, mesh)
-  hyper = hyperparameters(config.optim, steps, config.train.sentence_objective)
-  seed = jnp.uint32(config.train.seed)
+  runtime, steps, objective = config.runtime, config.train.steps, objective_of(config)
+  layout.check_batch_size("train.batch_size", config.train.batch_size, runtime.accumulation_steps)
+  train_step = train_step_of(config, layout)
+  hyper = hyperparameters(config.optim, steps, objective.loss_weights)
+  seed, part = jnp.uint32(config.train.seed), layout.process_slice(config.train.batch_size)
 
   with contextlib.ExitStack() as stack:
     signals = stack.enter_context(_Signals())
     checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints", runtime.keep_latest))
-    restored = checkpoints.restore_latest(config, corpus.hash, mesh)
+    restored = checkpoints.restore_latest(config, material.data_hash, layout)
     losses: dict[int, float] = {}  # of evaluations, by step
     if restored is None:
-      state, seen = init_state(config, mesh), Seen()
+      state, seen = init_state(config, layout, material.start and material.start()), Seen()
     else:
       state, seen = restored.state, Seen(**restored.about["seen"])
       losses = {int(at): loss for at, loss in restored.about["losses"].items()}
@@ -118,11 +137,11 @@ def train(
     writer = stack.enter_context(MetricsWriter(folder, step))
     # An evaluation that is written was of the step that a checkpoint here is of, or of one before it: it stands.
     evaluations = {line.pop("step"): line for line in read_metrics(folder) if line.pop("kind") == "eval"}
-    measure = measure_of(config)
+    measure = objective.measure(config.data)
     losses |= {at: line[measure] for at, line in evaluations.items() if line[measure] is not None}
     progress = stack.enter_context(Progress(label, step, steps))
     log = _StepLog(config, writer, progress, seen)
-    feed = prefetch(batches, step, steps, runtime.prefetch_batches)
+    feed = prefetch(lambda at: material.batches(at, *part), step, steps, runtime.prefetch_batches)
     stack.callback(feed.close)
     saved_time = time.monotonic()
 
@@ -131,7 +150,7 @@ def train(
       # 1. Evaluate.
       if step not in evaluations and step > 0 and (step == steps or step % config.evaluation.every_steps == 0):
         log.flush()
-        if evaluation := evaluator(state.params, should_stop=lambda: signals.received is not None):
+        if evaluation := material.evaluate(state.params, should_stop=lambda: signals.received is not None):
           evaluations[step] = {"tokens": seen.tokens, "predicted_tokens": seen.predicted_tokens} | evaluation
           writer.write("eval", step, evaluations[step])
           if (loss := evaluation[measure]) is not None:
@@ -145,7 +164,7 @@ def train(
       timely = 0 < runtime.save_every_minutes <= minutes
       if saved != (step, step in losses) and (best or every or timely or step == steps or signals.received):
         log.flush()
-        checkpoints.save(state, _about(config, corpus, seen), corpus.tokenizer, losses)
+        checkpoints.save(state, _about(config, material, seen), material.tokenizer, losses)
         saved, saved_time = (step, step in losses), time.monotonic()
       if step == steps and step in evaluations:
         checkpoints.wait()
@@ -166,7 +185,7 @@ def train(
       # 4. Step.
       if step == first:
         progress.say("compiling the training step")
-      state, metrics = train_step(state, sharding.put_batch(batch, mesh), hyper, seed)
+      state, metrics = train_step(state, material.frozen, layout.put(batch), hyper, seed)
       if step == first:
         jax.block_until_ready(metrics)
         seen.compile_seconds += time.monotonic() - began
@@ -179,13 +198,14 @@ def train(
       seen.train_seconds += time.monotonic() - began
 
 
-def _about(config: Config, corpus: Corpus, seen: Seen) -> dict[str, Any]:
+def _about(config: Config, material: Material, seen: Seen) -> dict[str, Any]:
   """What a checkpoint says of the run that wrote it."""
   return {
     "config": settings.to_dict(config),
     "seen": dataclasses.asdict(seen),
-    "corpus_hash": corpus.hash,
-    "tokenizer_hash": corpus.tokenizer.hash,
+    "started_from": material.started_from,
+    "data_hash": material.data_hash,
+    "tokenizer_hash": material.tokenizer.hash,
     "versions": versions(),
     "git_commit": git_commit(),
     "devices": [str(device.device_kind) for device in jax.devices()],

@@ -5,22 +5,26 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
+from bert_jax.architectures import AlbertConfig
 from bert_jax.config import Config
+from bert_jax.training.layout import Layout
 
 _GIB = 2**30
 
 
-def require_room(config: Config, mesh: Mesh) -> None:
+def require_room(config: Config, layout: Layout) -> None:
   """Refuses a run that cannot fit, whatever the compiler makes of it.
 
   Raises:
     ValueError: with what it needs, what there is, and what to lower.
   """
+  mesh = layout.mesh
   known = available_bytes(mesh)
   if known is None:
     return
   on_cpu = mesh.devices.flat[0].platform == "cpu"
-  state, rows = state_bytes(config), batch_bytes(config, mesh.size)
+  state = state_bytes(config) // (mesh.size // mesh.shape["data"])
+  rows = batch_bytes(config, layout.row_shards)
   needed = (state + rows) * (mesh.size if on_cpu else 1)  # devices of a CPU share its memory
   if needed > known:
     raise ValueError(
@@ -33,12 +37,13 @@ def require_room(config: Config, mesh: Mesh) -> None:
 
 
 def state_bytes(config: Config) -> int:
-  """Parameters, two moments and a gradient, in float32, on each device."""
+  """Parameters, two moments and a gradient, in float32, of the whole network."""
   model = config.model
   vocab_size = model.vocab_size or 0  # where the tokenizer is not known yet, nor is this
   block = 4 * model.hidden_size**2 + 2 * model.hidden_size * model.intermediate_size
-  parameters = (vocab_size + model.max_positions) * model.hidden_size + model.num_layers * block
-  return 4 * 4 * parameters
+  tables = (vocab_size + (model.longest_input or 0)) * getattr(model, "embedding_size", model.hidden_size)
+  # Some architectures share layers' parameters, so no more than one layer's is certain.
+  return 4 * 4 * (tables + (block if isinstance(model, AlbertConfig) else model.num_layers * block))
 
 
 def batch_bytes(config: Config, devices: int) -> int:

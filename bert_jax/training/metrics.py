@@ -123,7 +123,7 @@ def in_one_line(result: dict[str, Any]) -> str:
   """What came out of a run, for a person: what `pretrain` returns."""
   if result["status"] != "finished":
     return f"{result['status']}: {result['reason']}"
-  # A model that never sees [MASK] in training is not measured there; see `evaluation.measure_of`.
+  # A model that never sees [MASK] in training is not measured there; see `masked_lm_measure`.
   places, where = ("mlm", "over all places") if result["mask_loss"] is None else ("mask", "at [MASK]")
   return (
     f"held-out loss {where} {result[f'{places}_loss']:.3f} nats (without context"
@@ -169,7 +169,5 @@ class Progress:
 
 
 def _shown(values: dict[str, float]) -> str:
-  return (
-    f"loss {values['mlm_loss']:.3f}, {values['tokens_per_second'] / 1000:.1f}k token/s,"
-    f" data wait {values['data_wait_share']:.0%}"
-  )
+  loss = next(f"loss {value:.3f}" for name, value in values.items() if name.endswith("_loss"))
+  return f"{loss}, {values['tokens_per_second'] / 1000:.1f}k token/s, data wait {values['data_wait_share']:.0%}"

@@ -4,6 +4,7 @@ Every number that a sweep may vary is a traced value (`Hyperparameters`), so tha
 alone share one compiled step.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from bert_jax.config import OptimConfig
 
 @struct.dataclass
 class Hyperparameters:
-  """`OptimConfig`'s numbers and the loss weights, as traced float32 scalars."""
+  """`OptimConfig`'s numbers and the loss weights (by name), as traced float32 scalars."""
 
   peak_lr: jax.Array
   warmup_steps: jax.Array
@@ -26,33 +27,39 @@ class Hyperparameters:
   eps: jax.Array
   weight_decay: jax.Array
   clip_norm: jax.Array
-  nsp_weight: jax.Array
+  loss_weights: dict[str, jax.Array]
 
 
-def hyperparameters(optim: OptimConfig, total_steps: int, sentence_objective: str) -> Hyperparameters:
-  """The traced values of a run. BERT adds its two losses with equal weight (run_pretraining.py)."""
+def hyperparameters(optim: OptimConfig, total_steps: int, loss_weights: Mapping[str, float]) -> Hyperparameters:
+  """The traced values of a run."""
   values = {
     name: getattr(optim, name)
     for name in ("peak_lr", "warmup_steps", "beta1", "beta2", "eps", "weight_decay", "clip_norm")
   }
-  values |= {"total_steps": total_steps, "nsp_weight": float(sentence_objective == "nsp")}
-  return Hyperparameters(**{name: jnp.float32(value) for name, value in values.items()})
+  traced: dict[str, Any] = {name: jnp.float32(value) for name, value in (values | {"total_steps": total_steps}).items()}
+  return Hyperparameters(**traced, loss_weights={name: jnp.float32(weight) for name, weight in loss_weights.items()})
 
 
-def learning_rate(step: jax.Array, hyper: Hyperparameters, schedule: Literal["bert_linear", "linear"]) -> jax.Array:
+def learning_rate(
+  step: jax.Array, hyper: Hyperparameters, schedule: Literal["bert_linear", "linear", "product_linear"]
+) -> jax.Array:
   """The rate of update number `step`, from 0: linear warm-up, then linear decay to 0 at `total_steps`.
 
-  With either, the first update after a start with warm-up has rate 0. `bert_linear` decays from step 0 on, so that the
+  With each, the first update after a start with warm-up has rate 0. `bert_linear` decays from step 0 on, so that the
   rate drops by peak · warmup / total where warm-up ends (google-research/bert, optimization.py). `linear` decays from
   the end of warm-up (fairseq, polynomial_decay_schedule.py, power 1, which trainer.py asks for the rate of update n + 1
-  with the number n of updates done).
+  with the number n of updates done). `product_linear` multiplies the ramp and the decay from step 0 (google-research/
+  electra, model/optimization.py).
   """
   step = step.astype(jnp.float32)
   warming = step < hyper.warmup_steps
   ramp = step / jnp.maximum(hyper.warmup_steps, 1)
-  begin = jnp.where(schedule == "linear", hyper.warmup_steps, 0.0)
+  begin = hyper.warmup_steps if schedule == "linear" else 0.0
   decay = (hyper.total_steps - step) / jnp.maximum(hyper.total_steps - begin, 1)
-  return hyper.peak_lr * jnp.where(warming, ramp, jnp.clip(decay, 0, 1))
+  decay = jnp.clip(decay, 0, 1)
+  if schedule == "product_linear":
+    return hyper.peak_lr * decay * jnp.minimum(ramp, 1)
+  return hyper.peak_lr * jnp.where(warming, ramp, decay)
 
 
 def decayed(params: Any, which: Literal["matrices", "all"]) -> Any:
@@ -81,7 +88,8 @@ def adam(optim: OptimConfig, hyper: Hyperparameters) -> optax.GradientTransforma
 
   google_adamw: u = m / (√v + ε), without bias correction (google-research/bert, optimization.py).
   fairseq_adam: u = m / (√v + ε) · √(1 - β2ᵗ) / (1 - β1ᵗ): corrected, with ε added to the uncorrected root
-  (fairseq, adam.py). Either way θ ← θ - lr · (u + wd · θ), where wd · θ is for the parameters of `decayed`.
+  (fairseq, adam.py). adamw: the same with ε added to the corrected root (Loshchilov and Hutter 2019; torch.optim).
+  Each way θ ← θ - lr · (u + wd · θ), where wd · θ is for the parameters of `decayed`.
   """
 
   def init(params: Any) -> AdamState:
@@ -93,12 +101,15 @@ def adam(optim: OptimConfig, hyper: Hyperparameters) -> optax.GradientTransforma
     first = jax.tree.map(lambda m, g: hyper.beta1 * m + (1 - hyper.beta1) * g, state.first, updates)
     second = jax.tree.map(lambda v, g: hyper.beta2 * v + (1 - hyper.beta2) * g * g, state.second, updates)
     correction = jnp.float32(1.0)
-    if optim.name == "fairseq_adam":
-      correction = jnp.sqrt(1 - hyper.beta2**count) / (1 - hyper.beta1**count)
+    eps = hyper.eps
+    if optim.name != "google_adamw":
+      of_root = jnp.sqrt(1 - hyper.beta2**count)
+      correction = of_root / (1 - hyper.beta1**count)
+      eps = eps * of_root if optim.name == "adamw" else eps
     rate = learning_rate(state.count, hyper, optim.schedule)
 
     def change(m: jax.Array, v: jax.Array, parameter: jax.Array, decays: bool) -> jax.Array:
-      u = correction * m / (jnp.sqrt(v) + hyper.eps)
+      u = correction * m / (jnp.sqrt(v) + eps)
       return -rate * (u + hyper.weight_decay * parameter if decays else u)
 
     changes = jax.tree.map(change, first, second, params, decayed(params, optim.decay_parameters))

@@ -13,22 +13,27 @@ import dataclasses
 import functools
 import hashlib
 import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
 from etils import epath
-from jax.sharding import Mesh
 
 from bert_jax import records, settings
-from bert_jax.config import Config, ModelConfig, validate
+from bert_jax.config import Config, validate
 from bert_jax.data import sources, store
-from bert_jax.data.batches import Batch, TrainBatches
-from bert_jax.data.store import Corpus
+from bert_jax.data.batches import TrainBatches
+from bert_jax.data.corpus import Corpus
+from bert_jax.data.masking import unmask
+from bert_jax.data.rows import Batch
+from bert_jax.objectives import objective_of
+from bert_jax.objectives.base import Objective
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints, checksums
-from bert_jax.training.evaluation import Evaluator
-from bert_jax.training.loop import Diverged, Seen, train
+from bert_jax.training.evaluation import HeldOut
+from bert_jax.training.layout import Layout
+from bert_jax.training.loop import Diverged, Material, Seen, train
 from bert_jax.training.step import init_params
 
 FINGERPRINT_EXAMPLES = 256  # training examples, from the first on, that `data_order` covers
@@ -48,12 +53,10 @@ def corpus_folder(config: Config, workdir: epath.PathLike) -> epath.Path:
     )
   if config.data.store:
     return epath.Path(config.data.store)
-  names = ["source", "text_documents", "jsonl_field", "language", "sentence_separators"]
-  if config.data.tokenizer.path is None:
-    names.append("eval_fraction")  # a tokenizer is not trained on what is held out
-  made_of = {name: getattr(config.data, name) for name in names}
-  name = settings.fingerprint(made_of | {"tokenizer": settings.to_dict(config.data.tokenizer)})
-  return epath.Path(workdir) / "data" / name
+  made_of = settings.deciding(config.data, "store")
+  if config.data.tokenizer.path is not None:
+    del made_of["eval_fraction"]  # it decides only what a tokenizer is trained on
+  return epath.Path(workdir) / "data" / settings.fingerprint(made_of)
 
 
 def check_corpus(config: Config, workdir: epath.PathLike) -> None:
@@ -78,8 +81,10 @@ def resolve(config: Config, corpus: Corpus) -> Config:
   Raises:
     ValueError: `model.vocab_size` is set to another size than the tokenizer's.
   """
-  size = corpus.tokenizer.vocab_size
-  if config.model.vocab_size not in (None, size):
+  size, stated = corpus.tokenizer.vocab_size, config.model.vocab_size
+  if config.train.start_from is not None and stated is not None and stated > size:
+    return validate(config)  # its word table has rows that stand for no token
+  if stated not in (None, size):
     raise ValueError(
       f"model.vocab_size={config.model.vocab_size}, but the tokenizer of {corpus.folder} has {size} tokens;"
       " leave model.vocab_size out, or set data.tokenizer.path to the tokenizer you mean"
@@ -88,7 +93,13 @@ def resolve(config: Config, corpus: Corpus) -> Config:
 
 
 def pretrain(
-  config: Config, corpus: Corpus, folder: epath.PathLike, mesh: Mesh, label: str = "train"
+  config: Config,
+  corpus: Corpus,
+  folder: epath.PathLike,
+  layout: Layout,
+  label: str = "train",
+  start: Callable[[], Any] | None = None,
+  started_from: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
   """Runs, or goes on with, one pretraining run; does nothing where FOLDER/pretrained.json says that it is finished.
 
@@ -96,8 +107,9 @@ def pretrain(
     config: as `resolve` gives it.
     corpus: what to train on.
     folder: of this run.
-    mesh: the devices.
+    layout: the devices.
     label: of the progress bar.
+    start, started_from: see `Material`.
 
   Returns:
     What FOLDER/pretrained.json holds: `status` finished or diverged, the last evaluation, tokens seen, and
@@ -111,17 +123,23 @@ def pretrain(
     records.write_json(folder / "config.json", settings.to_dict(config))
   if before is not None:
     return before
-  evaluator = Evaluator(config, corpus, mesh)
+  objective, held_out = objective_of(config), HeldOut(config, corpus, layout)
   batches = TrainBatches(
-    corpus, config.data, config.train.seed, config.train.batch_size, cache_folder=str(corpus.folder / "examples")
+    corpus,
+    config.data,
+    config.train.seed,
+    config.train.batch_size,
+    cache_folder=str(corpus.folder / "examples"),
+    prepare=objective.prepare,
   )
-  result = facts(config, corpus, batches, evaluator)
+  result = facts(config, corpus, batches, held_out) | ({"started_from": started_from} if started_from else {})
   try:
-    outcome = train(config, corpus, batches, evaluator, folder, mesh, label)
+    material = Material(batches, held_out, corpus.hash, corpus.tokenizer, start, started_from=started_from)
+    outcome = train(config, material, folder, layout, label)
     result |= {"status": "finished", "best_loss": outcome.best_loss, "steps": config.train.steps}
     result |= outcome.evaluation | _counts(outcome.seen)
-    held_out = dataclasses.asdict(evaluator.by_document(outcome.state.params))
-    records.write_json(folder / "heldout.json", held_out)
+    by_document = held_out.by_document(outcome.state.params)
+    records.write_json(folder / "heldout.json", dataclasses.asdict(by_document))
     records.write_json(folder / "times.json", _times(outcome.seen))
   except Diverged as diverged:
     logging.error("%s: %s", label, diverged)
@@ -152,7 +170,7 @@ def read_config(folder: epath.Path) -> Config | None:
         with contextlib.suppress(CheckpointError):
           values = checkpoints.about(step)["config"]
           break
-  return None if values is None else settings.from_dict(values)
+  return None if values is None else settings.from_dict(values, Config)
 
 
 def refuse_other_settings(folder: epath.Path, config: Config) -> None:
@@ -183,20 +201,20 @@ def _times(seen: Seen) -> dict[str, float]:
   }
 
 
-def facts(config: Config, corpus: Corpus, batches: TrainBatches, evaluator: Evaluator) -> dict[str, Any]:
-  """What does not depend on training: text, size, epochs, what is reached without context, fingerprints to share."""
-  parameters, initialisation = _initialisation(config.model, config.train.seed)
+def facts(config: Config, corpus: Corpus, batches: TrainBatches, held_out: HeldOut) -> dict[str, Any]:
+  """What does not depend on training: text, size, epochs, what the trivial reaches, fingerprints to share."""
+  parameters, initialisation = _initialisation(objective_of(config), config.train.seed)
   return {
-    **evaluator.trivial(),
+    **held_out.trivial(),
     **_text(config, corpus),
     "parameters": parameters,
-    "eval_examples": evaluator.num_examples,
-    "held_out_examples": evaluator.num_held_out,
+    "eval_examples": held_out.num_examples,
+    "held_out_examples": held_out.num_held_out,
     "epochs": config.train.steps * config.train.batch_size / batches.num_examples(0),
     "fingerprints": {
       "initialisation": initialisation,
       "data_order": _data_order(batches),
-      "evaluation": _evaluation(evaluator.common),
+      "evaluation": _evaluation(held_out.sets["common"]),
     },
   }
 
@@ -214,13 +232,18 @@ def _text(config: Config, corpus: Corpus) -> dict[str, int]:
 
 
 @functools.cache
-def _initialisation(model: ModelConfig, seed: int) -> tuple[int, str]:
-  """Number of initial parameters, and a hash of them."""
-  params = init_params(model, seed)
-  return sum(x.size for x in jax.tree.leaves(params)), settings.fingerprint(checksums(params))
+def _initialisation(objective: Objective, seed: int) -> tuple[int, dict[str, str]]:
+  """Number of initial parameters, and a hash of them for each part: arms of other objectives share some parts."""
+  params = init_params(objective, seed)
+  parts: dict[str, dict[str, Any]] = {}
+  for path, sums in checksums(params).items():
+    parts.setdefault(path.partition("/")[0], {})[path] = sums
+  return sum(x.size for x in jax.tree.leaves(params)), {
+    name: settings.fingerprint(part) for name, part in parts.items()
+  }
 
 
-def _evaluation(batches: list[Batch]) -> str:
+def _evaluation(batches: Sequence[Batch]) -> str:
   """A hash of evaluation examples and their masks, whatever the size of the batches."""
   real = np.concatenate([batch["attention_mask"].any(axis=1) for batch in batches])
   return _digest([np.concatenate([batch[name] for batch in batches])[real] for name in sorted(batches[0])])
@@ -230,16 +253,8 @@ def _data_order(batches: TrainBatches) -> str:
   """A hash of the first training examples, in order, before masking."""
   texts = []
   for step in range(-(-FINGERPRINT_EXAMPLES // batches.batch_size)):
-    texts.append(_unmasked(batches(step)))
+    texts.append(unmask(batches(step)))
   return _digest([np.concatenate(texts)[:FINGERPRINT_EXAMPLES]])
-
-
-def _unmasked(batch: Batch) -> np.ndarray:
-  """The tokens of a batch before masking."""
-  token_ids = batch["token_ids"].copy()
-  rows, slots = np.nonzero(batch["mlm_weights"])
-  token_ids[rows, batch["mlm_positions"][rows, slots]] = batch["mlm_labels"][rows, slots]
-  return token_ids
 
 
 def _digest(arrays: list[np.ndarray]) -> str:

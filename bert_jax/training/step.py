@@ -1,4 +1,4 @@
-"""The compiled training step and evaluation step.
+"""The compiled training step and evaluation step, whatever the objective.
 
 A step is: forward and backward over the microbatches, summing losses and counts; one division; clip; update. An
 update whose gradient is not finite is skipped and counted.
@@ -11,15 +11,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from flax import struct
-from jax.sharding import Mesh
+from flax import struct, traverse_util
 
-from bert_jax.config import Config, ModelConfig, OptimConfig, RuntimeConfig
-from bert_jax.models.dropout import DropoutKey, fold
-from bert_jax.models.networks import ForPretraining
-from bert_jax.objectives.pretraining import Sums, evaluation_sums, pretraining_sums
-from bert_jax.training import sharding
+from bert_jax.config import Config, OptimConfig
+from bert_jax.models.dropout import Noise, fold
+from bert_jax.objectives import objective_of
+from bert_jax.objectives.base import Objective, Params, Sums
+from bert_jax.training.layout import Layout
 from bert_jax.training.optimizers import AdamState, Hyperparameters, adam, clip_factor, hyperparameters, learning_rate
 
 Batch = Mapping[str, jax.Array]
@@ -31,7 +31,7 @@ class TrainState:
 
   Attributes:
     step: int32 [], steps done, skipped ones counted.
-    params: the model's parameters, float32.
+    params: the objective's parameters, float32.
     opt_state: the optimizer's moments.
     nonfinite_steps: int32 [], updates skipped since the last good one.
   """
@@ -42,114 +42,120 @@ class TrainState:
   nonfinite_steps: jax.Array
 
 
-def build_model(model: ModelConfig, runtime: RuntimeConfig) -> ForPretraining:
-  """The network of a config, computing as `runtime` says."""
-  return ForPretraining(
-    model,
-    dtype=jnp.dtype(runtime.compute_dtype),
-    attention_implementation=runtime.attention,
-    scan_layers=runtime.scan_layers,
-    remat=runtime.remat,
-  )
+# ---- where a run starts ------------------------------------------------------------------------------------------
 
 
-def init_params(model: ModelConfig, seed: int) -> Any:
-  """Initial parameters: a function of the model's settings and the seed, on any devices."""
-  return _init(model)(jax.random.key(seed))
+def init_params(objective: Objective, seed: int) -> Params:
+  """Initial parameters: a function of the objective's settings and the seed, on any devices."""
+  return _init(_quick(objective))(jax.random.key(seed))
+
+
+def _quick(objective: Objective) -> Objective:
+  """The objective with layers in a loop: the quickest to compile. Its parameters are the same."""
+  return dataclasses.replace(objective, runtime=dataclasses.replace(objective.runtime, scan_layers=True))
 
 
 @functools.cache
-def _init(model: ModelConfig):
-  network = build_model(model, RuntimeConfig(scan_layers=True))  # quickest to compile; the tree is the same
-
-  def init(key: jax.Array) -> Any:
-    # No array is made outside: where the first call is traced, it would be kept after its trace.
-    token_ids = jnp.zeros((1, 2), jnp.int32)
-    return network.init(key, token_ids, token_ids, token_ids == 0)["params"]
-
-  return jax.jit(init)
+def _init(objective: Objective):
+  return jax.jit(objective.init)
 
 
-def init_state(config: Config, mesh: Mesh) -> TrainState:
-  """The state before the first step, on every device of the mesh."""
-  params = init_params(config.model, config.train.seed)
-  hyper = hyperparameters(config.optim, config.train.steps, config.train.sentence_objective)
-  opt_state: Any = adam(config.optim, hyper).init(params)
-  state = TrainState(jnp.zeros((), jnp.int32), params, opt_state, jnp.zeros((), jnp.int32))
-  # One jitted copy: every leaf gets a buffer of its own, which the step's donation needs.
-  return jax.jit(lambda x: jax.tree.map(jnp.copy, x), out_shardings=sharding.replicated(mesh))(state)
+def init_state(config: Config, layout: Layout, start: Params | None = None) -> TrainState:
+  """The state before the first step, on the devices of the layout.
+
+  Args:
+    start: parameters to start from, as `Objective.given` makes them; what they lack is drawn at random.
+
+  Raises:
+    ValueError: one of them has another shape than the objective's.
+  """
+  objective = objective_of(config)
+  hyper = hyperparameters(config.optim, config.train.steps, objective.loss_weights)
+
+  def state(params: Params) -> TrainState:
+    moments: Any = adam(config.optim, hyper).init(params)
+    # Copies: every leaf gets a buffer of its own, which the step's donation needs.
+    params = jax.tree.map(jnp.copy, params)
+    return TrainState(jnp.zeros((), jnp.int32), params, moments, jnp.zeros((), jnp.int32))
+
+  params = init_params(objective, config.train.seed)
+  if start is not None:
+    params = started(params, start)
+  return jax.jit(state, out_shardings=layout.of_state(jax.eval_shape(state, params)))(params)
 
 
-def train_step_of(config: Config, mesh: Mesh):
+def started(fresh: Params, start: Params) -> Params:
+  """`fresh` with the arrays that `start` has in their place.
+
+  Raises:
+    ValueError: one of them has another shape.
+  """
+  flat: dict[str, Any] = dict(traverse_util.flatten_dict(fresh, sep="/"))
+  given: dict[str, Any] = dict(traverse_util.flatten_dict(start, sep="/"))
+  for path, array in given.items():
+    if path not in flat:
+      continue
+    if flat[path].shape != array.shape:
+      raise ValueError(
+        f"train.start_from: {path} has the shape {list(array.shape)} there, and the run's settings ask for"
+        f" {list(flat[path].shape)}; give the settings of the model that it starts from"
+      )
+    flat[path] = np.asarray(array, np.float32)  # on no device yet
+  return traverse_util.unflatten_dict(flat, sep="/")
+
+
+# ---- compiled programs -------------------------------------------------------------------------------------------
+
+
+def train_step_of(config: Config, layout: Layout):
   """The compiled training step of a config: see `_train_step`.
 
-  Arms that differ in traced values only (learning rate, steps, betas, decay, data, masks) get the same function,
-  and so the same executable.
+  Arms that differ in traced values only (learning rate, steps, betas, decay, loss weights, data, masks) get the same
+  function, and so the same executable.
   """
-  traced = OptimConfig()
-  optim = dataclasses.replace(
-    traced,
-    name=config.optim.name,
-    schedule=config.optim.schedule,
-    decay_parameters=config.optim.decay_parameters,
+  optim = OptimConfig(
+    name=config.optim.name, schedule=config.optim.schedule, decay_parameters=config.optim.decay_parameters
   )
-  trains_nsp = config.train.sentence_objective == "nsp"
-  return _train_step(config.model, optim, _compute_settings(config.runtime), mesh, trains_nsp)
+  return _train_step(objective_of(config), optim, config.runtime.accumulation_steps, layout)
 
 
-def eval_step_of(config: Config, mesh: Mesh):
-  """The compiled evaluation step of a config: (params, batch) → {name: (sum, count)}, float32 [B] each."""
-  return _eval_step(config.model, dataclasses.replace(_compute_settings(config.runtime), accumulation_steps=1), mesh)
-
-
-def _compute_settings(runtime: RuntimeConfig) -> RuntimeConfig:
-  """`runtime` with everything that the compiled program does not depend on at its default."""
-  names = ("compute_dtype", "attention", "scan_layers", "remat", "accumulation_steps")
-  return RuntimeConfig(**{name: getattr(runtime, name) for name in names})
+def eval_step_of(config: Config, layout: Layout):
+  """The compiled evaluation step of a config: see `_eval_step`."""
+  return _eval_step(objective_of(config), layout)
 
 
 @functools.cache
-def _train_step(model: ModelConfig, optim: OptimConfig, runtime: RuntimeConfig, mesh: Mesh, trains_nsp: bool):
-  """Builds the step: (state, batch, hyper, seed) → (state, metrics); it donates the state.
+def _train_step(objective: Objective, optim: OptimConfig, microbatches: int, layout: Layout):
+  """Builds the step: (state, frozen, batch, hyper, seed) → (state, metrics); it donates the state.
 
-  `seed` is the run's; `metrics` are float32 scalars: means of the batch, the gradient's norm, the learning rate, and
-  `skipped`, 1 where the update was not finite.
+  `frozen` are parameters that are not trained; `seed` is the run's; `metrics` are float32 scalars: means of the batch,
+  the gradient's norm, the learning rate, and `skipped`, 1 where the update was not finite.
   """
-  network = build_model(model, runtime)
 
-  def loss(params: Any, batch: Batch, key: DropoutKey, counts: Mapping[str, jax.Array], nsp_weight: jax.Array):
-    inputs = (batch[name] for name in ("token_ids", "segment_ids", "attention_mask", "mlm_positions"))
-    outputs: Any = network.apply({"params": params}, *inputs, key)
-    sums = pretraining_sums(outputs, batch, mesh.size)
-    total = sums["mlm_loss"][0] / counts["mlm_loss"]
-    if trains_nsp:
-      total += nsp_weight * sums["nsp_loss"][0] / counts["nsp_loss"]
-    return total, sums
+  def loss(params: Params, frozen: Params, batch: Batch, noise: Noise, counts: Any, weights: Any):
+    sums = objective.sums(params, frozen, batch, noise, layout.row_shards)
+    terms = [weights[name] * (sums[name][0] / counts[name]) for name in objective.loss_weights]
+    return functools.reduce(jnp.add, terms), sums
 
-  def gradient_and_sums(params: Any, batch: Batch, seed: jax.Array, nsp_weight: jax.Array) -> tuple[Any, Sums]:
+  def gradient_and_sums(params: Params, frozen: Params, batch: Batch, seed: jax.Array, weights: Any) -> Any:
     # The counts of the whole batch are known before its forward pass. Each microbatch divides its sums by them, and
     # from there on gradients only add up.
-    counts = {
-      "mlm_loss": jnp.maximum(jnp.sum(batch["mlm_weights"]), 1),
-      "nsp_loss": jnp.maximum(jnp.sum(batch["nsp_labels"] >= 0), 1),
-    }
+    counts = {name: jnp.maximum(count, 1) for name, count in objective.counts(batch).items()}
 
-    def one(rows_of: Batch, rows: jax.Array) -> tuple[Any, Sums]:
-      gradient, sums = jax.grad(loss, has_aux=True)(params, rows_of, DropoutKey(seed, rows), counts, nsp_weight)
-      return gradient, sums
+    def one(rows_of: Batch, rows: jax.Array) -> tuple[Params, Sums]:
+      return jax.grad(loss, has_aux=True)(params, frozen, rows_of, Noise(seed, rows), counts, weights)
 
     rows = jnp.arange(batch["token_ids"].shape[0], dtype=jnp.uint32)
-    count = runtime.accumulation_steps
-    if count == 1:
+    if microbatches == 1:
       return one(batch, rows)
-    # Row i goes to microbatch i mod count, so that rows stay on their devices.
-    parts = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, count, *x.shape[1:]), 0, 1), (dict(batch), rows))
+    # Row i goes to microbatch i mod their number, so that rows stay on their devices.
+    parts = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, microbatches, *x.shape[1:]), 0, 1), (dict(batch), rows))
     zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(one, *jax.tree.map(lambda x: x[0], parts)))
     return jax.lax.scan(lambda total, part: (jax.tree.map(jnp.add, total, one(*part)), None), zeros, parts)[0]
 
-  def step(state: TrainState, batch: Batch, hyper: Hyperparameters, seed: jax.Array):
+  def step(state: TrainState, frozen: Params, batch: Batch, hyper: Hyperparameters, seed: jax.Array):
     step_seed = fold(seed, state.step)  # a function of (seed, step), so that a resumed run repeats it
-    gradient, sums = gradient_and_sums(state.params, batch, step_seed, hyper.nsp_weight)
+    gradient, sums = gradient_and_sums(state.params, frozen, batch, step_seed, hyper.loss_weights)
     norm = optax.tree.norm(gradient)
     rate = learning_rate(state.opt_state.count, hyper, optim.schedule)
     factor = clip_factor(norm, hyper)
@@ -173,18 +179,28 @@ def _train_step(model: ModelConfig, optim: OptimConfig, runtime: RuntimeConfig, 
     }
     return state, metrics
 
-  whole, rows = sharding.replicated(mesh), sharding.by_rows(mesh)
-  return jax.jit(step, donate_argnums=0, in_shardings=(whole, rows, whole, whole), out_shardings=whole)
+  of_state, whole, rows = _state_shardings(objective, layout), layout.whole, layout.rows
+  return jax.jit(
+    step,
+    donate_argnums=0,
+    in_shardings=(of_state, None, rows, whole, whole),
+    out_shardings=(of_state, whole),
+  )
+
+
+def _state_shardings(objective: Objective, layout: Layout) -> TrainState:
+  params = layout.of_state(jax.eval_shape(objective.init, jax.random.key(0)))
+  whole: Any = layout.whole
+  return TrainState(whole, params, AdamState(whole, params, params), whole)
 
 
 @functools.cache
-def _eval_step(model: ModelConfig, runtime: RuntimeConfig, mesh: Mesh):
-  network = build_model(model, runtime)
+def _eval_step(objective: Objective, layout: Layout):
+  """Builds the step: (params, batch, seed, first_row) → {name: (sum, count)}, float32 [B] each, on every device."""
 
-  def step(params: Any, batch: Batch) -> Sums:
-    inputs = (batch[name] for name in ("token_ids", "segment_ids", "attention_mask", "mlm_positions"))
-    outputs: Any = network.apply({"params": params}, *inputs)
-    return evaluation_sums(outputs, batch, mesh.size)
+  def step(params: Params, batch: Batch, seed: jax.Array, first_row: jax.Array) -> Sums:
+    rows = first_row + jnp.arange(batch["token_ids"].shape[0], dtype=jnp.uint32)
+    return objective.evaluate(params, batch, Noise(seed, rows), layout.row_shards)
 
-  whole, rows = sharding.replicated(mesh), sharding.by_rows(mesh)
-  return jax.jit(step, in_shardings=(whole, rows), out_shardings=rows)
+  params, whole = _state_shardings(objective, layout).params, layout.whole
+  return jax.jit(step, in_shardings=(params, layout.rows, whole, whole), out_shardings=whole)

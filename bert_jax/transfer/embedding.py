@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from bert_jax.architectures import XlnetConfig
-from bert_jax.config import EncoderConfig, ModelConfig
+from bert_jax.architectures import EncoderConfig
+from bert_jax.data.frames import Frame, frame_of
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.interop.pretrained import Pretrained, longest
+from bert_jax.interop.pretrained import Pretrained
 from bert_jax.models import networks
-from bert_jax.transfer import batching
+from bert_jax.models.inputs import Inputs
+from bert_jax.transfer import windows as windowed
 
 _TEXTS_AT_ONCE = 65_536  # texts whose windows are in memory together
 _CPU_TOKENS = 2048  # of a batch: with four times as many, MiniLM's activations leave the caches, and it runs at 3/4
@@ -63,7 +64,7 @@ def vectors(
 def _some_vectors(
   model: Pretrained, params: Any, texts: Sequence[str], pooling: Pooling, windows: Windows, batch_size: int, bar: Any
 ) -> np.ndarray:
-  config, tokenizer, frame = model.config, model.tokenizer, batching.Frame(isinstance(model.config, XlnetConfig))
+  config, tokenizer, frame = model.config, model.tokenizer, frame_of(model.config)
   assert tokenizer is not None
   rows, owners = _cut(texts, tokenizer, frame, pooling, windows)
   lengths = np.array([len(row) for row in rows])
@@ -73,14 +74,14 @@ def _some_vectors(
 
   def of_batch(batch: tuple[int, int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     size, length, indices = batch
-    inputs = frame.batch([rows[i] for i in indices], size, length, tokenizer.pad_id)
+    inputs = Inputs.of(frame.batch([rows[i] for i in indices], size, length, tokenizer.pad_id))
     unpooled = np.where(np.arange(size) < len(indices), windows.unpooled, 0).astype(np.int32)
-    return indices, np.asarray(run(encoder, *inputs, unpooled))[: len(indices)]
+    return indices, np.asarray(run(encoder, inputs, unpooled))[: len(indices)]
 
   # Two at a time: while one is made ready, or is in a part that one core does, the other keeps the device busy.
   with concurrent.futures.ThreadPoolExecutor(2) as pool:
     most = _CPU_TOKENS if jax.default_backend() == "cpu" else None
-    for indices, some in pool.map(of_batch, batching.batches(lengths, batch_size, longest(config), most)):
+    for indices, some in pool.map(of_batch, windowed.batches(lengths, batch_size, config.longest_input, most)):
       found[indices] = some
       touched, counts = np.unique(owners[indices], return_counts=True)
       left[touched] -= counts
@@ -89,14 +90,14 @@ def _some_vectors(
 
 
 def _cut(
-  texts: Sequence[str], tokenizer: Tokenizer, frame: batching.Frame, pooling: Pooling, windows: Windows
+  texts: Sequence[str], tokenizer: Tokenizer, frame: Frame, pooling: Pooling, windows: Windows
 ) -> tuple[list[np.ndarray], np.ndarray]:
   """The token ids of each window, special ones and all, and whose each is: int [W], ascending."""
   rows, owners, beyond = [], [], 0
   room = windows.max_tokens - 2
   for owner, (ids, _) in enumerate(tokenizer.encode(texts)):
-    some = batching.windows(ids, room, windows.stride) if windows.stride else [ids[:room]]
-    rows += [frame.token_ids(window, tokenizer) for window in some]
+    some = windowed.windows(ids, room, windows.stride) if windows.stride else [ids[:room]]
+    rows += [frame.text(window, tokenizer) for window in some]
     owners += [owner] * len(some)
     beyond += len(ids) > room
   if beyond:
@@ -123,24 +124,21 @@ def _over_windows(found: np.ndarray, owners: np.ndarray, pooling: Pooling) -> np
 
 def encoder_of(config: EncoderConfig, **computation: Any) -> networks.Network:
   """The encoder alone: its parameters are the same in every network."""
-  if isinstance(config, ModelConfig):
-    config = dataclasses.replace(config, pooler=False)
   # Layers in a loop: in a third of the time compiled, and as quick to run without a backward pass.
   return networks.build("encoder", config, scan_layers=True, **computation)
 
 
 @functools.cache
 def _pooled(config: EncoderConfig, pooling: Pooling):
-  """(params, token_ids, segment_ids, attention_mask, unpooled) → [B, D]; `unpooled`: see `Windows`, int32 [B]."""
-  network, at_end = encoder_of(config), isinstance(config, XlnetConfig)
+  """(params, inputs, unpooled) → [B, D]; `unpooled`: see `Windows`, int32 [B]."""
+  network = encoder_of(config)
 
-  def run(
-    params: Any, token_ids: jax.Array, segment_ids: jax.Array, attention_mask: jax.Array, unpooled: jax.Array
-  ) -> jax.Array:
-    outputs: Any = network.apply({"params": params}, token_ids, segment_ids, attention_mask)
-    if pooling == "cls" and at_end:
+  def run(params: Any, inputs: Inputs, unpooled: jax.Array) -> jax.Array:
+    outputs: Any = network.apply({"params": params}, inputs)
+    if pooling == "cls" and config.cls_last:
       return outputs["hidden"][:, -1]
-    pooled = attention_mask & (jnp.cumsum(attention_mask, axis=1) > unpooled[:, None])
+    seen = inputs.attention_mask
+    pooled = seen & (jnp.cumsum(seen, axis=1) > unpooled[:, None])
     return networks.embed(outputs["hidden"], pooled, pooling, normalize=False)
 
   return jax.jit(run)

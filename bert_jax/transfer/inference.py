@@ -15,16 +15,18 @@ from absl import logging
 from etils import epath
 
 from bert_jax import console
-from bert_jax.architectures import XlnetConfig
-from bert_jax.config import Config, EncoderConfig
+from bert_jax.architectures import EncoderConfig
+from bert_jax.config import Config
+from bert_jax.data.frames import Frame, frame_of
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.interop import imported, writing
 from bert_jax.interop import prompts as named_prompts
 from bert_jax.interop.opening import open_model
-from bert_jax.interop.pretrained import Pretrained, describe, longest
+from bert_jax.interop.pretrained import Pretrained, describe
 from bert_jax.models import networks
-from bert_jax.training import sharding
-from bert_jax.transfer import batching, embedding, masks, scores
+from bert_jax.models.inputs import Inputs
+from bert_jax.training import platform
+from bert_jax.transfer import embedding, masks, scores, windows
 from bert_jax.transfer.embedding import Pooling
 from bert_jax.transfer.masks import Candidate
 
@@ -103,8 +105,8 @@ class Model:
     return self.pretrained.tokenizer
 
   @property
-  def _frame(self) -> batching.Frame:
-    return batching.Frame(at_end=isinstance(self.config, XlnetConfig))
+  def _frame(self) -> Frame:
+    return frame_of(self.config)
 
   # ---- on disk ----
 
@@ -130,8 +132,8 @@ class Model:
     """Texts as the model reads them, special tokens and all; long ones are not cut."""
     if isinstance(texts, str):
       return self.encode([texts])[0]
-    rows = (self._frame.token_ids(ids, self.tokenizer) for ids, _ in self.tokenizer.encode(_texts(texts)))
-    return [Encoding(row, self._frame.segment_ids(row), self.tokenizer.tokens(row)) for row in rows]
+    rows = (self._frame.text(ids, self.tokenizer) for ids, _ in self.tokenizer.encode(_texts(texts)))
+    return [Encoding(row, self._frame.segments(row), self.tokenizer.tokens(row)) for row in rows]
 
   # ---- embeddings ----
 
@@ -177,7 +179,7 @@ class Model:
     if isinstance(texts, str):
       settings: Any = {"batch_size": batch_size, "max_tokens": max_tokens, "stride": stride, "progress": False}
       return self.embed([texts], pooling, normalize, prompt=prompt, long=long, **settings)[0]
-    made_for, most = self.pretrained.embedding, longest(self.config)
+    made_for, most = self.pretrained.embedding, self.config.longest_input
     pooling = pooling or made_for.pooling or "mean"
     normalize = made_for.normalize if normalize is None else normalize
     max_tokens = made_for.max_tokens or most or 512 if max_tokens is None else max_tokens
@@ -203,9 +205,9 @@ class Model:
     left_out = len(self.encode(words).token_ids) - 1 if words and not prompts.pooled else 0
     if left_out and long == "windows":
       raise ValueError("the tokens of this model's prompts are not pooled, which windows do not do; say long='cut'")
-    windows = embedding.Windows(max_tokens, None if long == "cut" else stride, left_out)
+    reading = embedding.Windows(max_tokens, None if long == "cut" else stride, left_out)
     with console.progress_bar(len(texts), "text", progress) as bar:
-      result = embedding.vectors(self.pretrained, self.params, texts, pooling, windows, batch_size, bar)
+      result = embedding.vectors(self.pretrained, self.params, texts, pooling, reading, batch_size, bar)
     if normalize:
       result /= np.maximum(np.linalg.norm(result, axis=1, keepdims=True), 1e-12)
     return result
@@ -236,12 +238,12 @@ class Model:
     found: list[Any] = [None] * len(encodings)
     run = _hidden(self.config)
     lengths = [len(encoding.token_ids) for encoding in encodings]
-    for size, length, indices in batching.batches(lengths, batch_size, longest(self.config)):
+    for size, length, indices in windows.batches(lengths, batch_size, self.config.longest_input):
       rows = [encodings[i].token_ids for i in indices]
       batch = self._frame.batch(rows, size, length, self.tokenizer.pad_id)
-      hidden = np.asarray(run({"encoder": self.params["encoder"]}, *batch))
+      hidden = np.asarray(run({"encoder": self.params["encoder"]}, Inputs.of(batch)))
       for row, index in enumerate(indices):
-        found[index] = TokenEmbeddings(encodings[index].tokens, hidden[row][batch[2][row]])
+        found[index] = TokenEmbeddings(encodings[index].tokens, hidden[row][batch["attention_mask"][row]])
     return found
 
   def attentions(self, text: str) -> Attentions:
@@ -253,10 +255,10 @@ class Model:
     encoding = self.encode(text)
     length = len(encoding.token_ids)
     self._check_length(length)
-    padded = batching.bucket(length, longest(self.config))
+    padded = windows.bucket(length, self.config.longest_input)
     batch = self._frame.batch([encoding.token_ids], 1, padded, self.tokenizer.pad_id)
-    probabilities = np.asarray(_recorded(self.config)({"encoder": self.params["encoder"]}, *batch))[:, 0]
-    seen = np.flatnonzero(batch[2][0])
+    recorded = _recorded(self.config)({"encoder": self.params["encoder"]}, Inputs.of(batch))
+    probabilities, seen = np.asarray(recorded)[:, 0], np.flatnonzero(batch["attention_mask"][0])
     return Attentions(encoding.tokens, probabilities[:, :, seen][..., seen])
 
   # ---- a task's head ----
@@ -321,7 +323,7 @@ class Model:
     if not 1 <= top_k <= known:
       raise ValueError(f"top_k={top_k} must be at least 1 and at most the {known} tokens that are not special")
     marks = masks.find(text, tokenizer)
-    ids = self._frame.token_ids(masks.token_ids(text, marks, tokenizer), tokenizer)
+    ids = self._frame.text(masks.token_ids(text, marks, tokenizer), tokenizer)
     found: list[list[Candidate]] = []
     for mark, row in zip(marks, self._probabilities(ids), strict=True):
       row[tokenizer.special_ids] = -1.0
@@ -337,20 +339,20 @@ class Model:
       logging.warning(
         "the text has %d tokens, and the model was trained on %d at most", length, self.run.data.max_seq_len
       )
-    padded = batching.bucket(length, longest(self.config))
+    padded = windows.bucket(length, self.config.longest_input)
     batch = self._frame.batch([token_ids], 1, padded, self.tokenizer.pad_id)
-    places = np.flatnonzero(batch[0][0] == self.tokenizer.mask_id)
+    places = np.flatnonzero(batch["token_ids"][0] == self.tokenizer.mask_id)
     score = _score(self.config, self.pretrained.network)
     scored = []
     for first in range(0, len(places), _MASKS):
       some = places[first : first + _MASKS]
       positions = np.full((1, _MASKS), some[0], np.int32)
       positions[0, : len(some)] = some
-      scored.append(score(self.params, *batch, positions)[: len(some)])
+      scored.append(score(self.params, Inputs.of(batch), positions)[: len(some)])
     return np.concatenate(jax.device_get(scored))
 
   def _check_length(self, length: int) -> None:
-    most = longest(self.config)
+    most = self.config.longest_input
     if most is not None and length > most:
       raise ValueError(
         f"the text has {length} tokens, special ones counted, and the model's positions end at"
@@ -383,35 +385,33 @@ def _texts(texts: Sequence[str]) -> list[str]:
 
 @functools.cache
 def _hidden(config: EncoderConfig):
-  """(params, token_ids, segment_ids, attention_mask) → [B, T, D]."""
+  """(params, inputs) → [B, T, D]."""
   network: Any = embedding.encoder_of(config)
-  return jax.jit(lambda params, *inputs: network.apply({"params": params}, *inputs)["hidden"])
+  return jax.jit(lambda params, inputs: network.apply({"params": params}, inputs)["hidden"])
 
 
 @functools.cache
 def _recorded(config: EncoderConfig):
-  """(params, token_ids, segment_ids, attention_mask) → [L, B, H, T, T]."""
+  """(params, inputs) → [L, B, H, T, T]."""
   network: Any = embedding.encoder_of(config, record=True)
-  return jax.jit(lambda params, *inputs: network.apply({"params": params}, *inputs)["attentions"])
+  return jax.jit(lambda params, inputs: network.apply({"params": params}, inputs)["attentions"])
 
 
 @functools.cache
 def _score(config: EncoderConfig, name: str):
-  """(params, token_ids [1, T], segment_ids, attention_mask, mlm_positions [1, K]) → probabilities [K, V]."""
+  """(params, inputs of one row, mlm_positions [1, K]) → probabilities [K, V]."""
   network = networks.build(name, config, scan_layers=True)
 
-  def score(
-    params: Any, token_ids: jax.Array, segment_ids: jax.Array, attention_mask: jax.Array, mlm_positions: jax.Array
-  ) -> jax.Array:
-    inputs = (token_ids, segment_ids, attention_mask)
+  def score(params: Any, inputs: Inputs, mlm_positions: jax.Array) -> jax.Array:
     if name == "permutation_lm":
       # The query stream alone asks at a mask, and nothing looks at what stands there.
-      length = token_ids.shape[1]
+      length = inputs.token_ids.shape[1]
       mapping = jax.nn.one_hot(mlm_positions, length)
       hidden = jnp.broadcast_to(jnp.max(mapping, axis=1, keepdims=True) > 0, (1, length, length))
-      outputs: Any = network.apply({"params": params}, *inputs, perm_mask=hidden, target_mapping=mapping)
+      asked = dataclasses.replace(inputs, hidden_tokens=hidden, target_mapping=mapping)
+      outputs: Any = network.apply({"params": params}, asked)
     else:
-      outputs = network.apply({"params": params}, *inputs, mlm_positions)
+      outputs = network.apply({"params": params}, inputs, mlm_positions=mlm_positions)
     return jax.nn.softmax(outputs["mlm_scores"].logits()[0], axis=-1)
 
   return jax.jit(score)
@@ -420,6 +420,6 @@ def _score(config: EncoderConfig, name: str):
 def load(path: epath.PathLike, step: int | None = None, head: str | None = None) -> Model:
   """Opens a model; see `bert_jax.load`."""
   if not jax.config.values["jax_compilation_cache_dir"]:  # who set one has set the rest too
-    sharding.use_compilation_cache()
+    platform.use_compilation_cache()
   opened = open_model(path, step, head)
   return Model(opened.model, jax.device_put(opened.model.params, jax.devices()[0]), opened.run, opened.step)

@@ -11,16 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.architectures import XlnetConfig
-from bert_jax.config import EncoderConfig
+from bert_jax.architectures import EncoderConfig
+from bert_jax.data.frames import Frame, frame_of
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.interop.pretrained import Pretrained, longest
+from bert_jax.interop.pretrained import Pretrained
 from bert_jax.models import networks
-from bert_jax.models.family import architecture_of
-from bert_jax.transfer import batching
+from bert_jax.models.inputs import Inputs
+from bert_jax.transfer import windows
 
 Text = str | tuple[str, str]
-_OF_TEXTS = {"sequence_classification": "logits", "sentence_pairs": "nsp_logits"}
+_OF_TEXTS = {"sequence_classification": "logits", "sentence_pairs": "pair_logits"}
 _OF_TOKENS = {"token_classification": "logits", "replaced_tokens": "replaced_logits", "question_answering": ""}
 ANSWERS = (*_OF_TEXTS, "multiple_choice", *_OF_TOKENS)
 
@@ -51,58 +51,47 @@ def _checked(text: Any, number: int) -> Text:
 
 
 def _logits(model: Pretrained, params: Any, texts: list[Text], batch_size: int) -> Any:
-  tokenizer, most = model.tokenizer, longest(model.config)
+  tokenizer, most, frame = model.tokenizer, model.config.longest_input, frame_of(model.config)
   assert tokenizer is not None
-  rows = list(framed(texts, model.config, tokenizer))
+  rows = list(framed(texts, frame, tokenizer))
   lengths = [len(token_ids) for token_ids, _ in rows]
   if most is not None and max(lengths, default=0) > most:
     number = int(np.argmax(lengths))
     raise ValueError(f"text {number} has {lengths[number]} tokens, and the model has {most} positions; shorten it")
-  frame, found = batching.Frame(isinstance(model.config, XlnetConfig)), [np.zeros(0, np.float32)] * len(rows)
+  found = [np.zeros(0, np.float32)] * len(rows)
   run = _run(model.config, model.network, model.num_classes)
-  for size, length, indices in batching.batches(lengths, batch_size, most):
+  for size, length, indices in windows.batches(lengths, batch_size, most):
     some = [rows[i] for i in indices]
     batch = frame.batch([ids for ids, _ in some], size, length, tokenizer.pad_id, [kinds for _, kinds in some])
-    scores = np.asarray(run(params, *batch))
+    scores = np.asarray(run(params, Inputs.of(batch)))
     for row, index in enumerate(indices):
-      found[index] = scores[row][batch[2][row]] if model.network in _OF_TOKENS else scores[row]
+      found[index] = scores[row][batch["attention_mask"][row]] if model.network in _OF_TOKENS else scores[row]
   if model.network in _OF_TOKENS:
     return found
   return np.array(found, np.float32).reshape(len(found), model.num_classes if model.network != "multiple_choice" else 1)
 
 
-def framed(texts: list[Text], config: EncoderConfig, tokenizer: Tokenizer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Token ids with special tokens, and segment ids, int32 [T] each.
-
-  `[CLS] a [SEP] b [SEP]`, of segments 0 and 1. RoBERTa has two separators between and one segment, XLNet its <cls>
-  at the end as a segment of its own.
-  """
+def framed(texts: list[Text], frame: Frame, tokenizer: Tokenizer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+  """Token ids with special tokens, and segment ids, int32 [T] each."""
   flat = [part for text in texts for part in ((text,) if isinstance(text, str) else text)]
   parts = iter([ids for ids, _ in tokenizer.encode(flat)])
-  sep, roberta = tokenizer.sep_id, architecture_of(config).name == "roberta"
-  frame = batching.Frame(isinstance(config, XlnetConfig))
   for text in texts:
-    first = frame.token_ids(next(parts), tokenizer)
     if isinstance(text, str):
-      yield first, frame.segment_ids(first)
-      continue
-    second = [*([sep] if roberta else []), *next(parts), sep]
-    before = len(first) - frame.at_end  # XLNet's <cls> stays last
-    token_ids = np.concatenate([first[:before], second, first[before:]]).astype(np.int32)
-    segment_ids = frame.segment_ids(token_ids)
-    segment_ids[before : before + len(second)] = 1 if getattr(config, "type_vocab_size", 2) > 1 else 0
-    yield token_ids, segment_ids
+      token_ids = frame.text(next(parts), tokenizer)
+      yield token_ids, frame.segments(token_ids)
+    else:
+      yield frame.pair(next(parts), next(parts), tokenizer)
 
 
 @functools.cache
 def _run(config: EncoderConfig, name: str, num_classes: int):
-  """(params, token_ids, segment_ids, attention_mask) → [B, C]; of tokens, [B, T] or [B, T, C]."""
+  """(params, inputs) → [B, C]; of tokens, [B, T] or [B, T, C]."""
   network: Any = networks.build(name, config, num_classes, scan_layers=True)
 
-  def run(params: Any, *inputs: jax.Array) -> jax.Array:
+  def run(params: Any, inputs: Inputs) -> jax.Array:
     if name == "multiple_choice":
-      return network.apply({"params": params}, *(x[:, None] for x in inputs))["logits"]
-    outputs = network.apply({"params": params}, *inputs)
+      return network.apply({"params": params}, jax.tree.map(lambda x: x[:, None], inputs))["logits"]
+    outputs = network.apply({"params": params}, inputs)
     if name == "question_answering":
       return jnp.stack([outputs["start_logits"], outputs["end_logits"]], axis=-1)
     return outputs[(_OF_TEXTS | _OF_TOKENS)[name]]

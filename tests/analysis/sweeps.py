@@ -31,6 +31,7 @@ def write_sweep(
     "scale": "demo",
     "scale_note": "A laptop's half hour: two layers, a few million tokens. It shows the early part of training only.",
     "seeds": list(seeds),
+    "answers": [{"name": "nsp", "label": "NSP", "title": "Next sentence prediction, on held-out pairs"}],
     "arms": [
       {
         "name": arm,
@@ -44,7 +45,7 @@ def write_sweep(
     ],
     "hardware": "2 CPU cores (x86-64)",
     "versions": {"bert_jax": "0.1.0", "jax": "0.10.2"},
-    "config": {"model": {"num_layers": 2, "vocab_size": None, "pooler": True}, "optim": {"peak_lr": 1e-3}},
+    "config": {"model": {"num_layers": 2, "vocab_size": None}, "optim": {"peak_lr": 1e-3}},
   }
   folder.mkdir(parents=True, exist_ok=True)
   records.write_json(epath.Path(folder) / "sweep.json", plan)
@@ -134,8 +135,8 @@ def write_run(
     nats = count * (
       loss + 0.3 * np.random.default_rng(7).normal(size=DOCUMENTS) + 0.01 * generator.normal(size=DOCUMENTS)
     )
-    held_out = {"documents": list(range(DOCUMENTS)), "count": count.tolist(), "mask_nats": nats.tolist()}
-    held_out |= {"context_free_nats": (LINE * count).tolist()}
+    held_out = {"documents": list(range(DOCUMENTS)), "count": count.tolist(), "nats": nats.tolist()}
+    held_out |= {"trivial_nats": (LINE * count).tolist()}
     records.write_json(epath.Path(run) / "heldout.json", held_out)
     write_times(run, train_seconds=140.0 + seed)
   return run

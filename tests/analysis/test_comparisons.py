@@ -8,8 +8,8 @@ import pytest
 from etils import epath
 
 from bert_jax import records
-from bert_jax.analysis.comparisons import LOSS, NSP, Results, compute, task_measure
-from bert_jax.analysis.runs import read_sweep
+from bert_jax.analysis.comparisons import LOSS, Results, answer_measure, compute, task_measure
+from bert_jax.analysis.runs import Answer, read_sweep
 from bert_jax.analysis.statistics import PAIRS_FOR_A_SHARE
 from tests.analysis.sweeps import LINE, evaluation, write_run, write_sweep
 
@@ -125,7 +125,9 @@ def test_accuracy_is_better_when_higher_and_nsp_is_compared_where_both_have_it(t
       )
   results = results_of(tmp_path)
   assert [row.verdict for row in results.on(task_measure("topics"))] == ["better", "worse"]
-  assert [(row.arm, row.agreement) for row in results.on(NSP)] == [("b", "no claim")]
+  assert [(row.arm, row.agreement) for row in results.on(answer_measure(Answer("nsp", "NSP", "")))] == [
+    ("b", "no claim")
+  ]
   assert results.gain("a", "topics", "scratch").verdict == "better"
   assert results.gain("a", "topics", "tfidf").verdict == "worse"
 

@@ -48,7 +48,7 @@ def test_rows_are_their_examples(make_corpus, format: str, unit):
   make = TrainBatches(corpus, data, 4, 13)
   batch = make(2)
   shapes = {name: (array.shape, str(array.dtype)) for name, array in batch.items()}
-  assert num_prediction_slots(data) == make.num_slots == 6
+  assert num_prediction_slots(data) == 6
   assert shapes == {
     "token_ids": ((13, 40), "int32"),
     "segment_ids": ((13, 40), "int32"),
@@ -56,7 +56,7 @@ def test_rows_are_their_examples(make_corpus, format: str, unit):
     "mlm_positions": ((13, 6), "int32"),
     "mlm_labels": ((13, 6), "int32"),
     "mlm_weights": ((13, 6), "float32"),
-    "nsp_labels": ((13,), "int32"),
+    "pair_labels": ((13,), "int32"),
   }
   examples = make.examples(0)
   expected = {}
@@ -66,14 +66,14 @@ def test_rows_are_their_examples(make_corpus, format: str, unit):
       start, length = examples.piece_starts[p], examples.piece_lengths[p]
       tokens += [*corpus.token_ids[start : start + length].tolist(), SEP]
       segments += [int(examples.piece_segments[p])] * (length + 1)
-    expected[tuple(tokens)] = tuple(segments), int(examples.nsp_labels[n])
+    expected[tuple(tokens)] = tuple(segments), int(examples.pair_labels[n])
   original = unmasked(batch)
   for row in range(13):
     real = batch["attention_mask"][row]
     assert (np.diff(real.astype(int)) <= 0).all()
     segments, label = expected[tuple(original[row][real].tolist())]
     assert tuple(batch["segment_ids"][row][real].tolist()) == segments
-    assert batch["nsp_labels"][row] == label
+    assert batch["pair_labels"][row] == label
     assert (original[row][~real] == PAD).all()
     assert not batch["segment_ids"][row][~real].any()
 
@@ -339,7 +339,7 @@ def eval_rows(corpus, data, batch_size: int, max_examples: int, common: bool) ->
       else:
         assert (batch["token_ids"][row] == PAD).all()
         assert not batch["mlm_weights"][row].any()
-        assert batch["nsp_labels"][row] == -1
+        assert batch["pair_labels"][row] == -1
   return rows
 
 
@@ -390,7 +390,7 @@ def test_own_evaluation_has_the_arms_format_and_the_frozen_masks(make_corpus):
   labels, counts, lengths = [], [], []
   for batch in evaluation:
     real = batch["attention_mask"].any(axis=1)
-    labels += batch["nsp_labels"][real].tolist()
+    labels += batch["pair_labels"][real].tolist()
     counts += batch["mlm_weights"].sum(axis=1)[real].tolist()
     lengths += batch["attention_mask"].sum(axis=1)[real].tolist()
   assert set(labels) == {0, 1}

@@ -10,7 +10,7 @@ import pytest
 
 from bert_jax.config import DataConfig
 from bert_jax.data import draws, formats
-from bert_jax.data.formats import NEXT, RANDOM, Examples, build
+from bert_jax.data.formats import IN_ORDER, OUT_OF_ORDER, Examples, build
 from tests.data.conftest import CLS, SEP, MemoryCorpus
 
 FORMATS = ("segment_pair", "sentence_pair", "full_sentences", "doc_sentences")
@@ -85,9 +85,9 @@ def test_labels_say_the_truth(make_corpus, format: str, num_documents: int):
   a_start, a_end, b_start, b_end = pair_columns(examples)
   document, sentence = corpus.token_document, corpus.token_sentence
   same = document[a_start] == document[b_start]
-  assert {NEXT, RANDOM} == set(examples.nsp_labels)
-  np.testing.assert_array_equal(same, examples.nsp_labels == NEXT)
-  following = examples.nsp_labels == NEXT
+  assert {IN_ORDER, OUT_OF_ORDER} == set(examples.pair_labels)
+  np.testing.assert_array_equal(same, examples.pair_labels == IN_ORDER)
+  following = examples.pair_labels == IN_ORDER
   assert (a_end <= b_start)[following].all()
   # Nothing but what truncation took lies between A and B: a pair with a gap is full.
   gap = following & (a_end != b_start)
@@ -121,7 +121,7 @@ def test_every_sentence_is_an_a_or_follows_one(make_corpus):
     full = examples.lengths == 400
     for s, e in zip(a_start, a_end, strict=True):
       uses[s:e] += 1
-    for s, e in zip(b_start[examples.nsp_labels == NEXT], b_end[examples.nsp_labels == NEXT], strict=True):
+    for s, e in zip(b_start[examples.pair_labels == IN_ORDER], b_end[examples.pair_labels == IN_ORDER], strict=True):
       uses[s:e] += 1
     assert uses.max() == 1
     assert (uses == 0).sum() <= 400 * full.sum()
@@ -189,10 +189,10 @@ def test_segment_pairs_match_berts_steps(make_corpus: Callable, short: float, p_
   assert abs(expected["random"].mean() - predicted) < 4 * deviation  # the prediction holds for the recipe itself
   assert abs(len(examples) / len(expected["one"]) - 1) < 0.03  # chunks of a document are correlated: no binomial
   lengths = examples.piece_lengths.reshape(-1, 2)
-  for label in (NEXT, RANDOM):
+  for label in (IN_ORDER, OUT_OF_ORDER):
     for name, column in (("a", 0), ("b", 1)):
       theirs = expected[name][expected["random"] == label]
-      ours = lengths[examples.nsp_labels == label, column]
+      ours = lengths[examples.pair_labels == label, column]
       scale = np.sqrt(theirs.var() / len(theirs) + ours.var() / len(ours))
       assert abs(ours.mean() - theirs.mean()) < 4 * scale
       # Whole distributions: Kolmogorov-Smirnov, at a level of about 1e-5.

@@ -131,7 +131,7 @@ def test_texts_are_encoded_whole_or_cut_at_the_end(tokenizer: tokenizers.Tokeniz
 
 
 def test_a_text_without_tokens_is_a_row_of_its_own(tokenizer: tokenizers.Tokenizer) -> None:
-  token_ids, mask = tasks.encode(["sun", " ", "the heat"], tokenizer, 16)
+  token_ids, _, mask = tasks.encode(["sun", " ", "the heat"], tokenizer, 16).values()
   assert token_ids.shape == (3, 16)
   assert token_ids[1, :2].tolist() == [tokenizer.cls_id, tokenizer.sep_id]
   assert mask.sum(1)[1] == 2

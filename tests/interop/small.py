@@ -10,14 +10,17 @@ import numpy as np
 
 from bert_jax.architectures import (
   AlbertConfig,
+  BertConfig,
   DebertaConfig,
   DebertaV2Config,
   DistilBertConfig,
   ElectraConfig,
+  EncoderConfig,
   ModernBertConfig,
+  RobertaConfig,
   XlnetConfig,
 )
-from bert_jax.config import EncoderConfig, ModelConfig, TokenizerConfig
+from bert_jax.config import TokenizerConfig
 from bert_jax.data import tokenizers
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.interop.pretrained import Pretrained
@@ -27,16 +30,14 @@ SENTENCES = ("Paris is the capital of France.", "The cat sat on the mat, 2019.",
 # All sizes differ, so that a swapped axis cannot pass.
 SIZES: dict[str, Any] = {"num_layers": 3, "hidden_size": 24, "num_heads": 4, "intermediate_size": 37}
 CONFIGS: dict[str, EncoderConfig] = {
-  "bert": ModelConfig(**SIZES, max_positions=40),
-  "roberta": ModelConfig(**SIZES, max_positions=40, position_offset=2, type_vocab_size=1, initializer="normal"),
+  "bert": BertConfig(**SIZES, max_positions=40),
+  "roberta": RobertaConfig(**SIZES, max_positions=40),
   "distilbert": DistilBertConfig(**SIZES, max_positions=40),
   "albert": AlbertConfig(**SIZES, max_positions=40, embedding_size=13, num_groups=2, blocks_per_group=2),
   "electra": ElectraConfig(**SIZES, max_positions=40, embedding_size=13, initializer="normal"),
-  "xlnet": XlnetConfig(**SIZES, initializer="normal"),
-  "deberta": DebertaConfig(**SIZES, max_positions=40, max_distance=40, initializer="normal"),
-  "deberta-v2": DebertaV2Config(
-    **SIZES, max_positions=40, max_distance=40, position_buckets=6, convolution_size=3, initializer="normal"
-  ),
+  "xlnet": XlnetConfig(**SIZES),
+  "deberta": DebertaConfig(**SIZES, max_positions=40, max_distance=40),
+  "deberta-v2": DebertaV2Config(**SIZES, max_positions=40, max_distance=40, position_buckets=6, convolution_size=3),
   "modernbert": ModernBertConfig(**SIZES, max_positions=40, local_window=6, global_every=2),
 }
 NETWORKS = {"bert": "pretraining", "electra": "replaced_tokens", "xlnet": "permutation_lm"}
@@ -51,9 +52,6 @@ def make(name: str = "bert", network: str | None = None, tokenizer: Tokenizer | 
   """A model of an architecture; five classes where it classifies."""
   network = network or NETWORKS.get(name, "masked_lm")
   config = dataclasses.replace(CONFIGS[name], vocab_size=tokenizer.vocab_size if tokenizer else 61)
-  if isinstance(config, ModelConfig) and name in ("bert", "albert", "roberta"):
-    pooled = network in ("pretraining", "sentence_pairs", "sequence_classification")
-    config = dataclasses.replace(config, pooler=pooled and name != "roberta")
   draw = np.random.default_rng(7)
   shapes = jax.eval_shape(networks.initial(network, config, 5))
   # Gains around 1: with smaller ones, every text would come out alike.

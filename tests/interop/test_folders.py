@@ -14,8 +14,9 @@ import pytest
 import safetensors.numpy
 
 import bert_jax
-from bert_jax.interop import imported, keys, pretrained, reading, weights, writing
-from bert_jax.interop.entries import to_theirs
+from bert_jax.interop import imported, pretrained, reading, weights, writing
+from bert_jax.interop.array_names import entries
+from bert_jax.interop.arrays import to_theirs
 from bert_jax.interop.pretrained import Embedding, Pretrained
 from tests.interop import small
 
@@ -56,6 +57,8 @@ def same(one: Pretrained, other: Pretrained) -> bool:
   [
     *((name, None) for name in small.CONFIGS),
     ("bert", "encoder"),
+    ("bert", "pooled_encoder"),
+    ("albert", "pooled_encoder"),
     ("roberta", "sequence_classification"),
     ("deberta-v2", "token_classification"),
     ("xlnet", "spans"),
@@ -169,7 +172,7 @@ def test_another_head_is_said_in_words(folder: Path) -> None:
 def test_deberta_with_the_decoder_of_its_authors(tmp_path: Path) -> None:
   """As the published DeBERTa V3: no `architectures`, heads that transformers has no class for, a table of positions."""
   model = small.make("deberta-v2", "enhanced_masked_lm")
-  arrays = to_theirs(model.params, keys.entries(model.config, model.network))
+  arrays = to_theirs(model.params, entries(model.config, model.network))
   (tmp_path / "hf").mkdir()
   put(tmp_path / "hf", arrays | {"mask_predictions.dense.weight": np.zeros((24, 24), np.float32)})
   content = writing.config_of(dataclasses.replace(model, network="encoder")) | {"architectures": None}
@@ -257,7 +260,7 @@ def test_half_precision_is_read_as_what_it_is(dtype: Any, folder: Path) -> None:
   arrays = {name: array.astype(dtype) for name, array in arrays_of(folder).items()}
   put(folder, arrays)
   read = reading.read(folder, say=silent)
-  found = to_theirs(read.params, keys.entries(read.config, read.network))
+  found = to_theirs(read.params, entries(read.config, read.network))
   for name, array in arrays.items():
     np.testing.assert_array_equal(found[name], array.astype(np.float32))
 

@@ -7,6 +7,7 @@ import random
 import resource
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import bert_jax
 from bert_jax.interop import imported, pretrained, reading, writing
 from bert_jax.interop.pretrained import Pretrained
 from bert_jax.models import networks
+from bert_jax.models.inputs import example
 from tests.interop import small, strangers
 
 TEXTS = [*small.SENTENCES, "", "1990, and  \t é 漢字 😀" * 20]
@@ -70,8 +72,7 @@ def uses(model: Pretrained, traced: set[Any]) -> None:
   key = (model.config, model.network, model.num_classes)
   if key not in traced:  # a config once; as shapes, since compiling takes long
     network = networks.build(model.network, model.config, model.num_classes, scan_layers=True)
-    ids = np.zeros((2, 5), np.int32)
-    shapes = jax.eval_shape(lambda params: network.apply({"params": params}, ids, ids, ids == 0), model.params)
+    shapes = jax.eval_shape(lambda params: network.apply({"params": params}, example(5)), model.params)
     assert jax.tree.leaves(shapes)
     traced.add(key)
   if model.tokenizer is not None:
@@ -258,9 +259,9 @@ def test_a_shard_that_is_a_pipe_is_not_waited_for(folder: Path) -> None:
     ("bert", {"num_hidden_layers": 10**6}, "num_hidden_layers=1000000, which must be a whole number from 1 to 1,000"),
     ("bert", {"num_hidden_layers": 1000}, "asks for 1000 blocks, and its file holds .* arrays"),
     ("bert", {"hidden_size": 10**12}, "hidden_size=1000000000000, which must be"),
-    ("bert", {"hidden_size": 100_000, "intermediate_size": 1_000_000}, "not of the sizes in its config.json"),
-    ("deberta", {"hidden_size": 100_000, "pooler_hidden_size": 100_000}, "not of the sizes in its config.json"),
-    ("bert", {"num_attention_heads": 7}, "a width of 24 does not divide into 7 heads"),
+    ("bert", {"hidden_size": 2**16, "intermediate_size": 2**18}, "not of the sizes in its config.json"),
+    ("deberta", {"hidden_size": 2**16, "pooler_hidden_size": 2**16}, "not of the sizes in its config.json"),
+    ("bert", {"num_attention_heads": 7}, r"hidden_size=24 must be divisible by num_heads=7; try 21"),
     ("bert", {"layer_norm_eps": float("nan")}, "layer_norm_eps=NaN, which must be"),
     ("bert", {"layer_norm_eps": -1}, "layer_norm_eps=-1, which must be"),
     ("bert", {"vocab_size": "61"}, 'vocab_size="61", which must be'),
@@ -269,14 +270,23 @@ def test_a_shard_that_is_a_pipe_is_not_waited_for(folder: Path) -> None:
     ("bert", {"auto_map": ["x"]}, "auto_map=.* must be an object"),
     ("bert", {"model_type": ["bert"]}, "model_type=.* must be a text"),
     ("albert", {"num_hidden_groups": 10**6}, "num_hidden_groups=1000000, which must be"),
-    ("albert", {"num_hidden_groups": 4}, "4 groups are more than its 3 layers"),
+    ("albert", {"num_hidden_groups": 4}, "num_groups=4 must be at most num_layers=3"),
     ("albert", {"inner_group_num": 1000}, "asks for 2000 blocks, and its file holds"),
     ("deberta-v2", {"pos_att_type": {"c2p": 1}}, "pos_att_type=.* must be a text or a list of texts"),
-    ("deberta-v2", {"conv_kernel_size": 4}, "conv_kernel_size must be odd"),
+    ("deberta-v2", {"conv_kernel_size": 4}, "convolution_size=4 must be odd"),
     ("modernbert", {"classifier_activation": ["gelu"]}, "classifier_activation=.* must be a text"),
     ("modernbert", {"local_attention": -1}, "local_attention=-1, which must be"),
     ("modernbert", {"global_rope_theta": float("nan")}, "global_rope_theta=NaN, which must be"),
     ("modernbert", {"rope_parameters": {"full_attention": 3}}, "rope_parameters=.* must be an object of objects"),
+    ("modernbert", {"classifier_pooling": "max"}, 'classifier_pooling="max", which must be one of cls, mean'),
+    ("bert", {"hidden_act": "tanh"}, "hidden_act='tanh'; bert_jax knows gelu, gelu_python, .*relu$"),
+    ("bert", {"type_vocab_size": 0}, "type_vocab_size=0, which must be a whole number from 1"),
+    ("bert", {"initializer_range": 10**400}, "initializer_range=1000.*, which must be a number, above 0"),
+    (
+      "electra",
+      {"summary_type": "x" * 100_000},
+      "summary_type='xxx.{,100}; bert_jax computes summary_type='first' only",
+    ),
     ("roberta", {"pad_token_id": None}, "pad_token_id"),
     ("roberta", {"pad_token_id": 50}, "leave -9 positions"),
   ],
@@ -292,6 +302,19 @@ def test_settings_are_refused_before_anything_is_made(
   start = time.perf_counter()
   refused(tmp_path / "src", message)
   assert time.perf_counter() - start < SECONDS
+
+
+def test_a_config_of_google_research_is_checked_as_berts(folder: Path) -> None:
+  """bert_config.json, which says neither architecture nor class."""
+  whole = json.loads((folder / "config.json").read_text())
+  (folder / "config.json").unlink()
+  values = {key: value for key, value in whole.items() if key not in ("model_type", "architectures")}
+  (folder / "bert_config.json").write_text(json.dumps(values))
+  assert reading.read(folder, say=silent).network == "pretraining"
+  (folder / "bert_config.json").write_text(json.dumps(values | {"hidden_size": "24"}))
+  refused(folder, r'src/bert_config\.json has hidden_size="24", which must be a whole number')
+  (folder / "bert_config.json").write_text(json.dumps(values | {"num_attention_heads": 7}))
+  refused(folder, r"src/bert_config\.json is of no model that can be built: hidden_size=24 must be divisible by")
 
 
 @pytest.mark.parametrize("name", small.CONFIGS)
@@ -370,19 +393,64 @@ def _json(content: bytes) -> Any:
     return None
 
 
-def test_a_folder_of_before_the_checksums_opens(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def describe(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+  """Changes a model.json as a stranger may who knows how its digest is made."""
+  values = json.loads((folder / "model.json").read_text())
+  values.pop("digest")
+  change(values)
+  (folder / "model.json").write_text(json.dumps(values | {"digest": imported._digest(values)}))
+
+
+@pytest.mark.parametrize("number", [1, 2, 4, "3", None])
+def test_a_folder_of_another_format_is_refused_by_its_number(number: Any, folder: Path, tmp_path: Path) -> None:
   ours = tmp_path / "ours"
-  model = reading.read(folder, say=silent)
-  imported.save(model, ours)
-  values = json.loads((ours / "model.json").read_text())
-  old = {key: value for key, value in values.items() if key not in ("digest", "files_sha256")} | {"format": 1}
-  (ours / "model.json").write_text(json.dumps(old))
-  assert imported.load(ours).files == model.files
-  assert "is of format 1, without checksums of all its files; save it again" in caplog.text
-  old["model"]["hidden_size"] = "24"
-  (ours / "model.json").write_text(json.dumps(old))
-  with pytest.raises(ValueError, match=r"model.json cannot be read: hidden_size='24' must be int"):
+  imported.save(reading.read(folder, say=silent), ours)
+  describe(ours, lambda values: values.update(format=number))
+  said = f"model.json is of format {json.dumps(number)}, and this version of bert_jax reads 3; import the model again"
+  with pytest.raises(ValueError, match=said):
     imported.load(ours)
+
+
+@pytest.mark.parametrize(
+  ("place", "value", "message"),
+  [
+    ("model/hidden_size", "24", 'cannot be read: hidden_size="24" must be a whole number from 1 to'),
+    ("model/hidden_size", 10**400, "cannot be read: hidden_size=1000.* must be a whole number from 1 to"),
+    ("model/vocab_size", None, "cannot be read: vocab_size=null must be a whole number from 1 to"),
+    ("model/layer_norm_eps", 10**400, "cannot be read: layer_norm_eps=1000.* must be a number, above 0 and at most 1"),
+    ("model/head_dropout", 1.0, "cannot be read: head_dropout=1.0 must be a number, at least 0 and below 1, or null"),
+    ("model/activation", "swish", 'cannot be read: activation="swish" must be one of gelu, gelu_tanh, relu'),
+    ("model/num_heads", 7, "is of no model that can be built: hidden_size=24 must be divisible by num_heads=7"),
+    ("model/num_layers", 1000, "it asks for 1000 blocks, and its file holds"),
+    ("model/pooler", True, r"cannot be read: .*unknown \['pooler'\]"),
+    ("architecture", "gpt2", "cannot be read: 'gpt2'"),
+    ("architecture", ["bert"], "cannot be read"),
+    ("network", "spans", 'cannot be read: network="spans" must be one of'),
+    ("network", "enhanced_masked_lm", 'cannot be read: network="enhanced_masked_lm" must be one of'),
+    ("network", "encoder", r"params\.safetensors does not hold what model.json describes"),
+    ("num_classes", 0, "cannot be read: num_classes=0 must be a whole number from 1"),
+    ("embedding/pooling", "sum", 'cannot be read: embedding.pooling="sum" must be one of cls, mean, max, or null'),
+    ("embedding/max_tokens", 0, "cannot be read: embedding.max_tokens=0 must be a whole number from 1"),
+    ("source/num_hidden_layers", "3", 'its source, has num_hidden_layers="3", which must be a whole number'),
+    ("files_sha256", None, "cannot be read: files_sha256=null must be an object of texts"),
+  ],
+  ids=str,
+)
+def test_settings_of_ours_are_checked_too(place: str, value: Any, message: str, folder: Path, tmp_path: Path) -> None:
+  ours = tmp_path / "ours"
+  imported.save(reading.read(folder, say=silent), ours)
+  *groups, name = place.split("/")
+
+  def change(values: dict[str, Any]) -> None:
+    for group in groups:
+      values = values[group]
+    values[name] = value
+
+  describe(ours, change)
+  with pytest.raises(ValueError, match=message) as error:
+    imported.load(ours)
+  assert "ours/" in str(error.value)
+  assert len(str(error.value)) < 5000
 
 
 # ---- out ----

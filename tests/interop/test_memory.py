@@ -9,21 +9,19 @@ import numpy as np
 import pytest
 from etils import epath
 
-from bert_jax.config import ModelConfig
+from bert_jax.architectures import BertConfig
 from bert_jax.interop import writing
 from bert_jax.interop.pretrained import Pretrained
 from bert_jax.models import networks
 
-CONFIG = ModelConfig(
-  num_layers=3, hidden_size=1024, num_heads=16, vocab_size=30522, intermediate_size=4096, pooler=False
-)
+CONFIG = BertConfig(num_layers=3, hidden_size=1024, num_heads=16, vocab_size=30522, intermediate_size=4096)
 # What the program itself takes is known before the model is touched. VmHWM is the peak of the process itself, where
 # ru_maxrss starts from that of the process which started it.
 PROGRAM = """
 import re, sys
 import jax
 from bert_jax.cli import main
-from bert_jax.interop import folders, growth, imported, opening, pretrained, reading, writing
+from bert_jax.interop import extend, folders, imported, opening, pretrained, reading, writing
 jax.config.update("jax_platforms", "cpu")
 jax.devices()
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])

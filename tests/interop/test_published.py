@@ -13,6 +13,7 @@ from etils import epath
 
 from bert_jax.interop import pretrained, reading, writing
 from bert_jax.interop.pretrained import Pretrained
+from bert_jax.models.inputs import Inputs
 from bert_jax.models.networks import build
 from tests.interop import peers, small
 
@@ -50,8 +51,8 @@ def assert_equal(model: Pretrained, peer: Any, names: dict[str, str]) -> None:
   batch = peers.random_batch(peer.config)
   with torch.no_grad():
     theirs = peer(**peers.inputs_of(peer, batch))
-  inputs = [batch[part] for part in ("token_ids", "segment_ids", "attention_mask")]
-  ours: Any = build(model.network, model.config, model.num_classes).apply({"params": model.params}, *inputs)
+  network = build(model.network, model.config, model.num_classes)
+  ours: Any = network.apply({"params": model.params}, Inputs.of(batch))
   seen = batch["attention_mask"]
   for mine, other in names.items():
     found = np.asarray(ours[mine].logits() if mine == "mlm_scores" else ours[mine])
@@ -112,8 +113,8 @@ def test_other_names_of_roberta(kind: str, stem: str, tmp_path: Path) -> None:
     ("Albert", "ForMaskedLM", {"architectures": None}, "masked_lm"),  # albert-base-v2, and none named
     ("Roberta", "ForSequenceClassification", {}, "sequence_classification"),  # roberta-large-mnli
     ("Bert", "ForQuestionAnswering", {}, "question_answering"),  # bert-large-uncased-whole-word-masking-finetuned-squad
-    ("Bert", "Model", {"architectures": ["TFBertModel"]}, "encoder"),
-    ("Bert", "Model", {"architectures": []}, "encoder"),
+    ("Bert", "Model", {"architectures": ["TFBertModel"]}, "pooled_encoder"),
+    ("Bert", "Model", {"architectures": []}, "pooled_encoder"),
   ],
 )
 def test_a_pooler_beside_and_odd_architectures(
@@ -139,7 +140,7 @@ def test_a_pooler_beside_and_odd_architectures(
   assert model.network == network
   named: dict[str, dict[str, str]] = {
     "masked_lm": {"mlm_scores": "logits"},
-    "encoder": {"hidden": "last_hidden_state", "pooled": "pooler_output"},
+    "pooled_encoder": {"hidden": "last_hidden_state", "pooled": "pooler_output"},
     "question_answering": {"start_logits": "start_logits", "end_logits": "end_logits"},
   }
   assert_equal(model, type(peer).from_pretrained(tmp_path / "hf").eval(), named.get(network, {"logits": "logits"}))

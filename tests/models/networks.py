@@ -1,12 +1,21 @@
 """A minute model of sizes that all differ, so that a swapped axis cannot pass, and batches for it."""
 
 import dataclasses
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from bert_jax.config import ModelConfig
+from bert_jax.architectures import BertConfig, EncoderConfig
+from bert_jax.config import Config, MaskedTokensConfig, RuntimeConfig
+from bert_jax.models.dropout import Noise
+from bert_jax.models.inputs import Inputs
+from bert_jax.objectives import objective_of
+from bert_jax.objectives.masked_tokens import MaskedTokens
+from bert_jax.training import step
 
-MODEL = ModelConfig(
+MODEL = BertConfig(
   vocab_size=99,
   num_layers=3,
   hidden_size=20,
@@ -18,6 +27,33 @@ MODEL = ModelConfig(
   initializer_range=0.2,  # large enough that every part of the network matters to the result
 )
 WITH_DROPOUT = dataclasses.replace(MODEL, hidden_dropout=0.1, attention_dropout=0.1)
+
+
+def masked_tokens(model: EncoderConfig, sentence: Any = "nsp", **runtime: Any) -> MaskedTokens:
+  """The objective of masked tokens, beside next sentences where nothing else is said."""
+  config = Config(model, objective=MaskedTokensConfig(sentence=sentence), runtime=RuntimeConfig(**runtime))  # type: ignore[arg-type]
+  objective = objective_of(config)
+  assert isinstance(objective, MaskedTokens)
+  return objective
+
+
+def init_params(model: EncoderConfig, seed: int, sentence: Any = "nsp") -> Any:
+  """Initial parameters of that objective."""
+  return step.init_params(masked_tokens(model, sentence), seed)
+
+
+def outputs_of(objective: MaskedTokens, params: Any, batch: dict[str, np.ndarray], noise: Noise | None = None) -> Any:
+  """Its network's outputs."""
+  network = objective.network(objective.name)
+  return network.apply({"params": params}, Inputs.of(batch), noise, mlm_positions=batch["mlm_positions"])
+
+
+def noise_of(rows: int, seed: int = 7) -> Noise:
+  return Noise(jnp.uint32(seed), jnp.arange(rows, dtype=jnp.uint32))
+
+
+def leaf_count(tree: Any) -> int:
+  return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def random_batch(rows: int = 13, length: int = 7, predictions: int = 3, seed: int = 0) -> dict[str, np.ndarray]:
@@ -35,9 +71,5 @@ def random_batch(rows: int = 13, length: int = 7, predictions: int = 3, seed: in
     "mlm_positions": np.array([draw.permutation(3)[:predictions] for _ in range(rows)], np.int32),
     "mlm_labels": draw.integers(1, 99, (rows, predictions), dtype=np.int32),
     "mlm_weights": (np.arange(predictions) < used[:, None]).astype(np.float32),
-    "nsp_labels": draw.integers(0, 2, rows, dtype=np.int32),
+    "pair_labels": draw.integers(0, 2, rows, dtype=np.int32),
   }
-
-
-def model_inputs(batch: dict[str, np.ndarray]) -> list[np.ndarray]:
-  return [batch[name] for name in ("token_ids", "segment_ids", "attention_mask", "mlm_positions")]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bert_jax.models.attention import attention
-from bert_jax.models.dropout import DropoutKey
+from bert_jax.models.dropout import Noise
 
 
 def inputs(dtype: jnp.dtype = jnp.float32) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
@@ -68,15 +68,15 @@ def test_dropout_acts_on_the_probabilities():
   query, key, _, mask = inputs()
   # With one-hot values the output is the probabilities: each is dropped, or scaled by 1 / (1 - rate).
   value = jnp.broadcast_to(jnp.eye(11)[None, :, None], (3, 11, 2, 11))
-  key_of = DropoutKey(jnp.uint32(5), jnp.arange(3, dtype=jnp.uint32))
+  key_of = Noise(jnp.uint32(5), jnp.arange(3, dtype=jnp.uint32))
   plain = attention(query, key, value, mask)[0][0]
-  dropped = attention(query, key, value, mask, dropout_rate=0.4, dropout_key=key_of)[0][0]
+  dropped = attention(query, key, value, mask, dropout_rate=0.4, noise=key_of)[0][0]
   ratio = np.asarray(dropped / plain).round(2)
   assert set(np.unique(ratio)) == {0.0, np.float32(1.67)}
 
 
 def test_fused_attention_with_dropout_is_refused():
   query, key, value, mask = inputs()
-  key_of = DropoutKey(jnp.uint32(5), jnp.arange(3, dtype=jnp.uint32))
+  key_of = Noise(jnp.uint32(5), jnp.arange(3, dtype=jnp.uint32))
   with pytest.raises(ValueError, match=r"runtime\.attention=explicit"):
-    attention(query, key, value, mask, dropout_rate=0.1, dropout_key=key_of, implementation="fused")
+    attention(query, key, value, mask, dropout_rate=0.1, noise=key_of, implementation="fused")

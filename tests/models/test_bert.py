@@ -8,10 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.config import ModelConfig, RuntimeConfig
-from bert_jax.models.dropout import DropoutKey
-from bert_jax.training.step import build_model, init_params
-from tests.models.networks import MODEL, WITH_DROPOUT, model_inputs, random_batch
+from bert_jax.architectures import BertConfig, RobertaConfig
+from tests.models.networks import (
+  MODEL,
+  WITH_DROPOUT,
+  init_params,
+  masked_tokens,
+  noise_of,
+  outputs_of,
+  random_batch,
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +27,12 @@ def params() -> Any:
   return jax.tree.map(lambda p: p + 0.1 * draw.normal(size=p.shape).astype(np.float32), init_params(MODEL, seed=0))
 
 
-def value_and_gradient(model: ModelConfig, runtime: RuntimeConfig, params: Any, batch: dict[str, np.ndarray]) -> Any:
+def value_and_gradient(model: BertConfig, runtime: dict[str, Any], params: Any, batch: dict[str, np.ndarray]) -> Any:
   """All outputs, and the gradient of a number that depends on all of them."""
-  network = build_model(model, runtime)
-  key = DropoutKey(jnp.uint32(7), jnp.arange(len(batch["token_ids"]), dtype=jnp.uint32))
+  objective, noise = masked_tokens(model, **runtime), noise_of(len(batch["token_ids"]))
 
   def total(params: Any) -> tuple[jax.Array, Any]:
-    outputs: Any = network.apply({"params": params}, *model_inputs(batch), key)
+    outputs = outputs_of(objective, params, batch, noise)
     outputs.pop("hidden")  # padded positions of the fused and the explicit attention need not agree
     outputs["mlm_logits"] = outputs.pop("mlm_scores").logits()
     return sum((jnp.sum(jnp.sin(x)) for x in outputs.values()), jnp.float32(0)), outputs
@@ -48,29 +53,27 @@ def assert_close(a: Any, b: Any, relative: float) -> None:
 
 @pytest.fixture(scope="module")
 def unrolled(params: Any) -> Any:
-  return value_and_gradient(WITH_DROPOUT, RuntimeConfig(), params, random_batch())
+  return value_and_gradient(WITH_DROPOUT, {}, params, random_batch())
 
 
 @pytest.mark.parametrize(
   "runtime",
-  [RuntimeConfig(scan_layers=True), RuntimeConfig(remat=True), RuntimeConfig(scan_layers=True, remat=True)],
+  [{"scan_layers": True}, {"remat": True}, {"scan_layers": True, "remat": True}],
 )
-def test_scanned_and_rematerialised_layers_are_the_unrolled_ones(params: Any, unrolled: Any, runtime: RuntimeConfig):
+def test_scanned_and_rematerialised_layers_are_the_unrolled_ones(params: Any, unrolled: Any, runtime: dict[str, Any]):
   assert_close(value_and_gradient(WITH_DROPOUT, runtime, params, random_batch()), unrolled, 1e-5)
 
 
 def test_fused_attention_gives_the_same_model(params: Any):
   batch = random_batch()
-  explicit, fused = (
-    value_and_gradient(MODEL, RuntimeConfig(attention=name), params, batch) for name in ("explicit", "fused")
-  )
+  explicit, fused = (value_and_gradient(MODEL, {"attention": name}, params, batch) for name in ("explicit", "fused"))
   assert_close(fused, explicit, 1e-5)
 
 
 def test_bfloat16_is_near_float32_and_its_gradients_are_float32(params: Any):
   batch = random_batch()
-  exact = value_and_gradient(MODEL, RuntimeConfig(), params, batch)
-  gradient, outputs = value_and_gradient(MODEL, RuntimeConfig(compute_dtype="bfloat16"), params, batch)
+  exact = value_and_gradient(MODEL, {}, params, batch)
+  gradient, outputs = value_and_gradient(MODEL, {"compute_dtype": "bfloat16"}, params, batch)
   assert {x.dtype for x in jax.tree.leaves((gradient, outputs))} == {jnp.dtype("float32")}
   assert_close(outputs, exact[1], 0.05)  # bfloat16 has 8 bits; three layers add up their rounding
   norm = sum(float(jnp.sum(x**2)) for x in jax.tree.leaves(exact[0])) ** 0.5
@@ -79,59 +82,50 @@ def test_bfloat16_is_near_float32_and_its_gradients_are_float32(params: Any):
 
 
 def test_scoring_some_positions_is_scoring_all_and_choosing(params: Any):
-  batch = random_batch()
-  network = build_model(MODEL, RuntimeConfig())
+  batch, objective = random_batch(), masked_tokens(MODEL)
 
   @jax.jit
-  def mlm_logits(*inputs: Any) -> jax.Array:
-    outputs: Any = network.apply({"params": params}, *inputs)
-    return outputs["mlm_scores"].logits()
+  def mlm_logits(batch: Any) -> jax.Array:
+    return outputs_of(objective, params, batch)["mlm_scores"].logits()
 
-  logits = mlm_logits(*model_inputs(batch)[:3])
+  logits = mlm_logits(batch | {"mlm_positions": None})
   assert logits.shape == (13, 7, 99)
-  np.testing.assert_allclose(
-    mlm_logits(*model_inputs(batch)),
-    np.take_along_axis(logits, batch["mlm_positions"][..., None], axis=1),
-    rtol=1e-5,
-    atol=1e-5,
-  )
+  chosen = np.take_along_axis(logits, batch["mlm_positions"][..., None], axis=1)
+  np.testing.assert_allclose(mlm_logits(batch), chosen, rtol=1e-5, atol=1e-5)
 
 
 def test_padding_has_no_influence(params: Any):
-  batch = random_batch()
-  network = build_model(MODEL, RuntimeConfig())
+  batch, objective = random_batch(), masked_tokens(MODEL)
 
   @jax.jit
-  def results(*inputs: Any) -> tuple[jax.Array, ...]:
-    outputs: Any = network.apply({"params": params}, *inputs)
-    return outputs["pooled"], outputs["nsp_logits"], outputs["mlm_scores"].logits()
+  def results(batch: Any) -> tuple[jax.Array, ...]:
+    outputs = outputs_of(objective, params, batch)
+    return outputs["pooled"], outputs["pair_logits"], outputs["mlm_scores"].logits()
 
-  before = results(*model_inputs(batch))
+  before = results(batch)
   batch["token_ids"] = np.where(batch["attention_mask"], batch["token_ids"], 77)
-  for one, other in zip(before, results(*model_inputs(batch)), strict=True):
+  for one, other in zip(before, results(batch), strict=True):
     np.testing.assert_array_equal(one, other)
 
 
 def test_an_offset_shifts_the_rows_of_the_position_table():
-  model = dataclasses.replace(MODEL, position_offset=2, type_vocab_size=1, pooler=False)
-  params = init_params(model, seed=0)
+  sizes = {name: value for name, value in dataclasses.asdict(MODEL).items() if name != "type_vocab_size"}
+  model = RobertaConfig(**sizes)
+  params = init_params(model, seed=0, sentence="none")
   assert params["encoder"]["embeddings"]["positions"].shape == (18, 20)
-  batch = random_batch()
+  batch, objective = random_batch(), masked_tokens(model, "none")
   batch["segment_ids"][:] = 0
-  network = build_model(model, RuntimeConfig())
 
   def total(params: Any) -> jax.Array:
-    outputs: Any = network.apply({"params": params}, *model_inputs(batch))
-    return jnp.sum(outputs["mlm_scores"].logits() ** 2)
+    return jnp.sum(outputs_of(objective, params, batch)["mlm_scores"].logits() ** 2)
 
   used = np.abs(jax.jit(jax.grad(total))(params)["encoder"]["embeddings"]["positions"]).sum(axis=1) > 0
   assert list(np.flatnonzero(used)) == list(range(2, 9))
 
 
 def test_a_sequence_longer_than_the_positions_is_refused(params: Any):
-  network = build_model(MODEL, RuntimeConfig())
   with pytest.raises(ValueError, match=r"17 tokens is longer than model\.max_positions=16"):
-    network.apply({"params": params}, *model_inputs(random_batch(length=17)))
+    outputs_of(masked_tokens(MODEL), params, random_batch(length=17))
 
 
 @pytest.mark.parametrize(("initializer", "least", "most"), [("truncated_normal", 0.39, 0.4), ("normal", 0.7, 1.3)])

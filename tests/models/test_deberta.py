@@ -10,7 +10,8 @@ import pytest
 
 from bert_jax.architectures import DebertaConfig, DebertaV2Config
 from bert_jax.models import deberta
-from bert_jax.models.networks import ForEnhancedMaskedLM, ForPretraining
+from bert_jax.models.inputs import Inputs
+from bert_jax.models.networks import ForEnhancedMaskedLM, ForMaskedLM
 
 CONFIG = DebertaConfig(
   vocab_size=61,
@@ -49,13 +50,14 @@ def test_the_enhanced_decoder_asks_the_last_block_twice(version: int) -> None:
     config = DebertaV2Config(**dataclasses.asdict(CONFIG), position_buckets=4)
   draw = np.random.default_rng(0)
   token_ids = draw.integers(1, 61, (4, 11), dtype=np.int32)
-  inputs = (token_ids, np.zeros_like(token_ids), np.arange(11)[None] < np.array([11, 3, 7, 9])[:, None])
+  seen = np.arange(11)[None] < np.array([11, 3, 7, 9])[:, None]
+  inputs = Inputs(token_ids, np.zeros_like(token_ids), seen)
   network = ForEnhancedMaskedLM(config)
-  params: Any = network.init(jax.random.key(0), *inputs)["params"]
-  outputs: Any = network.apply({"params": params}, *inputs)
+  params: Any = network.init(jax.random.key(0), inputs)["params"]
+  outputs: Any = network.apply({"params": params}, inputs)
 
   plain = {"encoder": {k: v for k, v in params["encoder"].items() if k != "positions"}, "mlm_head": params["mlm_head"]}
-  recorded: Any = ForPretraining(config, record=True).apply({"params": plain}, *inputs)
+  recorded: Any = ForMaskedLM(config, record=True).apply({"params": plain}, inputs)
   before = recorded["hidden_states"][-2]
   block = (deberta.DebertaBlock if version == 1 else deberta.DebertaV2Block)(config)
   table = params["encoder"]["relative_table"]
@@ -65,8 +67,7 @@ def test_the_enhanced_decoder_asks_the_last_block_twice(version: int) -> None:
   state = before + params["encoder"]["positions"][None, :11]
   for _ in range(2):
     state, _ = block.apply(
-      {"params": params["encoder"]["last"]}, before, inputs[2][:, None, None], table, None, jnp.uint32(2), state
+      {"params": params["encoder"]["last"]}, before, seen[:, None, None], table, None, jnp.uint32(2), state
     )
-  seen = inputs[2]
   np.testing.assert_allclose(outputs["hidden"][seen], state[seen], rtol=1e-4, atol=1e-5)
   assert not np.allclose(outputs["hidden"][seen], recorded["hidden"][seen], atol=0.1)

@@ -5,17 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.models.dropout import DropoutKey, dropout, fold
+from bert_jax.models.dropout import Noise, dropout, fold
 
 
-def key_of(rows: np.ndarray | range, seed: int = 3) -> DropoutKey:
-  return DropoutKey(fold(jnp.uint32(seed), 0), jnp.asarray(rows, jnp.uint32))
+def noise_of(rows: np.ndarray | range, seed: int = 3) -> Noise:
+  return Noise(fold(jnp.uint32(seed), 0), jnp.asarray(rows, jnp.uint32))
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.37, 0.9])
 def test_the_share_of_zeros_is_the_rate(rate: float):
   shape = (200, 1500)
-  dropped = np.asarray(dropout(jnp.ones(shape), rate, key_of(range(200)))) == 0
+  dropped = np.asarray(dropout(jnp.ones(shape), rate, noise_of(range(200)))) == 0
   limit = 5 * (rate * (1 - rate) / dropped.size) ** 0.5  # five standard deviations of a binomial share
   assert abs(dropped.mean() - rate) < limit + 1 / 512  # the bits may round the rate
   # Rows and columns too: no place is dropped more often than chance has it.
@@ -25,7 +25,7 @@ def test_the_share_of_zeros_is_the_rate(rate: float):
 
 
 def test_what_is_kept_is_scaled_so_that_the_mean_stays():
-  kept = np.asarray(dropout(jnp.full((50, 400), 2.0), 0.25, key_of(range(50))))
+  kept = np.asarray(dropout(jnp.full((50, 400), 2.0), 0.25, noise_of(range(50))))
   values = np.unique(kept)
   assert values[0] == 0
   assert len(values) == 2
@@ -35,28 +35,28 @@ def test_what_is_kept_is_scaled_so_that_the_mean_stays():
 
 def test_a_row_has_the_same_zeros_whatever_batch_it_stands_in():
   x = jnp.ones((6, 5, 7))
-  whole = dropout(x, 0.5, key_of(range(6)))
-  np.testing.assert_array_equal(dropout(x[:3], 0.5, key_of([4, 0, 5])), whole[jnp.array([4, 0, 5])])
+  whole = dropout(x, 0.5, noise_of(range(6)))
+  np.testing.assert_array_equal(dropout(x[:3], 0.5, noise_of([4, 0, 5])), whole[jnp.array([4, 0, 5])])
 
 
 def test_rows_places_and_seeds_draw_apart():
   x = jnp.ones((2, 4000))
-  key = key_of(range(2))
+  key = noise_of(range(2))
   draws = [*dropout(x, 0.5, key), *dropout(x, 0.5, key.fold_in(1)), *dropout(x, 0.5, key.fold_in(2))]
-  draws += [*dropout(x, 0.5, key_of(range(2), seed=4))]
+  draws += [*dropout(x, 0.5, noise_of(range(2), seed=4))]
   equal = np.corrcoef(np.stack(draws) > 0) - np.eye(len(draws))
   assert np.abs(equal).max() < 5 / 4000**0.5
 
 
 def test_neighbours_are_dropped_independently():
-  dropped = np.asarray(dropout(jnp.ones((300, 1000)), 0.1, key_of(range(300)))) == 0
+  dropped = np.asarray(dropout(jnp.ones((300, 1000)), 0.1, noise_of(range(300)))) == 0
   for shift in (1, 2, 3, 4, 8, 128):
     both = (dropped[:, shift:] & dropped[:, :-shift]).mean()
     assert both == pytest.approx(0.01, rel=0.08)
 
 
 def test_the_gradient_passes_where_the_value_did():
-  key = key_of(range(3))
+  key = noise_of(range(3))
   x = jnp.arange(1.0, 61.0).reshape(3, 20)
   value, back = jax.vjp(lambda x: dropout(x, 0.3, key), x)
   (gradient,) = back(jnp.ones_like(x))
@@ -66,4 +66,4 @@ def test_the_gradient_passes_where_the_value_did():
 def test_without_a_key_or_a_rate_nothing_changes():
   x = jnp.ones((3, 4))
   assert dropout(x, 0.5, None) is x
-  assert dropout(x, 0.0, key_of(range(3))) is x
+  assert dropout(x, 0.0, noise_of(range(3))) is x

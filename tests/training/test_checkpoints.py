@@ -12,9 +12,9 @@ from etils import epath
 
 from bert_jax import settings
 from bert_jax.config import Config
-from bert_jax.data.store import Corpus
-from bert_jax.training import sharding
+from bert_jax.data.corpus import Corpus
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints, checksums
+from bert_jax.training.layout import make_layout
 from bert_jax.training.pretraining import resolve
 from bert_jax.training.step import TrainState, init_state
 from tests import tiny
@@ -28,7 +28,7 @@ def config(source: str, corpus: Corpus) -> Config:
 @pytest.fixture(scope="module")
 def first(config: Config) -> TrainState:
   """A state with something in every array, on four devices."""
-  state = init_state(config, sharding.make_mesh(4))
+  state = init_state(config, make_layout("data:4"))
   numbers = np.random.default_rng(1)
   random = jax.tree.map(lambda x: jax.device_put(numbers.normal(size=x.shape).astype(x.dtype), x.sharding), state)
   return dataclasses.replace(random, step=state.step, nonfinite_steps=state.nonfinite_steps)
@@ -39,7 +39,7 @@ def at(state: TrainState, step: int) -> TrainState:
 
 
 def about(config: Config, corpus: Corpus) -> dict[str, object]:
-  return {"config": settings.to_dict(config), "corpus_hash": corpus.hash}
+  return {"config": settings.to_dict(config), "data_hash": corpus.hash}
 
 
 def save(folder: Path, state: TrainState, config: Config, corpus: Corpus, losses: dict[int, float | None]) -> None:
@@ -73,7 +73,7 @@ def same(one: TrainState, other: TrainState) -> bool:
 @pytest.mark.parametrize("devices", [1, 2, 4])
 def test_what_four_devices_saved_is_the_same_on_any_number(devices: int, saved: Path, first: TrainState) -> None:
   with Checkpoints(saved) as checkpoints:
-    restored = checkpoints.restore(8, sharding.make_mesh(devices))
+    restored = checkpoints.restore(8, make_layout(f"data:{devices}"))
   assert restored.step == 8
   assert same(restored.state, at(first, 8))
   assert {len(x.sharding.device_set) for x in jax.tree.leaves(restored.state)} == {devices}
@@ -81,7 +81,7 @@ def test_what_four_devices_saved_is_the_same_on_any_number(devices: int, saved: 
 
 def test_it_needs_nothing_else(saved: Path, config: Config, corpus: Corpus) -> None:
   with Checkpoints(saved) as checkpoints:
-    assert settings.from_dict(checkpoints.about(8)["config"]) == config
+    assert settings.from_dict(checkpoints.about(8)["config"], Config) == config
     assert checkpoints.tokenizer(8).hash == corpus.tokenizer.hash
 
 
@@ -114,10 +114,10 @@ def test_the_latest_two_and_the_best_are_kept(
 
 
 def test_a_resumed_run_still_knows_the_best(first: TrainState, config: Config, corpus: Corpus, tmp_path: Path) -> None:
-  mesh = sharding.make_mesh(1)
+  layout = make_layout("data:1")
   save(tmp_path, first, config, corpus, {2: 1.0, 4: 2.0})
   with Checkpoints(tmp_path) as checkpoints:
-    restored = checkpoints.restore_latest(config, corpus.hash, mesh)
+    restored = checkpoints.restore_latest(config, corpus.hash, layout)
     assert restored is not None
     losses = {int(step): loss for step, loss in restored.about["losses"].items()}
     for step in (6, 8):
@@ -143,7 +143,7 @@ def data_files(checkpoint: Path) -> list[Path]:
 
 def test_no_flipped_bit_comes_back_silently(copy: Path, first: TrainState, corpus: Corpus) -> None:
   """Anywhere in a checkpoint's files; most bits are those of arrays."""
-  draws, mesh = np.random.default_rng(7), sharding.make_mesh(1)
+  draws, layout = np.random.default_rng(7), make_layout("data:1")
   files = [path for path in sorted((copy / "8").rglob("*")) if path.is_file() and path.stat().st_size]
   found = 0
   for path in 5 * data_files(copy / "8") + files:
@@ -152,7 +152,7 @@ def test_no_flipped_bit_comes_back_silently(copy: Path, first: TrainState, corpu
     flip(path, bit)
     try:
       with Checkpoints(copy) as checkpoints:
-        restored = checkpoints.restore(8, mesh)
+        restored = checkpoints.restore(8, layout)
         tokenizer = checkpoints.tokenizer(8)
     except CheckpointError as error:
       assert "checkpoints/8 is damaged" in str(error)  # noqa: PT017 - not every bit is one that is read
@@ -208,18 +208,18 @@ DAMAGES = [damage_arrays, truncate, remove_data, remove_description, change_desc
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_the_one_before_a_damaged_one_is_offered_and_taken(damage, copy: Path, config: Config, corpus: Corpus) -> None:
-  mesh = sharding.make_mesh(1)
+  layout = make_layout("data:1")
   damage(copy / "8")
   with Checkpoints(copy) as checkpoints:
     with pytest.raises(CheckpointError, match=r"checkpoints/8 is damaged .*step 4 is the one before"):
-      checkpoints.restore(8, mesh)
-    restored = checkpoints.restore_latest(config, corpus.hash, mesh)
+      checkpoints.restore(8, layout)
+    restored = checkpoints.restore_latest(config, corpus.hash, layout)
     assert restored is not None
     assert restored.step == 4
     checkpoints.save(at(restored.state, 4), about(config, corpus), corpus.tokenizer, {})  # step 8 again
     checkpoints.wait()
     assert checkpoints.steps() == [4, 8]
-    checkpoints.restore(8, mesh)
+    checkpoints.restore(8, layout)
   assert (copy / "8.damaged").is_dir(), "nothing is lost"
 
 
@@ -230,7 +230,7 @@ def test_all_damaged_is_an_error(copy: Path, config: Config, corpus: Corpus) -> 
     Checkpoints(copy) as checkpoints,
     pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged: .*Remove that folder to start anew"),
   ):
-    checkpoints.restore_latest(config, corpus.hash, sharding.make_mesh(1))
+    checkpoints.restore_latest(config, corpus.hash, make_layout("data:1"))
   assert sorted(path.name for path in copy.iterdir()) == ["4", "8"]
 
 
@@ -240,27 +240,27 @@ def test_all_damaged_is_an_error(copy: Path, config: Config, corpus: Corpus) -> 
 def test_another_config_is_refused_with_both_values(copy: Path, config: Config, corpus: Corpus) -> None:
   other = settings.assign(config, {"optim.peak_lr": 0.25, "train.batch_size": 40})
   with Checkpoints(copy) as checkpoints, pytest.raises(ValueError, match="other settings") as error:
-    checkpoints.restore_latest(other, corpus.hash, sharding.make_mesh(1))
+    checkpoints.restore_latest(other, corpus.hash, make_layout("data:1"))
   assert "optim.peak_lr is 0.005 there and 0.25 here, train.batch_size is 8 there and 40 here" in str(error.value)
 
 
 def test_another_corpus_is_refused_with_both_values(copy: Path, config: Config, corpus: Corpus) -> None:
   with (
     Checkpoints(copy) as checkpoints,
-    pytest.raises(ValueError, match=f"corpus hash is {corpus.hash} there and beef here"),
+    pytest.raises(ValueError, match=f"its hash is {corpus.hash} there and beef here"),
   ):
-    checkpoints.restore_latest(config, "beef", sharding.make_mesh(1))
+    checkpoints.restore_latest(config, "beef", make_layout("data:1"))
 
 
 def test_runtime_settings_may_change(copy: Path, config: Config, corpus: Corpus) -> None:
   other = settings.assign(config, {"runtime.scan_layers": False, "runtime.prefetch_batches": 9})
   with Checkpoints(copy) as checkpoints:
-    assert checkpoints.restore_latest(other, corpus.hash, sharding.make_mesh(1)) is not None
+    assert checkpoints.restore_latest(other, corpus.hash, make_layout("data:1")) is not None
 
 
 def test_a_missing_step_is_named_with_those_there_are(saved: Path) -> None:
   with Checkpoints(saved) as checkpoints, pytest.raises(CheckpointError, match=r"no checkpoint of step 6.*\[4, 8\]"):
-    checkpoints.restore(6, sharding.make_mesh(1))
+    checkpoints.restore(6, make_layout("data:1"))
 
 
 # ---- writing that fails --------------------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ def test_a_missing_step_is_named_with_those_there_are(saved: Path) -> None:
 def test_a_full_disk_leaves_the_last_good_one(copy: Path, first: TrainState, config: Config, corpus: Corpus) -> None:
   def save_twelve() -> None:
     with Checkpoints(copy) as checkpoints:
-      checkpoints.restore_latest(config, corpus.hash, sharding.make_mesh(1))
+      checkpoints.restore_latest(config, corpus.hash, make_layout("data:1"))
       checkpoints.save(at(first, 12), about(config, corpus), corpus.tokenizer, {})
       checkpoints.wait()
 
@@ -278,11 +278,11 @@ def test_a_full_disk_leaves_the_last_good_one(copy: Path, first: TrainState, con
   assert "\n" not in str(error.value)
   with Checkpoints(copy) as checkpoints:
     assert checkpoints.steps() == [4, 8]
-    assert checkpoints.restore(8, sharding.make_mesh(1)).step == 8
+    assert checkpoints.restore(8, make_layout("data:1")).step == 8
   tiny.clear_failed_save(copy)
   save_twelve()  # there is room again
   with Checkpoints(copy) as checkpoints:
-    assert checkpoints.restore(12, sharding.make_mesh(1)).step == 12
+    assert checkpoints.restore(12, make_layout("data:1")).step == 12
 
 
 def test_a_checkpoint_saved_before_its_evaluation_is_replaced(
@@ -314,5 +314,5 @@ def test_what_a_killed_save_left_is_removed_by_the_next_run(copy: Path, config: 
   with Checkpoints(copy) as checkpoints:
     assert checkpoints.steps() == [4, 8]
     assert left_over.exists(), "a reader leaves it: it may be a live run's"
-    checkpoints.restore_latest(config, corpus.hash, sharding.make_mesh(1))
+    checkpoints.restore_latest(config, corpus.hash, make_layout("data:1"))
     assert not left_over.exists()

@@ -9,12 +9,14 @@ import pytest
 
 from bert_jax import settings
 from bert_jax.config import Config
-from bert_jax.data.store import Corpus
-from bert_jax.training import sharding
-from bert_jax.training.evaluation import Evaluator, mean, measure_of
+from bert_jax.data.corpus import Corpus
+from bert_jax.objectives import objective_of
+from bert_jax.training.evaluation import HeldOut, mean
+from bert_jax.training.layout import make_layout
 from bert_jax.training.pretraining import resolve
-from bert_jax.training.step import build_model, init_params
+from bert_jax.training.step import init_params
 from tests import tiny
+from tests.models.networks import outputs_of
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +27,12 @@ def config(source: str, corpus: Corpus) -> Config:
 @pytest.fixture(scope="module")
 def params(config: Config) -> Any:
   """Far from uniform, so that examples differ."""
-  return jax.tree.map(lambda x: 8 * x, init_params(config.model, 3))
+  return jax.tree.map(lambda x: 8 * x, init_params(objective_of(config), 3))
 
 
-def evaluator(config: Config, corpus: Corpus, batch_size: int, devices: int) -> Evaluator:
-  return Evaluator(settings.assign(config, {"evaluation.batch_size": batch_size}), corpus, sharding.make_mesh(devices))
+def evaluator(config: Config, corpus: Corpus, batch_size: int, devices: int) -> HeldOut:
+  config = settings.assign(config, {"evaluation.batch_size": batch_size})
+  return HeldOut(config, corpus, make_layout(f"data:{devices}"))
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def test_103_examples_count_once_each(
   wanted: dict[str, float | None],
 ) -> None:
   measuring = evaluator(config, corpus, batch_size, devices)
-  rows = np.concatenate([batch["attention_mask"].any(axis=1) for batch in measuring.common])
+  rows = np.concatenate([batch["attention_mask"].any(axis=1) for batch in measuring.sets["common"]])
   assert rows.sum() == 103
   assert len(rows) == -(-103 // batch_size) * batch_size
   measures = measuring(params)
@@ -65,10 +68,9 @@ def test_it_is_what_the_examples_say(config: Config, corpus: Corpus, params: Any
   assert wanted["own_mask_loss"] != wanted["mask_loss"], "pairs are not single segments"
   nats: dict[bool, list[float]] = {True: [], False: []}
   right: dict[bool, list[bool]] = {True: [], False: []}
-  network = build_model(config.model, config.runtime)
-  for batch in measuring.common:
-    inputs = (batch[name] for name in ("token_ids", "segment_ids", "attention_mask", "mlm_positions"))
-    logits = np.asarray(network.apply({"params": params}, *inputs)["mlm_scores"].logits(), np.float64)
+  objective = objective_of(config)
+  for batch in measuring.sets["common"]:
+    logits = np.asarray(outputs_of(objective, params, batch)["mlm_scores"].logits(), np.float64)
     for row, slot in zip(*np.nonzero(batch["mlm_weights"]), strict=True):
       at, label = logits[row, slot], batch["mlm_labels"][row, slot]
       hidden = batch["token_ids"][row, batch["mlm_positions"][row, slot]] == corpus.tokenizer.mask_id
@@ -86,11 +88,11 @@ def test_nsp_stands_beside_the_majority_and_is_balanced(
   config: Config, corpus: Corpus, params: Any, wanted: dict[str, Any]
 ) -> None:
   measuring = evaluator(config, corpus, 16, 1)
-  labels = np.concatenate([batch["nsp_labels"] for batch in measuring.own])
+  labels = np.concatenate([batch["pair_labels"] for batch in measuring.sets["own"]])
   random = np.mean(labels[labels >= 0])
   assert measuring.trivial()["nsp_majority"] == pytest.approx(max(random, 1 - random))
-  seen = mean(measuring.rows(params, measuring.own) or {})
-  recalls = seen["nsp_next_recall"], seen["nsp_random_recall"]
+  seen = mean(measuring.rows(params, measuring.sets["own"]) or {})
+  recalls = seen["nsp_recall_0"], seen["nsp_recall_1"]
   assert wanted["nsp_accuracy"] == pytest.approx((1 - random) * recalls[0] + random * recalls[1])
   assert wanted["nsp_balanced_accuracy"] == pytest.approx(sum(recalls) / 2)
   # Whatever says the same of every pair has half of each kind, and no more.
@@ -107,9 +109,9 @@ def test_the_documents_add_up(config: Config, corpus: Corpus, params: Any, wante
   found = measuring.by_document(params)
   held_out = corpus.documents("eval", config.data.eval_fraction, 1.0)
   assert set(found.documents) <= set(held_out.tolist())
-  assert sum(found.mask_nats) / sum(found.count) == pytest.approx(wanted["mask_loss"], rel=1e-6)
+  assert sum(found.nats) / sum(found.count) == pytest.approx(wanted["mask_loss"], rel=1e-6)
   line = measuring.trivial()["context_free_mask_loss"]
-  assert sum(found.context_free_nats) / sum(found.count) == pytest.approx(line, rel=1e-9)
+  assert sum(found.trivial_nats) / sum(found.count) == pytest.approx(line, rel=1e-9)
 
 
 def test_a_model_that_never_sees_mask_is_not_measured_there(config: Config, corpus: Corpus, params: Any) -> None:
@@ -118,7 +120,7 @@ def test_a_model_that_never_sees_mask_is_not_measured_there(config: Config, corp
   assert measures is not None
   assert (measures["mask_loss"], measures["mask_accuracy"], measures["own_mask_loss"]) == (None, None, None)
   assert measures["mlm_loss"] is not None
-  assert (measure_of(config), measure_of(other)) == ("mask_loss", "mlm_loss")
+  assert [objective_of(c).measure(c.data) for c in (config, other)] == ["mask_loss", "mlm_loss"]
 
 
 def test_the_seed_and_the_training_masks_do_not_matter(
@@ -131,10 +133,11 @@ def test_the_seed_and_the_training_masks_do_not_matter(
 
 
 def test_no_nsp_no_accuracy_of_it(config: Config, corpus: Corpus, params: Any) -> None:
-  other = settings.assign(config, {"train.sentence_objective": "none"})
+  other = settings.assign(config, {"objective.sentence": "none"})
+  params = {name: part for name, part in params.items() if name in ("encoder", "mlm_head")}
   measures = evaluator(other, corpus, 16, 1)(params)
   assert measures is not None
-  assert measures["nsp_accuracy"] is None
+  assert not [name for name in measures if name.startswith("nsp")]
 
 
 def test_what_is_not_finite_is_none(config: Config, corpus: Corpus, params: Any) -> None:

@@ -13,11 +13,13 @@ from etils import epath
 
 from bert_jax import settings
 from bert_jax.config import Config
-from bert_jax.data.batches import Batch, TrainBatches
-from bert_jax.data.store import Corpus
-from bert_jax.training import loop, sharding
+from bert_jax.data.batches import TrainBatches
+from bert_jax.data.corpus import Corpus
+from bert_jax.data.rows import Batch
+from bert_jax.training import loop
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints
-from bert_jax.training.evaluation import Evaluator
+from bert_jax.training.evaluation import HeldOut
+from bert_jax.training.layout import make_layout
 from bert_jax.training.metrics import read_metrics
 from bert_jax.training.pretraining import resolve
 from bert_jax.training.step import train_step_of
@@ -48,12 +50,13 @@ def train(
   folder: Path,
   devices: int = 1,
   happens: Callable[[int, Batch], None] = lambda step, batch: None,
-  evaluator: type[Evaluator] = Evaluator,
+  held_out: type[HeldOut] = HeldOut,
 ) -> loop.Outcome:
-  mesh = sharding.make_mesh(devices)
+  layout = make_layout(f"data:{devices}")
   batches = Batches(corpus, config.data, config.train.seed, config.train.batch_size)
   batches.happens = happens
-  return loop.train(config, corpus, batches, evaluator(config, corpus, mesh), epath.Path(folder), mesh, "run")
+  material = loop.Material(batches, held_out(config, corpus, layout), corpus.hash, corpus.tokenizer)
+  return loop.train(config, material, epath.Path(folder), layout, "run")
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +124,7 @@ def test_a_signal_saves_and_the_same_run_goes_on(
 def test_a_signal_during_an_evaluation_saves_without_it(
   config: Config, corpus: Corpus, tmp_path: Path, undisturbed: tuple[loop.Outcome, Path]
 ) -> None:
-  class Interrupted(Evaluator):
+  class Interrupted(HeldOut):
     let_through = 0
 
     def __call__(self, params: Any, should_stop: Callable[[], bool] = lambda: False) -> Any:
@@ -133,7 +136,7 @@ def test_a_signal_during_an_evaluation_saves_without_it(
   for let_through, stopped_at in ((0, 5), (0, 5), (1, 10), (2, 20)):
     Interrupted.let_through = let_through
     with pytest.raises(loop.Preempted, match=f"saved at step {stopped_at} of"):
-      train(config, corpus, tmp_path, evaluator=Interrupted)
+      train(config, corpus, tmp_path, held_out=Interrupted)
     assert len(losses(tmp_path)) == stopped_at // EVERY - 1
   assert_equal(train(config, corpus, tmp_path), tmp_path, undisturbed)
   with Checkpoints(tmp_path / "checkpoints") as checkpoints:
@@ -141,7 +144,7 @@ def test_a_signal_during_an_evaluation_saves_without_it(
 
 
 def test_a_signal_too_late_for_the_loop_is_not_lost(config: Config, corpus: Corpus, tmp_path: Path) -> None:
-  class Late(Evaluator):
+  class Late(HeldOut):
     def __call__(self, params: Any, should_stop: Callable[[], bool] = lambda: False) -> Any:
       measures = super().__call__(params, should_stop)
       if len(losses(tmp_path)) == STEPS // EVERY - 1:  # this is the last
@@ -157,7 +160,7 @@ def test_a_signal_too_late_for_the_loop_is_not_lost(config: Config, corpus: Corp
   before = signal.signal(signal.SIGTERM, tell)
   try:
     with pytest.raises(Told):
-      train(config, corpus, tmp_path, evaluator=Late)
+      train(config, corpus, tmp_path, held_out=Late)
   finally:
     signal.signal(signal.SIGTERM, before)
 
@@ -273,9 +276,9 @@ def test_one_bad_batch_is_skipped_and_counted(config: Config, corpus: Corpus, tm
   train(config, corpus, tmp_path, happens=once)
   skipped = {line["step"]: line["skipped"] for line in read_metrics(tmp_path) if line["kind"] == "train"}
   assert [step for step, value in skipped.items() if value] == [7]  # the step that the batch of step 6 leads to
-  mesh = sharding.make_mesh(1)
+  layout = make_layout("data:1")
   with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-    six, seven, eight = (checkpoints.restore(step, mesh).state for step in (6, 7, 8))
+    six, seven, eight = (checkpoints.restore(step, layout).state for step in (6, 7, 8))
   assert [int(state.nonfinite_steps) for state in (six, seven, eight)] == [0, 1, 0]
   for one, other in zip(jax.tree.leaves(six.params), jax.tree.leaves(seven.params), strict=True):
     np.testing.assert_array_equal(one, other)
@@ -344,7 +347,7 @@ def test_another_way_to_compute_changes_rounding_only(
 def test_arms_that_differ_in_traced_values_share_one_executable(
   config: Config, corpus: Corpus, tmp_path: Path, undisturbed: tuple[loop.Outcome, Path]
 ) -> None:
-  step = train_step_of(config, sharding.make_mesh(1))
+  step = train_step_of(config, make_layout("data:1"))
   compiled = step._cache_size()
   other = settings.assign(
     config,
@@ -362,7 +365,7 @@ def test_arms_that_differ_in_traced_values_share_one_executable(
     },
   )
   train(other, corpus, tmp_path)
-  assert train_step_of(other, sharding.make_mesh(1)) is step
+  assert train_step_of(other, make_layout("data:1")) is step
   assert step._cache_size() == compiled
 
 

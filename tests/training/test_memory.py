@@ -7,8 +7,11 @@ import jax
 import pytest
 
 from bert_jax import recipes, settings, sweep
-from bert_jax.config import Config, ModelConfig
-from bert_jax.training import memory, sharding
+from bert_jax.architectures import BertConfig
+from bert_jax.config import Config
+from bert_jax.objectives import objective_of
+from bert_jax.training import memory
+from bert_jax.training.layout import make_layout
 from bert_jax.training.step import init_params
 from tests import tiny
 
@@ -16,8 +19,8 @@ BASE = settings.assign(recipes.recipe("bert_base"), {"model.vocab_size": 30522})
 
 
 def test_it_asks_for_no_more_than_the_weights_take() -> None:
-  config = Config(ModelConfig(vocab_size=99, num_layers=3, hidden_size=24, num_heads=3, intermediate_size=56))
-  real = sum(x.size for x in jax.tree.leaves(init_params(config.model, 0)))
+  config = Config(BertConfig(vocab_size=99, num_layers=3, hidden_size=24, num_heads=3, intermediate_size=56))
+  real = sum(x.size for x in jax.tree.leaves(init_params(objective_of(config), 0)))
   assert 0.8 * 16 * real < memory.state_bytes(config) <= 16 * real
 
 
@@ -40,16 +43,16 @@ def test_what_cannot_fit_is_refused(
   assignments: dict[str, Any], gib: int, fits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
   monkeypatch.setattr(memory, "available_bytes", lambda _: gib * 2**30)
-  config, mesh = settings.assign(BASE, assignments), sharding.make_mesh(1)
+  config, layout = settings.assign(BASE, assignments), make_layout("data:1")
   if fits:
-    memory.require_room(config, mesh)
+    memory.require_room(config, layout)
     return
   with pytest.raises(ValueError, match=rf"needs at least [\d,.]+ GiB of memory, and there are {gib}.0: .*; lower them"):
-    memory.require_room(config, mesh)
+    memory.require_room(config, layout)
 
 
 def test_the_machine_says_what_it_has() -> None:
-  found = memory.available_bytes(sharding.make_mesh(4))
+  found = memory.available_bytes(make_layout("data:4").mesh)
   assert found is None or 2**28 < found < 2**50
 
 

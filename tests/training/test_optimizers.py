@@ -12,8 +12,7 @@ import pytest
 from bert_jax.config import OptimConfig
 from bert_jax.recipes import recipe
 from bert_jax.training.optimizers import adam, clip_factor, decayed, hyperparameters, learning_rate
-from bert_jax.training.step import init_params
-from tests.models.networks import MODEL
+from tests.models.networks import MODEL, init_params
 
 GOOGLE = dataclasses.replace(recipe("bert_base").optim, peak_lr=0.1, warmup_steps=3)
 FAIRSEQ = dataclasses.replace(recipe("roberta_base").optim, peak_lr=0.1, warmup_steps=3)
@@ -27,7 +26,7 @@ def parameters(seed: int = 0) -> dict[str, Any]:
 
 def run(optim: OptimConfig, steps: int) -> dict[str, np.ndarray]:
   """Parameters after some updates with random gradients, of which one element is 0 throughout."""
-  hyper = hyperparameters(optim, total_steps=10, sentence_objective="nsp")
+  hyper = hyperparameters(optim, total_steps=10, loss_weights={})
   transformation, params = adam(optim, hyper), parameters()
   state = transformation.init(params)
   for step in range(steps):
@@ -81,7 +80,7 @@ def test_fairseq_adam_without_eps_is_the_adamw_of_pytorch():
 
   optim = dataclasses.replace(FAIRSEQ, eps=1e-12)
   ours = run(optim, 6)
-  hyper = hyperparameters(optim, total_steps=10, sentence_objective="none")
+  hyper = hyperparameters(optim, total_steps=10, loss_weights={})
   for name, start in parameters().items():
     parameter = torch.nn.Parameter(torch.from_numpy(np.array(start)))
     peer = torch.optim.AdamW([parameter], betas=(optim.beta1, optim.beta2), eps=1e-12, weight_decay=optim.weight_decay)
@@ -114,21 +113,21 @@ def test_decay_leaves_out_biases_and_layer_norms_by_name():
 )
 def test_schedules_at_their_borders(schedule: Literal["bert_linear", "linear"], rates: dict[int, float]):
   optim = OptimConfig(peak_lr=2.0, warmup_steps=4)
-  hyper = hyperparameters(optim, total_steps=20, sentence_objective="nsp")
+  hyper = hyperparameters(optim, total_steps=20, loss_weights={})
   for step, rate in rates.items():
     assert float(learning_rate(jnp.int32(step), hyper, schedule)) == pytest.approx(2 * rate, abs=1e-6), step
 
 
 @pytest.mark.parametrize("schedule", ["bert_linear", "linear"])
 def test_no_warm_up_starts_at_the_peak(schedule: Literal["bert_linear", "linear"]):
-  hyper = hyperparameters(OptimConfig(peak_lr=2.0, warmup_steps=0), total_steps=20, sentence_objective="nsp")
+  hyper = hyperparameters(OptimConfig(peak_lr=2.0, warmup_steps=0), total_steps=20, loss_weights={})
   assert float(learning_rate(jnp.int32(0), hyper, schedule)) == pytest.approx(2.0)
 
 
 def test_clipping_scales_to_the_norm_and_never_up():
-  hyper = hyperparameters(OptimConfig(clip_norm=2.0), total_steps=20_000, sentence_objective="nsp")
+  hyper = hyperparameters(OptimConfig(clip_norm=2.0), total_steps=20_000, loss_weights={})
   assert float(clip_factor(jnp.float32(8.0), hyper)) == 0.25
   assert float(clip_factor(jnp.float32(1.0), hyper)) == 1
   assert float(clip_factor(jnp.float32(0.0), hyper)) == 1
-  none = hyperparameters(OptimConfig(clip_norm=0.0), total_steps=20_000, sentence_objective="nsp")
+  none = hyperparameters(OptimConfig(clip_norm=0.0), total_steps=20_000, loss_weights={})
   assert float(clip_factor(jnp.float32(8.0), none)) == 1

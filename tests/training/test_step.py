@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from bert_jax.config import Config, OptimConfig, RuntimeConfig, TrainConfig
-from bert_jax.objectives.pretraining import pretraining_sums
-from bert_jax.training import sharding
+from bert_jax.models.inputs import Inputs
+from bert_jax.objectives import objective_of
+from bert_jax.objectives.masked_tokens import masked_lm, pair_label
+from bert_jax.training.layout import make_layout
 from bert_jax.training.optimizers import Hyperparameters, hyperparameters
-from bert_jax.training.step import TrainState, build_model, eval_step_of, init_params, init_state, train_step_of
-from tests.models.networks import WITH_DROPOUT, random_batch
+from bert_jax.training.step import TrainState, eval_step_of, init_params, init_state, train_step_of
+from tests.models.networks import WITH_DROPOUT, masked_tokens, random_batch
 
 CONFIG = Config(
   model=dataclasses.replace(WITH_DROPOUT, num_layers=2, initializer_range=0.1),
@@ -35,7 +37,7 @@ def config(**changes: Any) -> Config:
 
 
 def hyper_of(c: Config) -> Hyperparameters:
-  return hyperparameters(c.optim, c.train.steps, c.train.sentence_objective)
+  return hyperparameters(c.optim, c.train.steps, objective_of(c).loss_weights)
 
 
 def batch_of(rows: int = 12) -> dict[str, np.ndarray]:
@@ -43,16 +45,16 @@ def batch_of(rows: int = 12) -> dict[str, np.ndarray]:
   batch = random_batch(rows=rows, seed=5)
   batch["mlm_weights"][:, 0] = 1
   batch["mlm_weights"][::4] = 0
-  batch["nsp_labels"][1::3] = -1
+  batch["pair_labels"][1::3] = -1
   return batch
 
 
 @functools.cache
 def one_step(c: Config, num_devices: int = 1) -> tuple[Any, dict[str, float]]:
   """State and metrics after one step."""
-  mesh = sharding.make_mesh(num_devices)
-  state, metrics = train_step_of(c, mesh)(
-    init_state(c, mesh), sharding.put_batch(batch_of(), mesh), hyper_of(c), np.uint32(3)
+  layout = make_layout(f"data:{num_devices}")
+  state, metrics = train_step_of(c, layout)(
+    init_state(c, layout), {}, layout.put(batch_of()), hyper_of(c), np.uint32(3)
   )
   return jax.device_get(state), {name: float(x) for name, x in metrics.items()}
 
@@ -74,15 +76,18 @@ def test_any_split_of_the_batch_has_the_same_gradient(accumulation_steps: int, n
 def test_the_gradient_is_that_of_the_mean_over_the_whole_batch():
   """The loss from the network's outputs, differentiated here, without dropout and clipping."""
   c = config(model__hidden_dropout=0.0, model__attention_dropout=0.0, optim__clip_norm=0.0)
-  mesh = sharding.make_mesh(1)
-  batch = sharding.put_batch(batch_of(), mesh)
+  layout = make_layout("data:1")
+  batch, objective = layout.put(batch_of()), masked_tokens(c.model)
 
   def loss(params: Any) -> jax.Array:
-    inputs = (batch[name] for name in ("token_ids", "segment_ids", "attention_mask", "mlm_positions"))
-    sums = pretraining_sums(build_model(c.model, c.runtime).apply({"params": params}, *inputs), batch)
-    return sums["mlm_loss"][0] / sums["mlm_loss"][1] + sums["nsp_loss"][0] / sums["nsp_loss"][1]
+    outputs: Any = objective.network(objective.name).apply(
+      {"params": params}, Inputs.of(batch), mlm_positions=batch["mlm_positions"]
+    )
+    mlm = masked_lm(outputs["mlm_scores"], batch["mlm_labels"], batch["mlm_weights"])["mlm_loss"]
+    nsp = pair_label(outputs["pair_logits"], batch["pair_labels"])["loss"]
+    return mlm[0] / mlm[1] + nsp[0] / nsp[1]
 
-  expected = jax.device_get(jax.jit(jax.grad(loss))(init_params(c.model, c.train.seed)))
+  expected = jax.device_get(jax.jit(jax.grad(loss))(init_params(objective_of(c), c.train.seed)))
   assert distance(one_step(c)[0].opt_state.first, expected) < 1e-5
 
 
@@ -94,13 +99,13 @@ def test_the_gradient_is_clipped_to_its_global_norm():
 
 
 def test_a_step_is_repeatable_bit_by_bit_and_the_next_draws_other_dropout():
-  mesh, step = sharding.make_mesh(1), train_step_of(CONFIG, sharding.make_mesh(1))
-  batch = sharding.put_batch(batch_of(), mesh)
+  layout, step = make_layout("data:1"), train_step_of(CONFIG, make_layout("data:1"))
+  batch = layout.put(batch_of())
 
   def losses(hyper: Hyperparameters) -> list[float]:
-    state, seen = init_state(CONFIG, mesh), []
+    state, seen = init_state(CONFIG, layout), []
     for _ in range(3):
-      state, metrics = step(state, batch, hyper, np.uint32(3))
+      state, metrics = step(state, {}, batch, hyper, np.uint32(3))
       seen.append(float(metrics["mlm_loss"]))
     return seen
 
@@ -111,36 +116,36 @@ def test_a_step_is_repeatable_bit_by_bit_and_the_next_draws_other_dropout():
 
 
 def test_training_lowers_the_loss():
-  mesh = sharding.make_mesh(1)
-  state, step, batch = init_state(CONFIG, mesh), train_step_of(CONFIG, mesh), sharding.put_batch(batch_of(), mesh)
+  layout = make_layout("data:1")
+  state, step, batch = init_state(CONFIG, layout), train_step_of(CONFIG, layout), layout.put(batch_of())
   seen = []
   for _ in range(30):
-    state, metrics = step(state, batch, hyper_of(CONFIG), np.uint32(3))
+    state, metrics = step(state, {}, batch, hyper_of(CONFIG), np.uint32(3))
     seen.append(float(metrics["mlm_loss"]))
   assert seen[-1] < seen[0] - 1
   assert int(state.step) == 30
 
 
 def test_a_gradient_that_is_not_finite_is_skipped_and_counted():
-  mesh = sharding.make_mesh(1)
-  step, batch = train_step_of(CONFIG, mesh), batch_of()
+  layout = make_layout("data:1")
+  step, batch = train_step_of(CONFIG, layout), batch_of()
   poisoned = batch | {"mlm_weights": np.where(batch["mlm_weights"] > 0, np.float32(np.inf), np.float32(0))}
-  state: TrainState = init_state(CONFIG, mesh)
+  state: TrainState = init_state(CONFIG, layout)
   before = jax.device_get((state.params, state.opt_state))
   for times in (1, 2):
-    state, metrics = step(state, sharding.put_batch(poisoned, mesh), hyper_of(CONFIG), np.uint32(3))
+    state, metrics = step(state, {}, layout.put(poisoned), hyper_of(CONFIG), np.uint32(3))
     assert float(metrics["skipped"]) == 1
     assert int(state.nonfinite_steps) == int(metrics["nonfinite_steps"]) == times
   for a, b in zip(jax.tree.leaves(before), jax.tree.leaves((state.params, state.opt_state)), strict=True):
     np.testing.assert_array_equal(a, b)
   assert int(state.step) == 2
-  state, metrics = step(state, sharding.put_batch(batch, mesh), hyper_of(CONFIG), np.uint32(3))
+  state, metrics = step(state, {}, layout.put(batch), hyper_of(CONFIG), np.uint32(3))
   assert (float(metrics["skipped"]), int(state.nonfinite_steps)) == (0, 0)
   assert distance(jax.device_get(state.params), before[0]) > 0
 
 
 def test_arms_that_differ_in_traced_values_share_one_executable():
-  mesh = sharding.make_mesh(1)
+  layout = make_layout("data:1")
   # A size of its own, so that no other test has compiled it.
   base = config(model__intermediate_size=29)
   arms = [
@@ -150,20 +155,22 @@ def test_arms_that_differ_in_traced_values_share_one_executable():
     dataclasses.replace(base, data=dataclasses.replace(base.data, train_fraction=0.5)),
     dataclasses.replace(base, runtime=dataclasses.replace(base.runtime, log_every_steps=7)),
   ]
-  steps = {id(train_step_of(arm, mesh)): train_step_of(arm, mesh) for arm in arms}
+  steps = {id(train_step_of(arm, layout)): train_step_of(arm, layout) for arm in arms}
   assert len(steps) == 1
   (step,) = steps.values()
   for arm in arms:
-    step(init_state(arm, mesh), sharding.put_batch(batch_of(), mesh), hyper_of(arm), np.uint32(arm.train.seed))
+    step(init_state(arm, layout), {}, layout.put(batch_of()), hyper_of(arm), np.uint32(arm.train.seed))
   assert step._cache_size() == 1
 
 
-def test_without_the_pair_objective_its_head_learns_nothing():
-  c = config(train__sentence_objective="none", optim__weight_decay=0.0)
-  state, metrics = one_step(c)
-  assert np.isfinite(metrics["nsp_loss"])  # measured still
-  np.testing.assert_array_equal(state.params["nsp_head"]["kernel"], init_params(c.model, 0)["nsp_head"]["kernel"])
-  assert np.abs(one_step(CONFIG)[0].opt_state.first["nsp_head"]["kernel"]).max() > 0
+def test_without_the_pair_objective_the_rest_is_the_same():
+  """The encoder's initial weights, and what masked tokens alone make of them."""
+  c = config(objective__sentence="none")
+  params, of_pairs = (init_params(objective_of(x), 0) for x in (c, CONFIG))
+  assert set(params) == {"encoder", "mlm_head"}
+  for name, part in params.items():
+    assert distance(part, of_pairs[name]) == 0
+  assert one_step(c)[1]["mlm_loss"] == pytest.approx(one_step(CONFIG)[1]["mlm_loss"], rel=1e-6)
 
 
 def test_bfloat16_compute_keeps_float32_state_and_comes_close():
@@ -173,12 +180,13 @@ def test_bfloat16_compute_keeps_float32_state_and_comes_close():
 
 
 def test_evaluation_sums_do_not_depend_on_the_batch():
-  mesh, batch = sharding.make_mesh(1), batch_of()
+  layout, batch = make_layout("data:1"), batch_of()
   batch["mask_weights"] = batch["mlm_weights"] * (np.arange(batch["mlm_weights"].shape[1]) % 3 > 0)
-  params, step = init_params(CONFIG.model, 0), eval_step_of(CONFIG, mesh)
-  whole = step(params, sharding.put_batch(batch, mesh))
+  params, step = init_params(objective_of(CONFIG), 0), eval_step_of(CONFIG, layout)
+  whole = step(params, layout.put(batch), np.uint32(0), np.uint32(0))
   parts = [
-    step(params, sharding.put_batch({k: v[rows] for k, v in batch.items()}, mesh)) for rows in (slice(5), slice(5, 12))
+    step(params, layout.put({k: v[rows] for k, v in batch.items()}), np.uint32(0), np.uint32(0))
+    for rows in (slice(5), slice(5, 12))
   ]
   for name, (total, count) in whole.items():
     np.testing.assert_array_equal(count, np.concatenate([part[name][1] for part in parts]))

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from bert_jax import settings
+from bert_jax.architectures import BertConfig
 from bert_jax.config import (
   Config,
   DataConfig,
-  ModelConfig,
+  MaskedTokensConfig,
   OptimConfig,
   RuntimeConfig,
   TokenizerConfig,
@@ -21,8 +22,8 @@ from bert_jax.config import (
   TransferConfig,
 )
 from bert_jax.data import tokenizers
-from bert_jax.training import sharding
 from bert_jax.training.checkpoints import Checkpoints
+from bert_jax.training.layout import make_layout
 from bert_jax.training.optimizers import hyperparameters
 from bert_jax.training.step import TrainState, init_state, train_step_of
 
@@ -43,7 +44,7 @@ def tokenizer() -> tokenizers.Tokenizer:
 @pytest.fixture(scope="session")
 def config(tokenizer: tokenizers.Tokenizer) -> Config:
   return Config(
-    model=ModelConfig(
+    model=BertConfig(
       vocab_size=tokenizer.vocab_size,
       num_layers=2,
       hidden_size=48,
@@ -55,7 +56,8 @@ def config(tokenizer: tokenizers.Tokenizer) -> Config:
     ),
     data=DataConfig(max_seq_len=24),
     optim=OptimConfig(peak_lr=3e-3, warmup_steps=10),
-    train=TrainConfig(steps=STEPS, batch_size=32, sentence_objective="none"),
+    objective=MaskedTokensConfig(),
+    train=TrainConfig(steps=STEPS, batch_size=32),
     transfer=TransferConfig(labels_per_class=8, batch_size=8, epochs=15, peak_lr=1e-3),
     runtime=RuntimeConfig(scan_layers=True),  # quick to compile
   )
@@ -64,13 +66,13 @@ def config(tokenizer: tokenizers.Tokenizer) -> Config:
 @pytest.fixture(scope="session")
 def trained(config: Config, tokenizer: tokenizers.Tokenizer) -> TrainState:
   """Trained to fill any one mask in the four sentences, and laid on four devices."""
-  mesh = sharding.make_mesh(1)
+  layout = make_layout("data:1")
   batch = memory_batch(config, tokenizer)
-  state, step = init_state(config, mesh), train_step_of(config, mesh)
-  hyper = hyperparameters(config.optim, STEPS, "none")
+  state, step = init_state(config, layout), train_step_of(config, layout)
+  hyper = hyperparameters(config.optim, STEPS, {"mlm_loss": 1.0})
   for _ in range(STEPS):
-    state, _ = step(state, sharding.put_batch(batch, mesh), hyper, jnp.uint32(0))
-  return jax.device_put(state, sharding.replicated(sharding.make_mesh(4)))
+    state, _ = step(state, {}, layout.put(batch), hyper, jnp.uint32(0))
+  return jax.device_put(state, make_layout("data:4").whole)
 
 
 def memory_batch(config: Config, tokenizer: tokenizers.Tokenizer) -> dict[str, np.ndarray]:
@@ -80,7 +82,7 @@ def memory_batch(config: Config, tokenizer: tokenizers.Tokenizer) -> dict[str, n
   batch["token_ids"][:] = tokenizer.pad_id
   batch["attention_mask"] = np.zeros((rows, length), bool)
   batch["mlm_positions"], batch["mlm_labels"] = np.zeros((rows, 1), np.int32), np.zeros((rows, 1), np.int32)
-  batch["mlm_weights"], batch["nsp_labels"] = np.ones((rows, 1), np.float32), np.full(rows, -1, np.int32)
+  batch["mlm_weights"], batch["pair_labels"] = np.ones((rows, 1), np.float32), np.full(rows, -1, np.int32)
   encoded = [np.array([tokenizer.cls_id, *ids, tokenizer.sep_id]) for ids, _ in tokenizer.encode(SENTENCES)]
   places = [(ids, place) for ids in encoded for place in range(1, len(ids) - 1)]
   assert len(places) <= rows, len(places)

@@ -4,7 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from bert_jax.transfer import batching, inference
+from bert_jax.data.frames import Frame
+from bert_jax.models.inputs import Inputs
+from bert_jax.transfer import inference, windows
 from bert_jax.transfer.inference import Model
 from tests.interop import small
 
@@ -21,7 +23,7 @@ def model_of(name: str) -> Model:
 def test_padding_has_no_influence(name: str, pooling: inference.Pooling, monkeypatch: pytest.MonkeyPatch) -> None:
   model = model_of(name)
   alone = np.stack([model.embed(text, pooling) for text in TEXTS])
-  monkeypatch.setattr(batching, "bucket", lambda length, longest: 33)
+  monkeypatch.setattr(windows, "bucket", lambda length, longest: 33)
   np.testing.assert_allclose(model.embed(TEXTS, pooling), alone, rtol=1e-4, atol=1e-5)  # sums in another order
   assert np.abs(alone[0] - alone[1]).max() > 1e-2
 
@@ -31,8 +33,7 @@ def test_xlnet_has_its_special_tokens_at_the_end_and_pads_in_front() -> None:
   encoding = model.encode("cat")
   assert encoding.tokens == ["cat", "[SEP]", "[CLS]"]
   assert encoding.segment_ids.tolist() == [0, 0, 2]
-  frame = batching.Frame(at_end=True)
-  token_ids, segment_ids, attention_mask = frame.batch([encoding.token_ids], 2, 5, 0)
+  token_ids, segment_ids, attention_mask = Frame(cls_last=True).batch([encoding.token_ids], 2, 5, 0).values()
   assert token_ids[0].tolist() == [0, 0, *encoding.token_ids]
   assert segment_ids[0].tolist() == [0, 0, 0, 0, 2]
   assert attention_mask.tolist() == [[False, False, True, True, True], [False, False, False, False, True]]
@@ -51,7 +52,7 @@ def test_xlnet_fills_a_mask_from_what_stands_around_it() -> None:
     row = ids.copy()
     row[2], row[3] = token, other
     inputs = model._frame.batch([row], 1, len(row), model.tokenizer.pad_id)
-    return np.asarray(score(model.params, *inputs, places))[0]
+    return np.asarray(score(model.params, Inputs.of(inputs), places))[0]
 
   np.testing.assert_array_equal(probabilities(ids[2], ids[3]), probabilities(ids[0], ids[3]))
   assert np.abs(probabilities(ids[2], ids[3]) - probabilities(ids[2], ids[0])).max() > 1e-4

@@ -1,6 +1,8 @@
 """Fine-tuning: what it starts from, what it learns, what it is compared with."""
 
 import dataclasses
+import itertools
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,24 @@ import pytest
 from etils import epath
 
 from bert_jax import records, settings
-from bert_jax.config import Config, ModelConfig
+from bert_jax.architectures import BertConfig
+from bert_jax.config import ClassificationConfig, Config
 from bert_jax.data import tokenizers
+from bert_jax.data.frames import CLS_FIRST
 from bert_jax.data.tasks import LabelledTexts, Task
 from bert_jax.models.bert import BertEncoder
-from bert_jax.models.dropout import DropoutKey
+from bert_jax.models.dropout import Noise
+from bert_jax.models.inputs import Inputs
 from bert_jax.models.networks import ForSequenceClassification
-from bert_jax.training import sharding
-from bert_jax.training.step import init_params
+from bert_jax.objectives import objective_of
+from bert_jax.objectives.classification import Classification
+from bert_jax.training.layout import Layout, make_layout
+from bert_jax.training.loop import Preempted
+from bert_jax.training.step import eval_step_of, started, train_step_of
 from bert_jax.transfer import baselines, finetuning
+from tests.models.networks import init_params
 
-SHAPE = ModelConfig(
+SHAPE = BertConfig(
   vocab_size=61,
   num_layers=2,
   hidden_size=48,
@@ -62,8 +71,20 @@ def task() -> Task:
   return Task("toy", CLASSES, texts_of(48, 0), texts_of(150, 1))
 
 
-def mesh(count: int = 1) -> jax.sharding.Mesh:
-  return sharding.make_mesh(count)
+def layout(count: int = 1) -> Layout:
+  return make_layout(f"data:{count}")
+
+
+@pytest.fixture
+def finetune(tokenizer: tokenizers.Tokenizer, tmp_path: Path):
+  """`finetuning.finetune` in a new folder each time."""
+  numbers = itertools.count()
+
+  def run(params: Any, config: Config, task: Task, seed: int = 0, devices: int = 1, folder: Path | None = None) -> Any:
+    where = folder or tmp_path / str(next(numbers))
+    return finetuning.finetune(params, config, task, seed, layout(devices), tokenizer, where)
+
+  return run
 
 
 def leaves(tree: Any) -> list[np.ndarray]:
@@ -77,23 +98,28 @@ def equal(one: Any, other: Any) -> bool:
 # ---- the network ----
 
 
-@pytest.mark.parametrize("pooler", [True, False])
-def test_pretraining_parameters_drop_in(config: Config, task: Task, pooler: bool) -> None:
-  shape = dataclasses.replace(SHAPE, pooler=pooler)
-  params = init_params(shape, 3)
-  network = ForSequenceClassification(shape, num_classes=5)
-  inputs = (task.test.token_ids[:7], task.test.segment_ids[:7], task.test.attention_mask[:7])
-  fresh: Any = jax.eval_shape(lambda: network.init(jax.random.key(0), *inputs)["params"])
+def classification(pooling: Any = "cls", classes: int = 5) -> Classification:
+  config = Config(SHAPE, objective=ClassificationConfig(num_classes=classes, pooling=pooling))
+  objective = objective_of(config)
+  assert isinstance(objective, Classification)
+  return objective
+
+
+@pytest.mark.parametrize("sentence", ["nsp", "none"])
+def test_pretraining_parameters_drop_in(sentence: str) -> None:
+  params = init_params(SHAPE, 3, sentence)
+  fresh = jax.eval_shape(classification().init, jax.random.key(0))
   assert set(fresh) == {"encoder", "pooler", "classifier"}
-  for name in ("encoder", "pooler") if pooler else ("encoder",):
-    assert jax.tree.map(jnp.shape, params[name]) == jax.tree.map(jnp.shape, fresh[name])
-  assert ("pooler" in params) == pooler
+  given = classification().given(params)
+  assert set(given) == ({"encoder", "pooler"} if sentence == "nsp" else {"encoder"})
+  for name, part in given.items():
+    assert jax.tree.map(jnp.shape, part) == jax.tree.map(jnp.shape, fresh[name])
   assert fresh["classifier"]["kernel"].shape == (48, 5)
 
 
-def test_what_was_pretrained_is_used_and_what_is_fresh_is_said(config: Config, params: Any, task: Task) -> None:
+def test_what_was_pretrained_is_used_and_what_is_fresh_is_said(config: Config, params: Any, task: Task, finetune: Any):
   still = settings.assign(config, {"transfer.peak_lr": 1e-12, "transfer.epochs": 1})
-  done = finetuning.finetune(params, still, task, 0, mesh())
+  done = finetune(params, still, task)
   for name in ("encoder", "pooler"):
     for start, end in zip(leaves(params[name]), leaves(done.params[name]), strict=True):
       np.testing.assert_allclose(start, end, atol=1e-10)
@@ -101,52 +127,51 @@ def test_what_was_pretrained_is_used_and_what_is_fresh_is_said(config: Config, p
   # Untrained on the task, its answers still depend on what it was given.
   for name in ("encoder", "pooler"):
     other = {**params, name: jax.tree.map(lambda x: -2 * x, params[name])}
-    assert not np.allclose(
-      logits(done.params, task), logits(finetuning.finetune(other, still, task, 0, mesh()).params, task), rtol=1e-3
-    )
+    assert not np.allclose(logits(done.params, task), logits(finetune(other, still, task).params, task), rtol=1e-3)
 
 
-def test_a_model_without_pooler_gets_a_fresh_one() -> None:
-  given, fresh = {"encoder": np.ones(3), "mlm_head": np.ones(4)}, {"encoder": 0, "pooler": 0, "classifier": 0}
-  fresh = {name: np.full(3, value) for name, value in fresh.items()}
-  start, words = finetuning._start(given, fresh)
-  assert {name: part.tolist() for name, part in start.items()} == {
-    "encoder": [1, 1, 1], "pooler": [0, 0, 0], "classifier": [0, 0, 0]
+def test_a_start_takes_the_place_of_what_it_has_and_of_nothing_else() -> None:
+  fresh = {"encoder": {"a": np.zeros(3)}, "pooler": {"b": np.zeros(3)}, "classifier": {"c": np.zeros(3)}}
+  found = started(fresh, {"encoder": {"a": np.ones(3)}, "mlm_head": {"d": np.ones(4)}})
+  assert {name: float(next(iter(part.values())).sum()) for name, part in found.items()} == {
+    "encoder": 3, "pooler": 0, "classifier": 0
   }  # fmt: skip
-  assert words == "encoder as trained before, with a new classifier and a new pooler"
+  with pytest.raises(ValueError, match=r"encoder/a has the shape \[4\] there, and the run's settings ask for \[3\]"):
+    started(fresh, {"encoder": {"a": np.ones(4)}})
 
 
 def test_mean_pooling_is_the_mean_over_the_text_and_has_no_pooler(params: Any, task: Task) -> None:
   test = task.test
-  inputs = (test.token_ids[:9], test.segment_ids[:9], test.attention_mask[:9])
+  inputs = Inputs(test.token_ids[:9], test.segment_ids[:9], test.attention_mask[:9])
   network = ForSequenceClassification(SHAPE, num_classes=5, pooling="mean")
-  fresh: Any = network.init(jax.random.key(0), *inputs)["params"]
-  start, words = finetuning._start(params, fresh)
-  assert words == "encoder as trained before, with a new classifier"
-  encoded: Any = BertEncoder(SHAPE).apply({"params": start["encoder"]}, *inputs)
-  means = np.stack([row[: mask.sum()].mean(axis=0) for row, mask in zip(encoded.hidden, inputs[2], strict=True)])
+  fresh: Any = network.init(jax.random.key(0), inputs)["params"]
+  assert set(classification("mean").given(params)) == {"encoder"}
+  start = started(fresh, classification("mean").given(params))
+  encoded: Any = BertEncoder(SHAPE).apply({"params": start["encoder"]}, inputs)
+  seen = np.asarray(inputs.attention_mask)
+  means = np.stack([row[: mask.sum()].mean(axis=0) for row, mask in zip(encoded.hidden, seen, strict=True)])
   expected = means @ fresh["classifier"]["kernel"] + fresh["classifier"]["bias"][None]
-  np.testing.assert_allclose(network.apply({"params": start}, *inputs)["logits"], expected, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(network.apply({"params": start}, inputs)["logits"], expected, rtol=1e-4, atol=1e-5)
 
 
-def logits(params: Any, task: Task, key: DropoutKey | None = None) -> np.ndarray:
+def logits(params: Any, task: Task, noise: Noise | None = None) -> np.ndarray:
   network = ForSequenceClassification(SHAPE, num_classes=len(CLASSES))
   test = task.test
-  inputs = (test.token_ids[:9], test.segment_ids[:9], test.attention_mask[:9])
-  outputs: Any = network.apply({"params": params}, *inputs, key)
+  inputs = Inputs(test.token_ids[:9], test.segment_ids[:9], test.attention_mask[:9])
+  outputs: Any = network.apply({"params": params}, inputs, noise)
   return np.asarray(outputs["logits"])
 
 
-def test_dropout_acts_before_the_classifier(config: Config, params: Any, task: Task) -> None:
+def test_dropout_acts_before_the_classifier(config: Config, params: Any, task: Task, finetune: Any) -> None:
   """With the dropout of the encoder off, what is left to differ is the head's."""
-  given = finetuning.finetune(params, settings.assign(config, {"transfer.epochs": 1}), task, 0, mesh()).params
-  key = DropoutKey(jnp.uint32(4), jnp.arange(9, dtype=jnp.uint32))
+  given = finetune(params, settings.assign(config, {"transfer.epochs": 1}), task).params
+  noise = Noise(jnp.uint32(4), jnp.arange(9, dtype=jnp.uint32))
   kernel = given["classifier"]["kernel"]
   silent = {**given, "classifier": {"kernel": jnp.ones_like(kernel), "bias": given["classifier"]["bias"] * 0}}
   silent["pooler"] = {"dense": {"kernel": given["pooler"]["dense"]["kernel"] * 0, "bias": jnp.full(48, 9.0)}}
   # The pooler now says 1 everywhere, so the logits count what dropout keeps: 48 · 0.9 of 48, over 0.9.
   np.testing.assert_allclose(logits(silent, task), 48.0, rtol=1e-5)
-  kept = logits(silent, task, key)[:, 0] * 0.9
+  kept = logits(silent, task, noise)[:, 0] * 0.9
   assert np.allclose(kept, np.round(kept), atol=1e-3)
   assert len(set(np.round(kept))) > 2
   assert 36 < kept.mean() < 48
@@ -155,43 +180,71 @@ def test_dropout_acts_before_the_classifier(config: Config, params: Any, task: T
 # ---- training ----
 
 
-def test_it_learns_what_can_be_learned_and_nothing_else(config: Config, params: Any, task: Task) -> None:
-  assert finetuning.finetune(params, config, task, 0, mesh()).accuracy > 0.95
+def test_it_learns_what_can_be_learned_and_nothing_else(config: Config, params: Any, task: Task, finetune: Any) -> None:
+  assert finetune(params, config, task).accuracy > 0.95
   labels = np.random.default_rng(0).permutation(task.train.labels)
   shuffled = dataclasses.replace(task, train=dataclasses.replace(task.train, labels=labels))
-  assert finetuning.finetune(params, config, shuffled, 0, mesh()).accuracy < 0.6
+  assert finetune(params, config, shuffled).accuracy < 0.6
 
 
-def test_a_run_is_a_function_of_its_seed_and_leaves_what_it_was_given(config: Config, params: Any, task: Task) -> None:
+def test_a_run_is_a_function_of_its_seed_and_leaves_what_it_was_given(
+  config: Config, params: Any, task: Task, finetune: Any
+) -> None:
   before = jax.tree.map(np.array, params)
   short = settings.assign(config, {"transfer.epochs": 2})
-  one, same, other = (finetuning.finetune(params, short, task, seed, mesh()) for seed in (0, 0, 1))
+  one, same, other = (finetune(params, short, task, seed) for seed in (0, 0, 1))
   assert equal(one.params, same.params)
   assert one.accuracy == same.accuracy
   assert not equal(one.params, other.params)
   assert equal(before, params)
 
 
-def test_devices_do_not_change_the_result(config: Config, params: Any, task: Task) -> None:
+def test_devices_do_not_change_the_result(config: Config, params: Any, task: Task, finetune: Any) -> None:
   """Sums over the batch are rounded in another order, and Adam divides small differences by small roots."""
   short = settings.assign(config, {"transfer.epochs": 2})
-  one, four = (finetuning.finetune(params, short, task, 0, mesh(count)) for count in (1, 4))
+  one, four = (finetune(params, short, task, 0, count) for count in (1, 4))
   for a, b in zip(leaves(one.params), leaves(four.params), strict=True):
     np.testing.assert_allclose(a, b, atol=0.02 * config.transfer.peak_lr * 12)
   assert abs(one.accuracy - four.accuracy) < 0.03
 
 
-def test_seeds_and_rates_share_the_compiled_step(config: Config, params: Any, task: Task) -> None:
-  finetuning._programs.cache_clear()
+def test_seeds_and_rates_share_the_compiled_step(config: Config, params: Any, task: Task, finetune: Any) -> None:
+  steps, sizes = set(), []
   for seed, rate in ((0, 1e-3), (1, 1e-3), (0, 1e-4)):
     short = settings.assign(config, {"transfer.epochs": 1, "transfer.peak_lr": rate, "transfer.labels_per_class": 9})
-    finetuning.finetune(params, short, task, seed, mesh())
-  programs = finetuning._programs_of(config, len(CLASSES), mesh())
-  assert finetuning._programs.cache_info().misses == 1
-  assert [getattr(programs, name)._cache_size() for name in ("init", "begin", "step", "classify")] == [1, 1, 1, 1]
+    finetune(params, short, task, seed)
+    run = finetuning.run_config(short, task, seed)
+    programs = train_step_of(run, layout()), eval_step_of(run, layout())
+    steps.add(tuple(map(id, programs)))
+    sizes.append([program._cache_size() for program in programs])
+  assert len(steps) == 1
+  assert sizes[0] == sizes[2], "nothing is compiled again"
 
 
-def test_the_first_update_is_as_large_as_the_rate(config: Config, params: Any, task: Task) -> None:
+def test_it_goes_on_where_it_was_interrupted(
+  config: Config, params: Any, task: Task, finetune: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  """A signal, then the same call: bit by bit what an undisturbed one gives; and once more, nothing is trained."""
+  whole = finetune(params, config, task)
+  batches = finetuning.TaskBatches.__call__
+
+  def stopped(self: Any, step: int, *rest: int) -> Any:
+    if step == 30:
+      signal.raise_signal(signal.SIGTERM)
+    return batches(self, step, *rest)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(finetuning.TaskBatches, "__call__", stopped)
+    with pytest.raises(Preempted, match=r"saved at step \d+ of 72"):
+      finetune(params, config, task, folder=tmp_path / "once")
+  again = finetune(params, config, task, folder=tmp_path / "once")
+  assert equal(again.params, whole.params)
+  assert again.accuracy == whole.accuracy
+  monkeypatch.setattr(finetuning.TaskBatches, "__call__", lambda *_: pytest.fail("it is finished"))
+  assert equal(finetune(params, config, task, folder=tmp_path / "once").params, whole.params)
+
+
+def test_the_first_update_is_as_large_as_the_rate(config: Config, params: Any, task: Task, finetune: Any) -> None:
   """Adam with bias correction moves by rate · sign(gradient) at first; without it by 3.16 times as much.
 
   One step without warm-up has the peak rate.
@@ -199,7 +252,7 @@ def test_the_first_update_is_as_large_as_the_rate(config: Config, params: Any, t
   one = settings.assign(
     config, {"transfer.batch_size": 48, "transfer.epochs": 1, "transfer.warmup_fraction": 0.0, "transfer.peak_lr": 0.01}
   )
-  done = finetuning.finetune(params, one, task, 0, mesh()).params
+  done = finetune(params, one, task).params
   moved = np.concatenate(
     [
       np.abs(np.asarray(end) - np.asarray(start)).ravel()
@@ -211,23 +264,31 @@ def test_the_first_update_is_as_large_as_the_rate(config: Config, params: Any, t
 
 @pytest.mark.parametrize(("number", "batch_size", "epochs"), [(24, 8, 3), (25, 8, 3), (7, 16, 5), (1, 4, 2)])
 def test_every_text_comes_once_an_epoch(number: int, batch_size: int, epochs: int) -> None:
-  order = finetuning._order(number, batch_size, epochs, 0)
-  assert order.shape == (-(-number * epochs // batch_size), batch_size)
-  flat = order.ravel()
+  batches, other = (finetuning.TaskBatches(texts_of(number, 2), batch_size, seed) for seed in (0, 1))
+  flat = batches.order(0, -(-number * epochs // batch_size) * batch_size)
   for epoch in range(epochs):
     assert sorted(flat[epoch * number : (epoch + 1) * number]) == list(range(number))
   assert max(Counter(flat.tolist()).values()) <= -(-flat.size // number)
   if number > 1:
     assert not np.array_equal(flat[:number], flat[number : 2 * number])
-    assert not np.array_equal(order, finetuning._order(number, batch_size, epochs, 1))
+    assert not np.array_equal(flat, other.order(0, len(flat)))
+  # A batch is a function of its step, and processes share it out.
+  for step in (2, 0, 1):
+    whole = batches(step)
+    np.testing.assert_array_equal(
+      whole["labels"], texts_of(number, 2).labels[batches.order(step * batch_size, (step + 1) * batch_size)]
+    )
+    halves = [batches(step, part, 2) for part in range(2)]
+    for name, array in whole.items():
+      np.testing.assert_array_equal(np.concatenate([half[name] for half in halves]), array)
 
 
-def test_what_cannot_be_is_said(config: Config, params: Any, task: Task) -> None:
+def test_what_cannot_be_is_said(config: Config, params: Any, task: Task, finetune: Any) -> None:
   with pytest.raises(ValueError, match=r"transfer.batch_size=10 must be divisible by the 4 devices .* try 8 or 12"):
-    finetuning.finetune(params, settings.assign(config, {"transfer.batch_size": 10}), task, 0, mesh(4))
+    finetune(params, settings.assign(config, {"transfer.batch_size": 10}), task, 0, 4)
   broken = jax.tree.map(lambda x: x * jnp.nan, params)
-  with pytest.raises(ValueError, match=r"fine-tuning on toy ended with the loss nan; lower transfer.peak_lr=0.002"):
-    finetuning.finetune(broken, settings.assign(config, {"transfer.epochs": 1}), task, 0, mesh())
+  with pytest.raises(ValueError, match=r"fine-tuning on toy ended without a finite .*; lower transfer.peak_lr=0.002"):
+    finetune(broken, settings.assign(config, {"transfer.epochs": 1}), task)
 
 
 # ---- baselines ----
@@ -252,7 +313,7 @@ def two_tasks(task: Task, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, in
   """`load_task` gives the toy task under any name, and notes what it was asked for."""
   asked = []
 
-  def load_task(name: str, data: Any, transfer: Any, tokenizer: Any, seed: int) -> Task:
+  def load_task(name: str, data: Any, transfer: Any, tokenizer: Any, seed: int, frame: Any) -> Task:
     asked.append((name, transfer.max_seq_len, seed))
     return dataclasses.replace(task, name=name)
 
@@ -267,12 +328,13 @@ def test_a_model_is_measured_beside_its_baselines(
   two_tasks: list[tuple[str, int, int]],
   tmp_path: Path,
   monkeypatch: pytest.MonkeyPatch,
+  finetune: Any,
 ) -> None:
   pytest.importorskip("sklearn", reason="needs the extra demo")
   short = settings.assign(config, {"transfer.tasks": "one, two", "transfer.max_seq_len": 64})
-  cache = tmp_path / "baselines.json"
+  cache, numbers = tmp_path / "baselines.json", itertools.count()
   given = init_params(SHAPE, 11)
-  first = finetuning.measure_transfer(given, short, tokenizer, 5, mesh(), cache)
+  first = finetuning.measure_transfer(given, short, tokenizer, 5, layout(), tmp_path / str(next(numbers)), cache)
   assert two_tasks == [("one", 40, 5), ("two", 40, 5)], "never above the model's 40 positions"
   assert list(first) == ["one", "two"]
   for values in first.values():
@@ -280,15 +342,14 @@ def test_a_model_is_measured_beside_its_baselines(
       "pretrained", "scratch", "tfidf", "majority", "test_texts", "labels_per_class", "classes"
     }  # fmt: skip
     assert (values["test_texts"], values["labels_per_class"], values["classes"]) == (150, 8, 3)
-  scratch = finetuning.finetune(
-    init_params(SHAPE, 5), short, finetuning.load_task("", 0, short.transfer, 0, 5), 5, mesh()
-  )
+  task = finetuning.load_task("", config.data, short.transfer, tokenizer, 5, CLS_FIRST)
+  scratch = finetune(init_params(SHAPE, 5, "none"), short, task, 5)
   assert first["one"]["scratch"] == scratch.accuracy
 
   assert len(records.read_json(epath.Path(cache), "") or {}) == 2
   monkeypatch.setattr(finetuning, "tfidf_accuracy", lambda task: pytest.fail("the baselines are known"))
   mute = jax.tree.map(jnp.zeros_like, given)  # its hidden states are 0 whatever it reads, and stay so
-  again = finetuning.measure_transfer(mute, short, tokenizer, 5, mesh(), cache)
+  again = finetuning.measure_transfer(mute, short, tokenizer, 5, layout(), tmp_path / str(next(numbers)), cache)
   for name in ("scratch", "tfidf", "majority"):
     assert again["one"][name] == first["one"][name]
   assert first["one"]["pretrained"] > 0.9
@@ -296,9 +357,11 @@ def test_a_model_is_measured_beside_its_baselines(
 
   monkeypatch.setattr(finetuning, "tfidf_accuracy", lambda task: 0.25)
   for changed, seed in ((short, 6), (settings.assign(short, {"transfer.peak_lr": 1e-4}), 5)):
-    other = finetuning.measure_transfer(params, changed, tokenizer, seed, mesh(), cache)
+    other = finetuning.measure_transfer(
+      params, changed, tokenizer, seed, layout(), tmp_path / str(next(numbers)), cache
+    )
     assert other["one"]["tfidf"] == 0.25, "another seed or setting has baselines of its own"
 
 
 def test_no_tasks_no_work(config: Config, tokenizer: tokenizers.Tokenizer) -> None:
-  assert finetuning.measure_transfer({}, config, tokenizer, 0, mesh()) == {}
+  assert finetuning.measure_transfer({}, config, tokenizer, 0, layout(), "nowhere") == {}

@@ -21,16 +21,18 @@ from bert_jax import console
 from bert_jax.config import Config, TokenizerConfig
 from bert_jax.data import tokenizers
 from bert_jax.interop.pretrained import Embedding, Pretrained
+from bert_jax.models.inputs import Inputs
 from bert_jax.models.networks import build
-from bert_jax.training import sharding
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints
-from bert_jax.training.step import TrainState, init_params, init_state
-from bert_jax.transfer import batching, inference, masks
+from bert_jax.training.layout import make_layout
+from bert_jax.training.step import TrainState, init_state
+from bert_jax.transfer import inference, masks, windows
+from tests.models.networks import init_params
 from tests.transfer.conftest import SENTENCES, STEPS, save
 
 
 def model_of(config: Config, tokenizer: tokenizers.Tokenizer, params: Any) -> inference.Model:
-  return inference.Model(Pretrained(config.model, "pretraining", params, tokenizer), params, config, STEPS)
+  return inference.Model(Pretrained(config.model, "masked_lm", params, tokenizer), params, config, STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_named(workdir: Path)
 def test_without_evaluations_the_latest_whole_checkpoint_opens(
   config: Config, tokenizer: tokenizers.Tokenizer, tmp_path: Path
 ) -> None:
-  state = init_state(config, sharding.make_mesh(1))
+  state = init_state(config, make_layout("data:1"))
   with Checkpoints(tmp_path / "checkpoints") as checkpoints:
     for step in (5, 9):
       save(checkpoints, config, tokenizer, dataclasses.replace(state, step=jnp.int32(step)), {})
@@ -175,7 +177,7 @@ def test_padding_does_not_count(model: inference.Model) -> None:
   short = model.fill_mask(text)
   monkeypatch = pytest.MonkeyPatch()
   with monkeypatch.context() as patch:
-    patch.setattr(batching, "bucket", lambda length, longest: 40)
+    patch.setattr(windows, "bucket", lambda length, longest: 40)
     long = model.fill_mask(text)
   assert [c.token for c in short] == [c.token for c in long]
   np.testing.assert_allclose([c.probability for c in short], [c.probability for c in long], rtol=1e-4)
@@ -185,7 +187,7 @@ def test_a_length_bucket_is_compiled_once(model: inference.Model) -> None:
   inference._score.cache_clear()
   for text in ("[MASK] is white.", "snow [MASK] white.", "the [MASK] is."):
     model.fill_mask(text)
-  score = inference._score(model.config, "pretraining")
+  score = inference._score(model.config, "masked_lm")
   assert score._cache_size() == 1
   model.fill_mask("the [MASK] " * 17)
   assert score._cache_size() == 2
@@ -212,7 +214,7 @@ def any_model(request: pytest.FixtureRequest, config: Config) -> inference.Model
   tokenizer = tokenizers.train(texts, TokenizerConfig(kind=request.param, vocab_size=size))
   shape = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
   rng = np.random.default_rng(0)
-  shapes = jax.eval_shape(lambda: init_params(shape, 0))
+  shapes = jax.eval_shape(lambda: init_params(shape, 0, "none"))
   params = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype), shapes)
   return model_of(dataclasses.replace(config, model=shape), tokenizer, params)
 
@@ -250,7 +252,7 @@ LONG = " ".join(SENTENCES) * 3  # more than the 40 positions
 def hidden(model: inference.Model, token_ids: np.ndarray) -> np.ndarray:
   """The last layer of one row, without padding: [T, D]."""
   row = np.asarray(token_ids, np.int32)[None]
-  outputs: Any = build("pretraining", model.config).apply({"params": model.params}, row, row * 0, row >= 0)
+  outputs: Any = build("masked_lm", model.config).apply({"params": model.params}, Inputs(row, row * 0, row >= 0))
   return np.asarray(outputs["hidden"][0])
 
 
@@ -287,7 +289,7 @@ def test_long_texts_are_pooled_over_windows(
   model: inference.Model, pooling: inference.Pooling, caplog: pytest.LogCaptureFixture
 ) -> None:
   ids = model.tokenizer.encode([LONG])[0][0]
-  cut = batching.windows(ids, 18, 7)
+  cut = windows.windows(ids, 18, 7)
   assert len(cut) > 3
   assert {int(i) for window in cut for i in window} == set(ids.tolist())
   with caplog.at_level("INFO", logger="absl"):
@@ -300,10 +302,10 @@ def test_long_texts_are_pooled_over_windows(
 
 def test_windows_cover_a_text_and_the_last_ends_with_it() -> None:
   ids = np.arange(23)
-  cut = batching.windows(ids, 7, 5)
+  cut = windows.windows(ids, 7, 5)
   assert [list(window[[0, -1]]) for window in cut] == [[0, 6], [5, 11], [10, 16], [15, 21], [16, 22]]
-  assert len(batching.windows(ids, 23, 5)) == 1
-  assert [list(window) for window in batching.windows(np.arange(4), 2, 2)] == [[0, 1], [2, 3]]
+  assert len(windows.windows(ids, 23, 5)) == 1
+  assert [list(window) for window in windows.windows(np.arange(4), 2, 2)] == [[0, 1], [2, 3]]
 
 
 def test_token_embeddings_and_attentions_are_of_the_text_alone(model: inference.Model) -> None:
@@ -342,24 +344,24 @@ def test_what_cannot_be_embedded_is_said(model: inference.Model) -> None:
 def test_a_batch_has_texts_of_about_one_length() -> None:
   draw = np.random.default_rng(0)
   lengths = draw.integers(2, 300, 1000)
-  found = list(batching.batches(lengths, 32, 512))
+  found = list(windows.batches(lengths, 32, 512))
   assert sorted(index for _, _, some in found for index in some) == list(range(1000))
   assert all(len(some) <= rows and lengths[some].max() <= length for rows, length, some in found)
   padded = sum(rows * length for rows, length, _ in found)
   assert padded < 1.2 * lengths.sum()
   assert len({(rows, length) for rows, length, _ in found}) < 40
-  some = list(batching.batches(lengths, 32, 512, most_tokens=500))
+  some = list(windows.batches(lengths, 32, 512, most_tokens=500))
   assert sorted(index for _, _, indices in some for index in indices) == list(range(1000))
   assert all(rows == 1 or rows * length <= 500 for rows, length, _ in some)
-  assert batching.bucket(39, 40) == 40
-  assert batching.bucket(41, None) == 48
+  assert windows.bucket(39, 40) == 40
+  assert windows.bucket(41, None) == 48
 
 
 def test_a_model_is_shown_in_a_line(model: inference.Model) -> None:
   shown = repr(dataclasses.replace(model, step=1200))
   parameters = sum(leaf.size for leaf in jax.tree.leaves(model.params))
   vocabulary = model.tokenizer.vocab_size
-  assert shown == f"<bert_jax.Model: bert, pretraining, {parameters:,} parameters, {vocabulary} tokens, step 1,200>"
+  assert shown == f"<bert_jax.Model: bert, masked_lm, {parameters:,} parameters, {vocabulary} tokens, step 1,200>"
 
 
 def test_fill_masks_has_a_list_for_each_mask(model: inference.Model) -> None:

@@ -10,6 +10,7 @@ from etils import epath
 import bert_jax
 from bert_jax.interop import writing
 from bert_jax.models import networks
+from bert_jax.models.inputs import Inputs
 from bert_jax.transfer.inference import Model
 from tests.interop import small
 
@@ -34,7 +35,9 @@ def test_a_classifier_answers_a_row_a_text() -> None:
   encoding = model.encode("Snow")
   module = networks.build("sequence_classification", model.config, 5)
   seen = np.ones((1, len(encoding.token_ids)), bool)
-  direct: Any = module.apply({"params": model.params}, encoding.token_ids[None], encoding.segment_ids[None], seen)
+  direct: Any = module.apply(
+    {"params": model.params}, Inputs(encoding.token_ids[None], encoding.segment_ids[None], seen)
+  )
   np.testing.assert_allclose(found[2], direct["logits"][0], rtol=1e-5, atol=1e-5)
 
 

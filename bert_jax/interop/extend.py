@@ -1,4 +1,4 @@
-"""Room for more: new tokens and longer texts, with rows made of old ones."""
+"""A model extended by new tokens and to longer texts, with rows made of old ones."""
 
 import dataclasses
 import json
@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from bert_jax.config import ModelConfig
+from bert_jax.architectures import check
 from bert_jax.data import bert_text
 from bert_jax.data.tokenizer_kinds import FromJson, SentencePiece, Tokenizer, WordPiece
 from bert_jax.interop import pretrained
 from bert_jax.interop.pretrained import Pretrained
 
-# By tokens: with the word table's rows go these parameters' elements, which have one for each token too.
+_POSITIONS = "encoder/embeddings/positions"
+# With the word table's rows go the elements of these parameters, which have one for each token too.
 _BY_TOKEN = ("encoder/embeddings/words", "encoder/words", "mlm_head/bias", "lm_bias")
 
 
@@ -141,22 +142,20 @@ def extend_positions(model: Pretrained, longest: int, say: Callable[[str], None]
   section 5), so that neighbours keep their distances but at the seams.
 
   Raises:
-    ValueError: the model has no table of absolute positions to grow, or has so many already.
+    ValueError: the model has no table of absolute positions to grow, has so many already, or may not have so many.
   """
-  config = model.config
-  if not isinstance(config, ModelConfig):
+  config, arrays = model.config, pretrained.flat(model.params)
+  before, table = config.longest_input, arrays.get(_POSITIONS)
+  if before is None or table is None:
     raise ValueError(
       f"--extend-positions={longest}: this architecture has no table of absolute positions; it reads longer texts as it"
       " is, where its config.json says so (max_position_embeddings)"
     )
-  before = config.max_positions
   if longest <= before:
     raise ValueError(f"--extend-positions={longest} must be above the {before} positions that the model has")
-  arrays = pretrained.flat(model.params)
-  table = arrays["encoder/embeddings/positions"]
-  kept, learned = table[: config.position_offset], table[config.position_offset :]
-  arrays["encoder/embeddings/positions"] = np.concatenate([kept, learned[np.arange(longest) % before]])
+  config = dataclasses.replace(config, max_positions=longest)
+  check(config, prefix=f"--extend-positions={longest}: ")
+  learned = table[-before:]  # behind RoBERTa's unused rows
+  arrays[_POSITIONS] = np.concatenate([table, learned[np.arange(before, longest) % before]])
   say(f"the model has {longest} positions (before, {before}): the old rows, again; train it on long texts")
-  return dataclasses.replace(
-    model, config=dataclasses.replace(config, max_positions=longest), params=pretrained.nested(arrays)
-  )
+  return dataclasses.replace(model, config=config, params=pretrained.nested(arrays))

@@ -9,8 +9,8 @@ import pytest
 from bert_jax import settings
 from bert_jax.config import Config, MaskingConfig
 from bert_jax.data.batches import EVAL_MASKING, EvalBatches
-from bert_jax.data.store import Corpus
-from bert_jax.training.context_free import ContextFree, measures, token_counts
+from bert_jax.data.corpus import Corpus
+from bert_jax.objectives.context_free import ContextFree, rows, token_counts
 from bert_jax.training.pretraining import resolve
 from tests import tiny
 
@@ -90,8 +90,7 @@ def test_on_a_corpus_it_is_a_count_by_hand(config: Config, corpus: Corpus) -> No
         kept = 0.1 * number[shown] / total
         chance = by_chance * number[label] / total + (kept if label == shown else 0)
         nats["mlm"].append(-math.log(chance / (by_chance + kept)))
-  predictor = ContextFree(token_counts(corpus, config.data), tokenizer.mask_id, tokenizer.special_ids)
-  found = {name: rows.sum(axis=0) for name, rows in measures(predictor, batches).items()}
+  found = {name: pairs.sum(axis=0) for name, pairs in rows(corpus, config.data, batches).items()}
   for places in ("mlm", "mask"):
     total, count = found[f"{places}_loss"]
     assert count == len(nats[places])
@@ -102,4 +101,6 @@ def test_on_a_corpus_it_is_a_count_by_hand(config: Config, corpus: Corpus) -> No
 
 def test_the_line_is_the_same_for_every_arm(config: Config, corpus: Corpus) -> None:
   other = settings.assign(config, {"data.train_fraction": 0.5, "data.masking.rate": 0.4, "train.seed": 3})
-  np.testing.assert_array_equal(token_counts(corpus, config.data), token_counts(corpus, other.data))
+  np.testing.assert_array_equal(
+    token_counts(corpus, config.data.eval_fraction), token_counts(corpus, other.data.eval_fraction)
+  )

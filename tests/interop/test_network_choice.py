@@ -10,8 +10,10 @@ import pytest
 import safetensors.numpy
 from etils import epath
 
-from bert_jax.interop import configs, keys, pretrained, reading, writing
-from bert_jax.interop.encoders import PREFIX
+from bert_jax.interop import pretrained, reading, writing
+from bert_jax.interop.array_names import entries
+from bert_jax.interop.arrays import to_theirs
+from bert_jax.interop.families import FAMILIES
 from bert_jax.interop.pretrained import Pretrained
 from tests.interop import small
 
@@ -19,7 +21,7 @@ MANY = [pytest.mark.slow, pytest.mark.exhaustive]
 PAIRS = [
   pytest.param(name, network, marks=[] if name == "bert" else MANY)
   for name in small.CONFIGS
-  for network in configs.networks_of({"model_type": name})
+  for network in FAMILIES[name].heads
   if network != "enhanced_masked_lm"  # which no config.json names
 ]
 
@@ -36,7 +38,7 @@ def write(folder: Path, model: Pretrained, more: dict[str, np.ndarray] | None = 
 
 def pooler(name: str) -> dict[str, np.ndarray]:
   """As files have it that were saved when every class had one."""
-  stem = f"{PREFIX[name]}.pooler" + ("" if name == "albert" else ".dense")
+  stem = f"{FAMILIES[name].prefix}.pooler" + ("" if name == "albert" else ".dense")
   return {f"{stem}.weight": np.ones((24, 24), np.float32), f"{stem}.bias": np.ones(24, np.float32)}
 
 
@@ -47,17 +49,19 @@ def equal(one: Pretrained, other: Pretrained) -> bool:
 @pytest.mark.parametrize(("name", "network"), PAIRS)
 def test_a_class_is_read_as_itself_whatever_heads_are_beside_it(name: str, network: str, tmp_path: Path) -> None:
   model = small.make(name, network)
-  found = keys.entries(model.config, network)
-  own = {entry.key for entry in found} | set(keys.tied(model.config, network))
-  more = pooler(name) if network != "encoder" else {}
-  for other in configs.networks_of({"model_type": name}):
-    # Pretraining's is read with all that it can use; an encoder alone has other names.
-    if (network, other) != ("masked_lm", "pretraining") and other != "encoder":
-      entries = keys.entries(model.config, other)
-      more |= {entry.key: np.ones(3, np.float32) for entry in entries if entry.path[0] != "encoder"}
+  found, heads = entries(model.config, network), FAMILIES[name].heads
+  own = {entry.key for entry in found} | set(heads[network].tied)
+  encoders = ("encoder", "pooled_encoder")  # which have other names
+  more = pooler(name) if network not in encoders else {}
+  for other in heads:
+    # Pretraining's is read with all that it can use.
+    if (network, other) != ("masked_lm", "pretraining") and other not in encoders:
+      more |= {
+        entry.key: np.ones(3, np.float32) for entry in entries(model.config, other) if entry.path[0] != "encoder"
+      }
   more = {key: array for key, array in more.items() if key not in own}
   # An encoder takes its pooler; masked tokens' head with the pairs' is all of pretraining's.
-  leave = {"encoder": "pooler", "masked_lm": "seq_relationship"}.get(network, "-")
+  leave = {**dict.fromkeys(encoders, "pooler"), "masked_lm": "seq_relationship"}.get(network, "-")
   more = {key: array for key, array in more.items() if leave not in key}
   said: list[str] = []
   read = reading.read(write(tmp_path / "hf", model, more), say=said.append)
@@ -93,7 +97,8 @@ def test_a_tagger_with_a_pooler_in_its_file_stays_one(name: str, tmp_path: Path)
     ("bert", "encoder", ["FlaxBertModel"], "encoder"),
     ("bert", "token_classification", ["FlaxBertForTokenClassification"], "token_classification"),
     ("bert", "token_classification", ["TFBertForTokenClassification"], "token_classification"),
-    ("bert", "sequence_classification", ["BertTagger"], "encoder"),
+    ("bert", "sequence_classification", ["BertTagger"], "pooled_encoder"),
+    ("bert", "pooled_encoder", ["FlaxBertModel"], "pooled_encoder"),
     ("albert", "token_classification", None, "encoder"),
     ("electra", "replaced_tokens", None, "replaced_tokens"),
     ("electra", "masked_lm", None, "masked_lm"),
@@ -118,7 +123,7 @@ def test_odd_architectures(name: str, network: str, stated: Any, found: str, tmp
   np.testing.assert_array_equal(pretrained.flat(read.params)[words], pretrained.flat(model.params)[words])
   known = stated and "Embedder" not in stated[0] and "Tagger" not in stated[0]
   assert (f"read as {found}" in said[0]) == (not known)
-  if found == "encoder" and network != "encoder":
+  if found in ("encoder", "pooled_encoder") and network != found:
     assert "does not use are left out" in "".join(said)
 
 
@@ -134,9 +139,7 @@ def _headless(model: Pretrained) -> Pretrained:
 
 
 def _put(folder: Path, model: Pretrained) -> None:
-  from bert_jax.interop.entries import to_theirs
-
-  arrays = to_theirs(model.params, keys.entries(model.config, model.network))
+  arrays = to_theirs(model.params, entries(model.config, model.network))
   safetensors.numpy.save_file(arrays, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -148,7 +151,7 @@ def test_no_task_is_made_of_another(tmp_path: Path) -> None:
   with pytest.raises(ValueError, match="5 missing"):
     reading.read(folder, say=lambda _: None)
   # Less than is named: the encoder by itself, and a pretraining network without its sentence pairs.
-  for network in ("encoder", "masked_lm"):
+  for network in ("encoder", "pooled_encoder", "masked_lm"):
     model = small.make("bert", network)
     said: list[str] = []
     folder = write(tmp_path / network, model, architectures=["BertForPreTraining"])

@@ -1,15 +1,16 @@
-"""Names and copies in a file, made those of `keys.entries`; what is then missing or too much is an error."""
+"""Hugging Face's names of a network's arrays, and the names and copies of a file brought to those."""
 
+import dataclasses
 import re
 from collections.abc import Iterable
 
 import numpy as np
 
-from bert_jax.config import EncoderConfig
-from bert_jax.interop import keys
-from bert_jax.interop.encoders import PREFIX
-from bert_jax.interop.weights import Arrays
-from bert_jax.models.family import architecture_of
+from bert_jax.architectures import EncoderConfig
+from bert_jax.interop.arrays import Entry
+from bert_jax.interop.families import family_of
+from bert_jax.interop.families.base import MODEL
+from bert_jax.interop.stored import Arrays
 
 # Buffers that older releases of transformers saved: constants, which we make ourselves.
 _BUFFERS = re.compile(r"(^|\.)(position_ids|token_type_ids|inv_freq|original_inv_freq)$")
@@ -18,6 +19,15 @@ _OLD = (
   (re.compile(r"(LayerNorm|layer_norm)\.gamma$"), r"\1.weight"),
   (re.compile(r"(LayerNorm|layer_norm)\.beta$"), r"\1.bias"),
 )
+
+
+def entries(config: EncoderConfig, network: str) -> list[Entry]:
+  """All arrays of a network, one of the family's heads, under Hugging Face's names."""
+  family = family_of(config)
+  head = family.heads[network]
+  prefix = "" if head.suffix == MODEL else f"{family.prefix}."
+  encoder = [dataclasses.replace(entry, key=prefix + entry.key) for entry in family.encoder(config, network)]
+  return [*encoder, *head.arrays]
 
 
 def modern(arrays: Arrays) -> Arrays:
@@ -32,17 +42,6 @@ def modern(arrays: Arrays) -> Arrays:
   return result
 
 
-def legacy(arrays: Arrays) -> Arrays:
-  """DeBERTa's masked tokens' head under the names of its class with `legacy`: the same layers, by other names."""
-  head, old = "lm_predictions.lm_head.", "cls.predictions."
-  return {
-    (old + ("" if name == head + "bias" else "transform.") + name.removeprefix(head))
-    if name.startswith(head)
-    else name: array
-    for name, array in arrays.items()
-  }
-
-
 def arranged(arrays: Arrays, config: EncoderConfig, network: str, origin: str | None = None) -> Arrays:
   """`arrays` under the names of `network`: the encoder's prefix as there, each tied array once.
 
@@ -52,14 +51,15 @@ def arranged(arrays: Arrays, config: EncoderConfig, network: str, origin: str | 
   Raises:
     ValueError: two copies of one array differ.
   """
-  name = architecture_of(config).name
-  prefix = PREFIX[name] + "."
-  if network == "encoder":
+  family = family_of(config)
+  head, prefix = family.heads[network], f"{family.prefix}."
+  if head.suffix == MODEL:
     result = {key.removeprefix(prefix): array for key, array in arrays.items()}
   else:
-    bare = {entry.key for entry in keys.entries(config, "encoder")}
+    without_prefix = "pooled_encoder" if "pooled_encoder" in family.heads else "encoder"
+    bare = {entry.key for entry in entries(config, without_prefix)}
     result = {prefix + key if key in bare else key: array for key, array in arrays.items()}
-  for second, first in keys.tied(config, network).items():
+  for second, first in head.tied.items():
     if second in result:
       copy = result.pop(second)
       if origin and first in result and not np.array_equal(copy.read(), result[first].read()):
@@ -75,3 +75,9 @@ def listed(names: Iterable[str]) -> str:
   found = sorted(names)
   lines = [f"  {name}" for name in found[:20]]
   return "\n".join(lines if len(found) <= 20 else [*lines, f"  … and {len(found) - 20} more"])
+
+
+def outside_encoder(names: Iterable[str], config: EncoderConfig) -> set[str]:
+  """Those names that are of heads, among which a pooler counts; the encoder's have its prefix or none."""
+  inside = {family_of(config).prefix, *(entry.key.split(".")[0] for entry in entries(config, "encoder"))}
+  return {name for name in names if "pooler" in name or name.split(".")[0] not in inside}

@@ -9,7 +9,7 @@ import pytest
 from etils import epath
 
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.interop import growth, imported, pretrained, reading, writing
+from bert_jax.interop import extend, imported, pretrained, reading, writing
 from bert_jax.interop.pretrained import Pretrained
 from bert_jax.transfer.inference import Model
 from tests.interop import small
@@ -41,7 +41,7 @@ def test_a_new_token_is_the_mean_of_its_pieces(kind: str, name: str, tmp_path: P
   pieces = [ids for ids, _ in before.encode(NEW)]
   known = [len(ids) == 1 and before.unk_id not in ids for ids in pieces]
   said: list[str] = []
-  grown = growth.extend_vocab(model, NEW, said.append)
+  grown = extend.extend_vocab(model, NEW, said.append)
   after = tokens_of(grown)
   assert after.vocab_size == before.vocab_size + known.count(False) == grown.config.vocab_size
   assert any("already and stay" in text for text in said) == any(known)
@@ -69,7 +69,7 @@ def test_a_new_token_is_the_mean_of_its_pieces(kind: str, name: str, tmp_path: P
 def test_transformers_cuts_the_new_tokens_alike(kind: str, name: str, tmp_path: Path) -> None:
   import transformers
 
-  grown = growth.extend_vocab(read(kind, name, tmp_path / "hf"), NEW, lambda _: None)
+  grown = extend.extend_vocab(read(kind, name, tmp_path / "hf"), NEW, lambda _: None)
   writing.write_files(grown, epath.Path(tmp_path / "back"))
   theirs: Any = transformers.AutoTokenizer.from_pretrained(tmp_path / "back")
   for text in ("the seawhite cat", "catmat. seawhite, mat", "Snow is catmats white"):
@@ -77,7 +77,7 @@ def test_transformers_cuts_the_new_tokens_alike(kind: str, name: str, tmp_path: 
 
 
 def test_a_new_token_is_found_in_any_case_where_case_is_dropped() -> None:
-  grown = growth.extend_vocab(small.make("bert", tokenizer=small.tokenizer_of()), ["BRCÁ1"], lambda _: None)
+  grown = extend.extend_vocab(small.make("bert", tokenizer=small.tokenizer_of()), ["BRCÁ1"], lambda _: None)
   assert tokens_of(grown).tokens(tokens_of(grown).encode(["Brca1 BRCA1"])[0][0]) == ["brca1", "brca1"]
 
 
@@ -91,7 +91,7 @@ def test_rows_behind_the_last_token_are_used_first() -> None:
   rows = len(arrays["mlm_head/bias"])
   config = dataclasses.replace(model.config, vocab_size=rows)
   wide = dataclasses.replace(model, config=config, params=pretrained.nested(arrays))
-  grown = growth.extend_vocab(wide, ["seawhite"], lambda _: None)
+  grown = extend.extend_vocab(wide, ["seawhite"], lambda _: None)
   assert grown.config.vocab_size == rows
   assert tokens_of(grown).vocab_size == rows - 4
 
@@ -99,7 +99,7 @@ def test_rows_behind_the_last_token_are_used_first() -> None:
 @pytest.mark.parametrize("name", ["bert", "roberta"])
 def test_new_positions_repeat_the_old_ones(name: str, tmp_path: Path) -> None:
   model = read("bpe" if name == "roberta" else "wordpiece", name, tmp_path / "hf")
-  grown = growth.extend_positions(model, 97, lambda _: None)
+  grown = extend.extend_positions(model, 97, lambda _: None)
   offset = 2 if name == "roberta" else 0
   old, new = (pretrained.flat(m.params)["encoder/embeddings/positions"] for m in (model, grown))
   assert new.shape == (97 + offset, 24)
@@ -120,19 +120,21 @@ def test_what_cannot_grow_is_said(tmp_path: Path) -> None:
     (["same", "Same"], "lists a token twice"),
   ):
     with pytest.raises(ValueError, match=message):
-      growth.extend_vocab(model, tokens, lambda _: None)
+      extend.extend_vocab(model, tokens, lambda _: None)
   with pytest.raises(ValueError, match="needs a tokenizer"):
-    growth.extend_vocab(small.make("bert"), NEW, lambda _: None)
+    extend.extend_vocab(small.make("bert"), NEW, lambda _: None)
   with pytest.raises(ValueError, match="SentencePiece model cannot take new tokens"):
-    growth.extend_vocab(small.make("albert", tokenizer=small.tokenizer_of("unigram")), NEW, lambda _: None)
+    extend.extend_vocab(small.make("albert", tokenizer=small.tokenizer_of("unigram")), NEW, lambda _: None)
   with pytest.raises(ValueError, match="extend-positions=40 must be above the 40 positions"):
-    growth.extend_positions(model, 40, lambda _: None)
+    extend.extend_positions(model, 40, lambda _: None)
+  with pytest.raises(ValueError, match=r"extend-positions=200000: max_positions=200000 must be .* at most 131,072"):
+    extend.extend_positions(model, 200_000, lambda _: None)
   for name in ("xlnet", "deberta", "modernbert"):
     with pytest.raises(ValueError, match="has no table of absolute positions"):
-      growth.extend_positions(small.make(name), 97, lambda _: None)
+      extend.extend_positions(small.make(name), 97, lambda _: None)
   (tmp_path / "tokens").write_text("\n \n")
   with pytest.raises(ValueError, match="holds no token"):
-    growth.read_tokens(epath.Path(tmp_path / "tokens"))
+    extend.read_tokens(epath.Path(tmp_path / "tokens"))
   (tmp_path / "tokens").write_bytes(b"\xff\xfe\xfa")
   with pytest.raises(ValueError, match="cannot be read as UTF-8"):
-    growth.read_tokens(epath.Path(tmp_path / "tokens"))
+    extend.read_tokens(epath.Path(tmp_path / "tokens"))

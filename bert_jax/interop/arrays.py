@@ -1,4 +1,4 @@
-"""Pairs of one of Hugging Face's arrays and one of ours, and the conversion of a model's arrays either way.
+"""Pairs of one of Hugging Face's arrays and one of ours, and the conversion of a model's arrays both ways.
 
 PyTorch's Linear holds [out, in] where our kernels are [in, out].
 """

@@ -1,14 +1,11 @@
-"""The device mesh, and where arrays live on it."""
+"""The platform that a process computes on: which one, its memory, and the compiled programs that it keeps."""
 
 import ctypes
 import functools
 import os
 import sys
-from typing import Any
 
 import jax
-import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 
 def select_platform(platform: str | None) -> None:
@@ -17,7 +14,7 @@ def select_platform(platform: str | None) -> None:
   Raises:
     ValueError: the platform was asked for and is not there. Nothing falls back to the CPU silently.
   """
-  _keep_freed_memory()
+  keep_freed_memory()
   if platform is None:
     return
   try:
@@ -44,23 +41,8 @@ def use_compilation_cache() -> None:
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def make_mesh(num_devices: int | None = None) -> Mesh:
-  """A mesh with one axis, `data`, over the first `num_devices` devices (None: all).
-
-  Raises:
-    ValueError: more devices than there are.
-  """
-  _keep_freed_memory()
-  devices = jax.devices()
-  count = len(devices) if num_devices is None else num_devices
-  if count > len(devices):
-    raise ValueError(f"runtime.num_devices={count} is more than the {len(devices)} devices that JAX finds here")
-  # Auto is not the default of every JAX version, and Linen's modules need it.
-  return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:count])
-
-
 @functools.cache
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
   """Makes glibc give memory that one step freed to the next one, in place of back to the system.
 
   On CPU, XLA allocates the intermediate arrays of a step at once and frees them after it. By default glibc maps so
@@ -73,34 +55,3 @@ def _keep_freed_memory() -> None:
   libc.mallopt(mmap_max, 0)
   libc.mallopt(trim_threshold, -1)
   libc.mallopt(arena_max, 1)
-
-
-def check_batch_size(path: str, batch_size: int, mesh: Mesh, microbatches: int = 1) -> None:
-  """Refuses a batch that the devices (and microbatches) do not divide.
-
-  Raises:
-    ValueError: with the nearest sizes that would do.
-  """
-  unit = mesh.shape["data"] * microbatches
-  if batch_size % unit:
-    near = sorted({max(unit, batch_size // unit * unit), (batch_size // unit + 1) * unit})
-    what = f"the {mesh.shape['data']} devices of axis data"
-    if microbatches > 1:
-      what += f" times runtime.accumulation_steps={microbatches}"
-    raise ValueError(f"{path}={batch_size} must be divisible by {what}; try {' or '.join(map(str, near))}")
-
-
-def replicated(mesh: Mesh) -> NamedSharding:
-  """The same value on every device."""
-  return NamedSharding(mesh, PartitionSpec())
-
-
-def by_rows(mesh: Mesh) -> NamedSharding:
-  """First axis split over the devices."""
-  return NamedSharding(mesh, PartitionSpec("data"))
-
-
-def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
-  """A host batch (this process's rows) as global arrays, split by rows."""
-  sharding = by_rows(mesh)
-  return {name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()}

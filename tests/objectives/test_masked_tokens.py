@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from bert_jax.models.vocabulary import VocabularyScores
-from bert_jax.objectives.pretraining import masked_lm, next_sentence, pretraining_sums
+from bert_jax.objectives.masked_tokens import masked_lm, pair_label
+from tests.models.networks import MODEL, init_params, masked_tokens, noise_of, random_batch
 
 
 def scores_of(logits: Any) -> VocabularyScores:
@@ -42,13 +43,11 @@ def test_no_prediction_at_all_is_a_loss_of_zero_with_a_gradient_of_zero():
   assert not gradient.any()
 
 
-def test_next_sentence_leaves_out_rows_without_a_pair():
+def test_a_pairs_label_leaves_out_rows_without_a_pair():
   logits = np.array([[2.0, -1.0], [0.5, 1.0], [3.0, 0.0], [1.0, 4.0]], np.float32)
-  sums = next_sentence(jnp.asarray(logits), jnp.array([0, 0, -1, 1]))
-  assert float(sums["nsp_loss"][0]) == pytest.approx(
-    nats(logits[0], 0) + nats(logits[1], 0) + nats(logits[3], 1), rel=1e-6
-  )
-  assert (float(sums["nsp_accuracy"][0]), float(sums["nsp_accuracy"][1])) == (2, 3)
+  sums = pair_label(jnp.asarray(logits), jnp.array([0, 0, -1, 1]))
+  assert float(sums["loss"][0]) == pytest.approx(nats(logits[0], 0) + nats(logits[1], 0) + nats(logits[3], 1), rel=1e-6)
+  assert (float(sums["accuracy"][0]), float(sums["accuracy"][1])) == (2, 3)
 
 
 def test_the_loss_and_its_gradient_stay_finite_far_out():
@@ -61,13 +60,18 @@ def test_the_loss_and_its_gradient_stay_finite_far_out():
   np.testing.assert_allclose(gradient, [[[1, -1, 0], [0, 0.5, -0.5]]], atol=1e-6)
 
 
-def test_a_model_without_the_pair_head_has_no_sums_of_it():
-  batch = {"mlm_labels": jnp.ones((2, 3), jnp.int32), "mlm_weights": jnp.ones((2, 3)), "nsp_labels": jnp.array([0, 1])}
-  outputs: dict[str, Any] = {"mlm_scores": scores_of(jnp.zeros((2, 3, 5)))}
-  assert set(pretraining_sums(outputs, batch)) == {"mlm_loss", "mlm_accuracy"}
-  assert set(pretraining_sums(outputs | {"nsp_logits": jnp.zeros((2, 2))}, batch)) == {
-    "mlm_loss",
-    "mlm_accuracy",
-    "nsp_loss",
-    "nsp_accuracy",
+@pytest.mark.parametrize("sentence", ["none", "nsp", "sop"])
+def test_an_objective_has_the_sums_that_it_is_trained_on_and_no_others(sentence: str):
+  objective, batch = masked_tokens(MODEL, sentence), random_batch()
+  params = init_params(MODEL, 0, sentence)
+  sums = objective.sums(params, {}, {name: jnp.asarray(x) for name, x in batch.items()}, noise_of(13), 1)
+  wanted = {"mlm_loss", "mlm_accuracy"} | (
+    {f"{sentence}_loss", f"{sentence}_accuracy"} - {"none_loss", "none_accuracy"}
+  )
+  assert set(sums) == wanted
+  assert set(objective.loss_weights) == {name for name in wanted if name.endswith("_loss")}
+  counts = objective.counts({name: jnp.asarray(x) for name, x in batch.items()})
+  assert {name: float(count) for name, count in counts.items()} == {
+    name: float(sums[name][1]) for name in objective.loss_weights
   }
+  assert ("pooler" in params) == ("nsp_head" in params) == (sentence != "none")

@@ -5,20 +5,26 @@ copying. This predictor knows how frequent each token is and which token its pla
 around it.
 """
 
-from collections.abc import Iterable
+import functools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bert_jax.config import DataConfig, MaskingConfig
-from bert_jax.data.batches import EVAL_MASKING, Batch
-from bert_jax.data.corpus import Corpus
+from bert_jax.data.batches import EVAL_MASKING
+from bert_jax.data.rows import Batch
+
+if TYPE_CHECKING:
+  from bert_jax.data.corpus import Corpus
 
 TOKENS_AT_ONCE = 10_000_000
 
 
-def token_counts(corpus: Corpus, data: DataConfig) -> np.ndarray:
+def token_counts(corpus: "Corpus", eval_fraction: float) -> np.ndarray:
   """How often each token stands in all training documents, plus 1; 0 for what is never masked. float64 [V]."""
-  documents = corpus.documents("train", data.eval_fraction, 1.0)
+  documents = corpus.documents("train", eval_fraction, 1.0)
   starts = corpus.sentence_offsets[corpus.document_offsets[documents]]
   lengths = corpus.sentence_offsets[corpus.document_offsets[documents + 1]] - starts
   tokenizer = corpus.tokenizer
@@ -59,15 +65,38 @@ class ContextFree:
     return nats, likeliest == labels
 
 
-def measures(predictor: ContextFree, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
+@functools.lru_cache(maxsize=1)
+def predictor(corpus: "Corpus", eval_fraction: float) -> ContextFree:
+  """The predictor of a corpus; the last one is kept, as a run asks for it several times."""
+  tokenizer = corpus.tokenizer
+  return ContextFree(token_counts(corpus, eval_fraction), tokenizer.mask_id, tokenizer.special_ids)
+
+
+def rows(corpus: "Corpus", data: DataConfig, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
   """`mlm_loss`, `mlm_accuracy`, `mask_loss` and `mask_accuracy` example by example: float64 [N, 2], (sum, count)."""
-  rows: dict[str, list[np.ndarray]] = {}
+  predict = predictor(corpus, data.eval_fraction).predict
+  found: dict[str, list[np.ndarray]] = {}
   for batch in batches:
     shown = np.take_along_axis(batch["token_ids"], batch["mlm_positions"], axis=1)
-    nats, right = predictor.predict(shown, batch["mlm_labels"])
+    nats, right = predict(shown, batch["mlm_labels"])
     for places in ("mlm", "mask"):
       used = batch[f"{places}_weights"] > 0
       for name, values in ((f"{places}_loss", nats), (f"{places}_accuracy", right)):
         pair = np.stack([np.where(used, values, 0).sum(axis=1), used.sum(axis=1)], axis=1)
-        rows.setdefault(name, []).append(pair)
-  return {name: np.concatenate(parts) for name, parts in rows.items()}
+        found.setdefault(name, []).append(pair)
+  return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def trivial(corpus: "Corpus", data: DataConfig, sets: Mapping[str, Sequence[Batch]]) -> dict[str, float]:
+  """What the predictor reaches on the held-out examples.
+
+  Returns:
+    context_free_mask_loss, context_free_mask_accuracy, context_free_mlm_loss and context_free_mlm_accuracy on the
+    common set, context_free_own_mask_loss on the own one.
+  """
+  totals = {name: pairs.sum(axis=0) for name, pairs in rows(corpus, data, sets["common"]).items()}
+  total, count = rows(corpus, data, sets["own"])["mask_loss"].sum(axis=0)
+  totals["own_mask_loss"] = np.array([total, count])
+  return {
+    f"context_free_{name}": float(total / count) if count else math.nan for name, (total, count) in totals.items()
+  }

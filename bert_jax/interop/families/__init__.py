@@ -1,0 +1,23 @@
+"""What is known of each architecture's files, in a file for each: names of arrays, config.json, classes."""
+
+from bert_jax.architectures import EncoderConfig
+from bert_jax.interop.families.albert import ALBERT
+from bert_jax.interop.families.base import Family
+from bert_jax.interop.families.bert import BERT
+from bert_jax.interop.families.deberta import DEBERTA, DEBERTA_V2
+from bert_jax.interop.families.distilbert import DISTILBERT
+from bert_jax.interop.families.electra import ELECTRA
+from bert_jax.interop.families.modernbert import MODERNBERT
+from bert_jax.interop.families.roberta import ROBERTA
+from bert_jax.interop.families.xlnet import XLNET
+
+FAMILIES: dict[str, Family] = {
+  family.config_class.kind: family
+  for family in (BERT, ROBERTA, DISTILBERT, ALBERT, ELECTRA, XLNET, DEBERTA, DEBERTA_V2, MODERNBERT)
+}
+# By every model_type that a config.json may have: the architectures' own names first, then other names of them.
+BY_MODEL_TYPE: dict[str, Family] = FAMILIES | {name: family for family in FAMILIES.values() for name in family.stems}
+
+
+def family_of(config: EncoderConfig) -> Family:
+  return FAMILIES[config.kind]

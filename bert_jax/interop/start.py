@@ -1,0 +1,82 @@
+"""What a run starts from where `train.start_from` says so: a run, an imported folder, or a Hugging Face folder."""
+
+import dataclasses
+import os
+from typing import Any
+
+from etils import epath
+
+from bert_jax.architectures import EncoderConfig
+from bert_jax.config import Config
+from bert_jax.data.tokenizers import Tokenizer
+from bert_jax.interop import imported, reading, sentence_folders
+from bert_jax.interop.opening import find_run, is_huggingface, open_model
+from bert_jax.interop.pretrained import Pretrained, fingerprint, read_tokenizer
+from bert_jax.training.pretraining import corpus_folder, read_config
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+  """A model to start from.
+
+  Attributes:
+    params: by module, as numpy arrays.
+    tokenizer: which the run's corpus must be tokenised with; None where the model came without one.
+    about: what a checkpoint says of it: path, network, step where it is a run's, and sha256 of the parameters.
+  """
+
+  params: Any
+  tokenizer: Tokenizer | None
+  about: dict[str, Any]
+
+
+def settings_of(path: str) -> tuple[EncoderConfig, dict[str, Any]]:
+  """The settings that a run takes over: the model's, and those of its tokenizer by path. No weights are read.
+
+  Raises:
+    ValueError: there is no model there.
+  """
+  folder = epath.Path(path)
+  if not folder.is_dir():
+    raise ValueError(f"train.start_from={path} is no folder; give that of a run, an imported or a Hugging Face model")
+  if imported.is_imported(folder):
+    model = imported.load(folder)
+    return model.config, _tokenizer_settings(folder / imported.SOURCE, model.tokenizer)
+  if is_huggingface(folder):
+    inner = sentence_folders.inner_folder(folder)
+    config, model_type = reading.read_settings(inner)
+    return config, _tokenizer_settings(inner, read_tokenizer(inner, config, model_type))
+  run = find_run(folder)
+  config = read_config(run)
+  if config is None:
+    raise ValueError(f"train.start_from={path}: {run} has no config.json, and no checkpoint that knows it")
+  return config.model, _of_run(config, run)
+
+
+def _tokenizer_settings(folder: epath.Path, tokenizer: Tokenizer | None) -> dict[str, Any]:
+  if tokenizer is None:
+    return {}
+  return {
+    "data.tokenizer.path": os.fspath(folder),
+    "data.tokenizer.kind": tokenizer.kind,
+    "data.tokenizer.lowercase": tokenizer.lowercase,
+  }
+
+
+def _of_run(config: Config, run: epath.Path) -> dict[str, Any]:
+  """A run's tokenizer is that of its corpus, which lies in its workdir, three folders up."""
+  folder = corpus_folder(config, run.parent.parent.parent) / "tokenizer"
+  kept = {f"data.tokenizer.{name}": getattr(config.data.tokenizer, name) for name in ("kind", "lowercase")}
+  return kept | {"data.tokenizer.path": os.fspath(folder)} if folder.is_dir() else {}
+
+
+def load(path: str) -> Start:
+  """Reads the model.
+
+  Raises:
+    ValueError: see `bert_jax.load`.
+  """
+  opened = open_model(path)
+  model: Pretrained = opened.model
+  about = {"path": path, "network": model.network, "params_sha256": fingerprint(model.params)}
+  return Start(model.params, model.tokenizer, about | ({} if opened.step is None else {"step": opened.step}))

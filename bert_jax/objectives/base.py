@@ -1,0 +1,153 @@
+"""What every objective is: a frozen, hashable value that knows its networks, its batches and its losses.
+
+B batch, T tokens.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bert_jax.architectures import EncoderConfig
+from bert_jax.config import DataConfig, RuntimeConfig
+from bert_jax.data import masking
+from bert_jax.data.rows import Batch, Prepare
+from bert_jax.models import networks
+from bert_jax.models.dropout import Noise
+from bert_jax.objectives import context_free
+
+if TYPE_CHECKING:
+  from bert_jax.data.corpus import Corpus
+
+Params = Any
+Sums = dict[str, tuple[jax.Array, jax.Array]]  # name → (sum, count), float32; scalars, or [B] where it says so
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+  """A question with two answers that an objective asks: its measures are NAME_accuracy, NAME_majority (the share of the
+  more frequent answer) and NAME_balanced_accuracy (the mean of the shares right of either answer).
+  """
+
+  name: str
+  label: str
+  title: str
+
+
+Means = Mapping[str, float]  # name → the sum of its sums by the sum of its counts
+RowSums = Mapping[str, np.ndarray]  # name → float64 [N, 2], (sum, count) of each example
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective(abc.ABC):
+  """What a network is trained for.
+
+  Attributes:
+    model: the settings of the encoder.
+    settings: its own, of `Config.objective`.
+    runtime: of these, what a compiled program depends on.
+  """
+
+  model: EncoderConfig
+  settings: Any
+  runtime: RuntimeConfig
+
+  # What it makes of rows on the host; masked tokens and what else is made of masks need no other.
+  prepare: ClassVar[Prepare] = staticmethod(masking.mask)
+
+  def network(self, name: str, model: EncoderConfig | None = None, **more: Any) -> networks.Network:
+    """A network of `networks.NETWORKS`, computing as `runtime` says."""
+    runtime = self.runtime
+    return networks.build(
+      name,
+      model or self.model,
+      dtype=jnp.dtype(runtime.compute_dtype),
+      attention_implementation=runtime.attention,
+      scan_layers=runtime.scan_layers,
+      remat=runtime.remat,
+      **more,
+    )
+
+  # ---- training ----
+
+  @property
+  @abc.abstractmethod
+  def loss_weights(self) -> dict[str, float]:
+    """Name → weight, of the sums whose means are added up to what is minimised."""
+
+  @abc.abstractmethod
+  def init(self, key: jax.Array) -> Params:
+    """Initial parameters: a function of the settings and the key, on any devices."""
+
+  @abc.abstractmethod
+  def counts(self, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """The counts of the losses, known before the forward pass, so that any split of the batch adds up to the whole."""
+
+  @abc.abstractmethod
+  def sums(self, params: Params, frozen: Params, batch: Mapping[str, jax.Array], noise: Noise, shards: int) -> Sums:
+    """The losses and what else is worth logging, as scalars.
+
+    Args:
+      params: as `init` makes them.
+      frozen: parameters that are not trained, such as a teacher's; {} where there are none.
+      batch: as `prepare` makes it.
+      noise: of dropout, and of what the objective draws on the device.
+      shards: devices over which the rows are spread.
+    """
+
+  @property
+  def answers(self) -> tuple[Answer, ...]:
+    """The questions with two answers whose measures `measures` and `trivial` report."""
+    return ()
+
+  def given(self, start: Mapping[str, Any]) -> Params:
+    """What parameters of a pretrained network are to this objective: a tree like that of `init`, or a part of it."""
+    return dict(start)
+
+  # ---- measuring ----
+
+  @abc.abstractmethod
+  def measure(self, data: DataConfig) -> str:
+    """The evaluated measure that the best checkpoint is best by; lower is better."""
+
+  @abc.abstractmethod
+  def evaluate(self, params: Params, batch: Mapping[str, jax.Array], noise: Noise, shards: int) -> Sums:
+    """What held-out examples are measured by, example by example: float32 [B]. Nothing is dropped out.
+
+    Args:
+      noise: of what the objective draws on the device; the same for an example in every evaluation.
+    """
+
+  @abc.abstractmethod
+  def measures(self, means: Mapping[str, Means], data: DataConfig) -> dict[str, float]:
+    """What an evaluation reports, from the means of each set of held-out examples; NaN where it is not measured."""
+
+  def trivial(self, corpus: "Corpus", data: DataConfig, sets: Mapping[str, Sequence[Batch]]) -> dict[str, float]:
+    """What the trivial reaches on the same examples, by the names of the report."""
+    return context_free.trivial(corpus, data, sets)
+
+  def trivial_rows(self, corpus: "Corpus", data: DataConfig, batches: Sequence[Batch]) -> RowSums:
+    """The same, example by example, of some of what `evaluate` measures."""
+    return context_free.rows(corpus, data, batches)
+
+  # ---- what comes of it ----
+
+  @abc.abstractmethod
+  def trained(self, params: Params) -> dict[str, tuple[EncoderConfig, Params]]:
+    """The networks that a run has trained, by name of `networks.NETWORKS`, the one that it is about first."""
+
+
+def masked_sum(values: jax.Array, counted: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Sum and count of the values that count, float32; `counted` has their shape, as booleans or weights."""
+  weights = counted.astype(jnp.float32)
+  return jnp.sum(values * weights), jnp.sum(weights)
+
+
+def row_sums(values: jax.Array, counted: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """As `masked_sum`, of each row: [B, …] → float32 [B]."""
+  weights, axes = counted.astype(jnp.float32), tuple(range(1, values.ndim))
+  return jnp.sum(values * weights, axis=axes), jnp.sum(weights, axis=axes)
