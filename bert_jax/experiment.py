@@ -21,7 +21,10 @@ from bert_jax.settings import lookup
 FLAGS = flags.FLAGS
 Scale = Literal["smoke", "demo", "night", "paper"]
 SCALES: tuple[Scale, ...] = ("smoke", "demo", "night", "paper")
-OWN_FLAGS = ("scale", "recipe", "arms", "seeds", "workdir", "platform", "print_settings")
+OWN_FLAGS = (
+  *("scale", "recipe", "arms", "seeds", "workdir", "platform", "print_settings"),
+  *("coordinator", "num_processes", "process_index"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +135,9 @@ def main(experiment: Experiment) -> None:
   flags.DEFINE_list("seeds", None, "such as 0,1,2; as the scale says where not given")
   flags.DEFINE_string("workdir", None, f"folder for everything; runs/{experiment.name}-SCALE where not given")
   flags.DEFINE_enum("platform", None, ["cpu", "gpu", "tpu"], "what must be there; what JAX finds where not given")
+  flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where several train as one; auto on a TPU pod")
+  flags.DEFINE_integer("num_processes", None, "processes that train as one, each with this command")
+  flags.DEFINE_integer("process_index", None, "which of them this is, from 0")
   flags.DEFINE_bool("print_settings", False, "print the settings of every arm, as flags, and stop")
   setting_flags.define_settings()
   app.run(lambda left: sys.exit(_main(experiment, left[1:])), flags_parser=lambda given: _parse(experiment, given))
@@ -221,6 +227,7 @@ class Plan:
   seeds: tuple[int, ...]
   workdir: str
   platform: str | None
+  processes: tuple[str | None, int | None, int | None] = (None, None, None)  # see `processes.initialize`
 
 
 def _scale(experiment: Experiment) -> Scale:
@@ -278,4 +285,5 @@ def _plan(experiment: Experiment) -> Plan:
       raise ValueError(f"arm {name}: {error}") from error
   arms = tuple(arm for arm in experiment.arms if arm.name in names)
   workdir = FLAGS.workdir or os.path.join("runs", f"{experiment.name}-{scale}")
-  return Plan(experiment, scale, base, arms, configs, seeds, workdir, FLAGS.platform)
+  processes = FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_index
+  return Plan(experiment, scale, base, arms, configs, seeds, workdir, FLAGS.platform, processes)

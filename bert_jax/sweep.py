@@ -32,7 +32,7 @@ from bert_jax.experiment import Arm, Plan
 from bert_jax.interop import start
 from bert_jax.interop.start import Start
 from bert_jax.objectives import objective_of
-from bert_jax.training import loop, memory, platform
+from bert_jax.training import loop, memory, platform, processes
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints
 from bert_jax.training.layout import Layout, make_layout
 from bert_jax.training.metrics import in_one_line, in_words
@@ -67,15 +67,22 @@ def run(plan: Plan) -> int:
   plan = _without_labels_no_tasks(plan)
   try:
     with _stop_at_signals(), contextlib.ExitStack() as held:
+      processes.initialize(*plan.processes)
+      if processes.is_several():
+        platform.select_platform(plan.platform)  # before they ask each other
+        if not processes.is_first():
+          logging.set_verbosity(logging.WARNING)  # the first one speaks for all
       # A folder that is not there yet is made when the plan is known to be good, so that a mistake leaves no trace.
-      if workdir.exists():
+      if workdir.exists() and processes.is_first():
         held.enter_context(only_one(workdir))
       work = _check(workdir, plan)
-      if not workdir.exists():
+      if not workdir.exists() and processes.is_first():
         held.enter_context(only_one(workdir))
       if work.to_do:
         _run_all(workdir, plan, work)
-      elif not has_sweep(workdir):
+      if not processes.is_first():
+        return 0
+      if not work.to_do and not has_sweep(workdir):
         write_sweep(workdir, plan, [device.device_kind for device in jax.devices()])
       report = _report(workdir, plan)
       print(f"The report is {report}" if work.to_do else _nothing_to_do(workdir, len(work.jobs), report))
@@ -118,6 +125,8 @@ def _check(workdir: epath.Path, plan: Plan) -> _Work:
   to_do = [
     (arm, seed) for arm, seed in jobs if not is_done(run_folder(workdir, arm.name, seed), plan.configs[arm.name])
   ]
+  numbers = processes.of_first([jobs.index(job) for job in to_do])
+  to_do = [jobs[number] for number in numbers]
   if to_do:
     platform.select_platform(plan.platform)
     platform.use_compilation_cache()
@@ -148,11 +157,12 @@ def _run_all(workdir: epath.Path, plan: Plan, work: _Work) -> None:
     if (folder := corpus_folder(config, workdir)) not in corpora:
       corpora[folder] = prepare_corpus(config, workdir)
     configs[name] = resolve(config, corpora[folder])
-  write_sweep(workdir, plan, [device.device_kind for device in work.layout.mesh.devices.flat])
+  if processes.is_first():
+    write_sweep(workdir, plan, [device.device_kind for device in work.layout.mesh.devices.flat])
   reported, cost = time.monotonic(), 1.0  # seconds
   left = _TimeLeft([configs[arm.name] for arm, _ in work.to_do])
   for arm, seed in work.to_do:
-    if time.monotonic() - reported > REPORT_SHARE * cost:
+    if processes.is_first() and time.monotonic() - reported > REPORT_SHARE * cost:
       began = time.monotonic()
       _report(workdir, plan)
       reported = time.monotonic()
@@ -174,13 +184,14 @@ def _start_of(config: Config, corpus: Corpus) -> Start | None:
   path = config.train.start_from
   if path is None:
     return None
-  model = _loaded(path)
-  if model.tokenizer is not None and model.tokenizer.hash != corpus.tokenizer.hash:
+  begin = _loaded(path)
+  tokenizer = begin.tokenizer
+  if tokenizer is not None and tokenizer.hash != corpus.tokenizer.hash:
     raise ValueError(
-      f"train.start_from={path} reads text by the tokenizer {model.tokenizer.hash}, and {corpus.folder} is tokenised by"
+      f"train.start_from={path} reads text by the tokenizer {tokenizer.hash}, and {corpus.folder} is tokenised by"
       f" {corpus.tokenizer.hash}; set data.tokenizer.path to the model's own tokenizer"
     )
-  return model
+  return begin
 
 
 @functools.lru_cache(maxsize=1)
@@ -242,7 +253,7 @@ def _run_one(
 ) -> dict[str, Any]:
   """Pretrains, then fine-tunes; result.json is written last, so that a run with one is finished."""
   folder = run_folder(workdir, arm.name, seed)
-  before = read_result(folder)
+  before = processes.of_first(read_result(folder))
   result = _pretrain(config, corpus, folder, layout, label, begin)
   transfer: dict[str, Any] = {}
   if before is not None and before["transfer_settings"] == transfer_settings(config):
@@ -255,11 +266,14 @@ def _run_one(
     ((_, start), *_) = objective_of(config).trained(params).values()
     asked, cache = settings.assign(config, {"transfer.tasks": ",".join(to_do)}), workdir / "baselines.json"
     transfer |= measure_transfer(start, asked, corpus.tokenizer, seed, layout, folder / "transfer", cache)
-    times = records.read_json(folder / "times.json", "remove it") or {}
-    records.write_json(folder / "times.json", times | {"transfer_seconds": time.monotonic() - began})
+    if processes.is_first():
+      times = records.read_json(folder / "times.json", "remove it") or {}
+      records.write_json(folder / "times.json", times | {"transfer_seconds": time.monotonic() - began})
   result |= {"arm": arm.name, "seed": seed, "transfer": transfer, "transfer_settings": transfer_settings(config)}
-  records.write_json(folder / "result.json", result)
-  records.write_json(folder / "config.json", settings.to_dict(config))  # whose `transfer` may have changed
+  if processes.is_first():
+    records.write_json(folder / "result.json", result)
+    records.write_json(folder / "config.json", settings.to_dict(config))  # whose `transfer` may have changed
+  processes.wait_for_all("result")
   return result
 
 
@@ -281,7 +295,8 @@ def _final_params(
       return checkpoints.restore(config.train.steps, layout).state.params
   except CheckpointError as error:
     logging.warning("%s; its last steps are trained again", error)
-  (folder / "pretrained.json").unlink()
+  if processes.is_first():
+    (folder / "pretrained.json").unlink()
   _pretrain(config, corpus, folder, layout, label, begin)
   with Checkpoints(folder / "checkpoints", config.runtime.keep_latest) as checkpoints:
     return checkpoints.restore(config.train.steps, layout).state.params

@@ -187,7 +187,16 @@ class EvalBatches:
     random_share: measured share of pairs out of order among all the held-out pairs, None where there are none.
   """
 
-  def __init__(self, corpus: "Corpus", data: DataConfig, batch_size: int, max_examples: int, common: bool):
+  def __init__(
+    self,
+    corpus: "Corpus",
+    data: DataConfig,
+    batch_size: int,
+    max_examples: int,
+    common: bool,
+    process_index: int = 0,
+    process_count: int = 1,
+  ):
     """Cuts the held-out documents.
 
     Args:
@@ -196,13 +205,16 @@ class EvalBatches:
       batch_size: B.
       max_examples: examples to use at most, chosen at random, once and for all.
       common: doc_sentences for every arm, or the arm's own format.
+      process_index, process_count: of each batch, only this one of so many equal parts is made.
 
     Raises:
       ValueError: no held-out documents, or too few for pairs.
     """
     if common:
       data = dataclasses.replace(data, format="doc_sentences")
+    assert batch_size % process_count == 0, (batch_size, process_count)
     self.corpus, self.batch_size = corpus, batch_size
+    self._first, self._rows_made = process_index * (batch_size // process_count), batch_size // process_count
     self.data = dataclasses.replace(data, masking=EVAL_MASKING)
     documents = corpus.documents("eval", data.eval_fraction, data.train_fraction)
     formats.check(documents, data, "held-out")
@@ -221,14 +233,16 @@ class EvalBatches:
     return -(-self.num_examples // self.batch_size)
 
   def __iter__(self) -> Iterator[Batch]:
-    for begin in range(0, self.num_examples, self.batch_size):
-      indices = self._indices[begin : begin + self.batch_size]
-      rows = self._rows(indices)
+    for begin in range(self._first, len(self) * self.batch_size, self.batch_size):
+      # A part without examples is made of one that is then taken out again: it has the shapes of the others.
+      indices = self._indices[begin : begin + self._rows_made]
+      real = len(indices)
+      rows = self._rows(indices if real else self._indices[:1])
       batch = masking.mask(rows, EVAL_SEED, self.data, self.corpus.tokenizer)
       shown = np.take_along_axis(batch["token_ids"], batch["mlm_positions"], axis=1)
       batch["mask_weights"] = batch["mlm_weights"] * (shown == self.corpus.tokenizer.mask_id)
       fill = {"token_ids": self.corpus.tokenizer.pad_id, "pair_labels": formats.NO_PAIR}
-      yield pad_rows(batch, self.batch_size, fill)
+      yield pad_rows({name: array[:real] for name, array in batch.items()}, self._rows_made, fill)
 
   def _rows(self, indices: np.ndarray) -> Rows:
     return lay_out(

@@ -104,6 +104,10 @@ class Objective(abc.ABC):
     """The questions with two answers whose measures `measures` and `trivial` report."""
     return ()
 
+  def seen(self, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """How many real tokens a batch has, and how many predictions are trained on."""
+    return {"tokens": jnp.sum(batch["attention_mask"]), "predicted_tokens": jnp.sum(batch["mlm_weights"])}
+
   def given(self, start: Mapping[str, Any]) -> Params:
     """What parameters of a pretrained network are to this objective: a tree like that of `init`, or a part of it."""
     return dict(start)

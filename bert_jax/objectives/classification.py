@@ -51,6 +51,9 @@ class Classification(Objective):
     weights = batch["label_weights"]
     return {"label_loss": masked_sum(nats, weights), "label_accuracy": masked_sum(right, weights)}
 
+  def seen(self, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    return {"tokens": jnp.sum(batch["attention_mask"]), "predicted_tokens": jnp.sum(batch["label_weights"])}
+
   def _scored(self, params: Params, batch: Mapping[str, jax.Array], noise: Noise | None) -> tuple[jax.Array, jax.Array]:
     outputs: Any = self._network().apply({"params": params}, Inputs.of(batch), noise)
     logits, labels = outputs["logits"], batch["labels"]

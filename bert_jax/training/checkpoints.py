@@ -30,6 +30,7 @@ from etils import epath
 from bert_jax import settings
 from bert_jax.config import Config
 from bert_jax.data import tokenizers
+from bert_jax.training import processes
 from bert_jax.training.layout import Layout
 from bert_jax.training.step import TrainState, init_state
 
@@ -210,9 +211,10 @@ class Checkpoints:
       CheckpointError: there are checkpoints and all are damaged.
       ValueError: the checkpoint is of another config or corpus.
     """
-    for folder in list(self.folder.iterdir()):  # no glob: the path may hold brackets
+    for folder in list(self.folder.iterdir()) if processes.is_first() else ():  # no glob: the path may hold brackets
       if ".orbax-checkpoint-tmp" in folder.name:
         folder.rmtree()
+    processes.wait_for_all("cleared")
     failures: dict[int, str] = {}
     for step in reversed(self.steps()):
       try:
@@ -244,9 +246,11 @@ class Checkpoints:
 
   def _set_aside(self, step: int) -> None:
     aside = self.folder / f"{step}.damaged"
-    if aside.exists():
-      aside.rmtree()
-    (self.folder / str(step)).rename(aside)
+    if processes.is_first():
+      if aside.exists():
+        aside.rmtree()
+      (self.folder / str(step)).rename(aside)
+    processes.wait_for_all("set aside")
     self._manager.reload()
 
   def about(self, step: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Arms are compared on a set of held-out examples that all of them share. What is 
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -28,7 +29,7 @@ class Evaluator:
   """Measures parameters on fixed sets of held-out examples.
 
   Attributes:
-    sets: name → batches, each example in one of them once.
+    sets: name → batches, each example in one of them once; of each batch, this process's part.
   """
 
   def __init__(self, config: Config, layout: Layout, sets: Mapping[str, Sequence[Batch]]):
@@ -64,7 +65,7 @@ class Evaluator:
       sums = self._step(params, self._layout.put(batch), jnp.uint32(EVAL_SEED), jnp.uint32(first_row))
       for name, pair in jax.device_get(sums).items():
         parts.setdefault(name, []).append(np.stack(pair, axis=1).astype(np.float64))
-      first_row += len(batch["token_ids"])
+      first_row += len(next(iter(sums.values()))[0])
     return {name: np.concatenate(pairs) for name, pairs in parts.items()}
 
 
@@ -109,25 +110,35 @@ class HeldOut(Evaluator):
     settings = config.evaluation
     layout.check_batch_size("evaluation.batch_size", settings.batch_size)
 
-    def batches(common: bool) -> EvalBatches:
-      return EvalBatches(corpus, config.data, settings.batch_size, settings.max_examples, common=common)
+    def batches(common: bool, part: tuple[int, int] = (0, 1)) -> EvalBatches:
+      return EvalBatches(corpus, config.data, settings.batch_size, settings.max_examples, common, *part)
 
+    def sets(part: tuple[int, int]) -> dict[str, list[Batch]]:
+      common = list(batches(True, part))
+      return {"common": common, "own": common if is_one else list(batches(False, part))}
+
+    part, is_one = layout.process_slice(settings.batch_size), config.data.format == "doc_sentences"
     shared = batches(common=True)
     self._documents, self.num_examples, self.num_held_out = shared.documents, shared.num_examples, shared.num_held_out
-    common = list(shared)
-    own = common if config.data.format == "doc_sentences" else list(batches(common=False))
     self._corpus = corpus
-    super().__init__(config, layout, {"common": common, "own": own})
+    super().__init__(config, layout, sets(part))
+    # What is computed on the host is of whole batches; of one process they are those that it evaluates.
+    self._whole = (lambda: self.sets) if part == (0, 1) else functools.cache(lambda: sets((0, 1)))
+
+  @property
+  def whole_sets(self) -> Mapping[str, Sequence[Batch]]:
+    """The sets of all processes together."""
+    return self._whole()
 
   def trivial(self) -> dict[str, float]:
     """What the trivial reaches on these sets."""
-    return objective_of(self._config).trivial(self._corpus, self._config.data, self.sets)
+    return objective_of(self._config).trivial(self._corpus, self._config.data, self.whole_sets)
 
   def by_document(self, params: Any) -> ByDocument:
     """The sums of parameters, document by document."""
     objective, data = objective_of(self._config), self._config.data
-    common = self.sets["common"]
-    ours, theirs = self.rows(params, common), objective.trivial_rows(self._corpus, data, common)
+    ours = self.rows(params, self.sets["common"])
+    theirs = objective.trivial_rows(self._corpus, data, self.whole_sets["common"])
     assert ours is not None
     measure = objective.measure(data)
     documents, places = np.unique(self._documents, return_inverse=True)

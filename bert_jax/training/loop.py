@@ -24,10 +24,11 @@ from bert_jax.data.rows import Batch
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.objectives import objective_of
 from bert_jax.provenance import git_commit, versions
+from bert_jax.training import processes
 from bert_jax.training.checkpoints import Checkpoints
 from bert_jax.training.evaluation import Measures
 from bert_jax.training.layout import Layout
-from bert_jax.training.metrics import MetricsWriter, Progress, read_metrics
+from bert_jax.training.metrics import MetricsWriter, NoWriter, Progress, read_metrics
 from bert_jax.training.optimizers import hyperparameters
 from bert_jax.training.step import TrainState, init_state, train_step_of
 
@@ -48,7 +49,7 @@ class Diverged(Exception):
 
 @dataclasses.dataclass
 class Seen:
-  """What has gone into the state, counted on the host: real tokens, predictions, and seconds by purpose."""
+  """What has gone into the state: real tokens and predictions, of all processes, and seconds by purpose."""
 
   tokens: int = 0
   predicted_tokens: int = 0
@@ -56,10 +57,6 @@ class Seen:
   train_seconds: float = 0.0
   data_wait_seconds: float = 0.0
   eval_seconds: float = 0.0
-
-  def add(self, batch: Batch) -> None:
-    self.tokens += int(batch["attention_mask"].sum())
-    self.predicted_tokens += int(batch["mlm_weights"].sum()) if "mlm_weights" in batch else 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,9 +131,10 @@ def train(config: Config, material: Material, folder: epath.Path, layout: Layout
       logging.info("%s: going on from step %d of %d", label, restored.step, steps)
     first = step = int(state.step)
     saved = (step, step in losses)  # the step, and whether its evaluation was saved with it
-    writer = stack.enter_context(MetricsWriter(folder, step))
+    writer = stack.enter_context(MetricsWriter(folder, step) if processes.is_first() else NoWriter())
     # An evaluation that is written was of the step that a checkpoint here is of, or of one before it: it stands.
-    evaluations = {line.pop("step"): line for line in read_metrics(folder) if line.pop("kind") == "eval"}
+    lines = processes.of_first(read_metrics(folder))
+    evaluations = {line.pop("step"): line for line in lines if line.pop("kind") == "eval"}
     measure = objective.measure(config.data)
     losses |= {at: line[measure] for at, line in evaluations.items() if line[measure] is not None}
     progress = stack.enter_context(Progress(label, step, steps))
@@ -147,22 +145,28 @@ def train(config: Config, material: Material, folder: epath.Path, layout: Layout
 
     while True:
       paused = time.monotonic()
+      # Several processes see a signal and the clock at other moments; they agree on both at the same steps.
+      timely = 0 < runtime.save_every_minutes <= (paused - saved_time) / 60
+      received = signals.received is not None
+      if processes.count() > 1:
+        asked = step % runtime.log_every_steps == 0
+        received, timely = asked and processes.any_of(received), asked and processes.of_first(timely)
       # 1. Evaluate.
       if step not in evaluations and step > 0 and (step == steps or step % config.evaluation.every_steps == 0):
         log.flush()
-        if evaluation := material.evaluate(state.params, should_stop=lambda: signals.received is not None):
+        if evaluation := material.evaluate(state.params, should_stop=signals.stop_evaluation):
           evaluations[step] = {"tokens": seen.tokens, "predicted_tokens": seen.predicted_tokens} | evaluation
           writer.write("eval", step, evaluations[step])
           if (loss := evaluation[measure]) is not None:
             losses[step] = loss
 
       # 2. Save.
+      if processes.count() == 1:
+        received = signals.received is not None  # which may have come while it was evaluated
       checkpoints.check()
       best = step in losses and losses[step] == min(losses.values())
       every = runtime.save_every_steps > 0 and step % runtime.save_every_steps == 0
-      minutes = (time.monotonic() - saved_time) / 60
-      timely = 0 < runtime.save_every_minutes <= minutes
-      if saved != (step, step in losses) and (best or every or timely or step == steps or signals.received):
+      if saved != (step, step in losses) and (best or every or timely or step == steps or received):
         log.flush()
         checkpoints.save(state, _about(config, material, seen), material.tokenizer, losses)
         saved, saved_time = (step, step in losses), time.monotonic()
@@ -172,7 +176,7 @@ def train(config: Config, material: Material, folder: epath.Path, layout: Layout
           raise Diverged(step, f"the evaluation loss of the last step, {step}, is not finite")
         seen.eval_seconds += time.monotonic() - paused
         return Outcome(state, evaluations[step], min(losses.values()), seen)
-      if signals.received:
+      if received:
         checkpoints.wait()
         raise Preempted(f"{label}: saved at step {step} of {steps}; the same command goes on from there")
       began = time.monotonic()
@@ -191,7 +195,6 @@ def train(config: Config, material: Material, folder: epath.Path, layout: Layout
         seen.compile_seconds += time.monotonic() - began
         began = time.monotonic()
       step += 1
-      seen.add(batch)
 
       # 5. Log the step before.
       log.push(step, metrics)
@@ -215,16 +218,15 @@ def _about(config: Config, material: Material, seen: Seen) -> dict[str, Any]:
 class _StepLog:
   """Reads each step's metrics when the next step is under way, and reports them."""
 
-  def __init__(self, config: Config, writer: MetricsWriter, progress: Progress, seen: Seen):
+  def __init__(self, config: Config, writer: MetricsWriter | NoWriter, progress: Progress, seen: Seen):
     self._config, self._writer, self._progress, self._seen = config, writer, progress, seen
-    self._pending: tuple[int, dict[str, int], dict[str, jax.Array]] | None = None
+    self._pending: tuple[int, dict[str, jax.Array]] | None = None
     self._said = dataclasses.replace(seen)
 
   def push(self, step: int, metrics: dict[str, jax.Array]) -> None:
     """Takes a step just sent, and reports the one before."""
     self.flush()
-    counts = {"tokens": self._seen.tokens, "predicted_tokens": self._seen.predicted_tokens}
-    self._pending = (step, counts, metrics)
+    self._pending = (step, metrics)
 
   def flush(self) -> None:
     """Reports the step taken last, waiting for it.
@@ -234,9 +236,12 @@ class _StepLog:
     """
     if self._pending is None:
       return
-    step, counts, metrics = self._pending
+    step, metrics = self._pending
     self._pending = None
     values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    self._seen.tokens += int(values.pop("tokens"))
+    self._seen.predicted_tokens += int(values.pop("predicted_tokens"))
+    counts = {"tokens": self._seen.tokens, "predicted_tokens": self._seen.predicted_tokens}
     in_a_row, limit = int(values.pop("nonfinite_steps")), self._config.train.max_nonfinite_steps
     if in_a_row:
       logging.warning("step %d: the gradient is not finite; the update is skipped (%d in a row)", step, in_a_row)
@@ -251,7 +256,7 @@ class _StepLog:
       waited = self._seen.data_wait_seconds - self._said.data_wait_seconds
       values["tokens_per_second"] = (counts["tokens"] - self._said.tokens) / seconds
       values["data_wait_share"] = min(1.0, waited / seconds)
-      self._said = dataclasses.replace(self._seen, tokens=counts["tokens"])
+      self._said = dataclasses.replace(self._seen)
       self._writer.write("train", step, {**counts, **values})
       self._progress.update(step, values)
     self._progress.advance(step)
@@ -275,6 +280,10 @@ class _Signals:
       signal.signal(number, handler)
     if self.received and kind is None:  # too late for the loop to see it, so whoever comes next gets it
       signal.raise_signal(self.received)
+
+  def stop_evaluation(self) -> bool:
+    """Whether to stop between two batches, which one process of several cannot do alone."""
+    return self.received is not None and processes.count() == 1
 
   def _receive(self, number: int, _: Any) -> None:
     self.received = number

@@ -63,6 +63,17 @@ class MetricsWriter:
       self._board = None
 
 
+class NoWriter:
+  """In place of a writer, in processes that write nothing."""
+
+  def __enter__(self) -> "NoWriter":
+    return self
+
+  def __exit__(self, *_: Any) -> None: ...
+
+  def write(self, kind: str, step: int, values: dict[str, float | int | None]) -> None: ...
+
+
 def read_metrics(folder: epath.PathLike) -> list[dict[str, Any]]:
   """The lines of FOLDER/metrics.jsonl; none where there is no file. What is damaged or cut short is left out."""
   return records.read_lines(epath.Path(folder) / "metrics.jsonl")

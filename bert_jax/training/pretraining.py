@@ -30,6 +30,7 @@ from bert_jax.data.masking import unmask
 from bert_jax.data.rows import Batch
 from bert_jax.objectives import objective_of
 from bert_jax.objectives.base import Objective
+from bert_jax.training import processes
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints, checksums
 from bert_jax.training.evaluation import HeldOut
 from bert_jax.training.layout import Layout
@@ -118,8 +119,9 @@ def pretrain(
   folder = epath.Path(folder)
   refuse_other_settings(folder, config)
   done = folder / "pretrained.json"
-  before = records.read_json(done, "remove it and run the same command again, which goes on from the last checkpoint")
-  if before is None or not (folder / "config.json").exists():
+  way_out = "remove it and run the same command again, which goes on from the last checkpoint"
+  before = processes.of_first(records.read_json(done, way_out))
+  if processes.is_first() and (before is None or not (folder / "config.json").exists()):
     records.write_json(folder / "config.json", settings.to_dict(config))
   if before is not None:
     return before
@@ -139,13 +141,15 @@ def pretrain(
     result |= {"status": "finished", "best_loss": outcome.best_loss, "steps": config.train.steps}
     result |= outcome.evaluation | _counts(outcome.seen)
     by_document = held_out.by_document(outcome.state.params)
-    records.write_json(folder / "heldout.json", dataclasses.asdict(by_document))
-    records.write_json(folder / "times.json", _times(outcome.seen))
+    if processes.is_first():
+      records.write_json(folder / "heldout.json", dataclasses.asdict(by_document))
+      records.write_json(folder / "times.json", _times(outcome.seen))
   except Diverged as diverged:
     logging.error("%s: %s", label, diverged)
     result |= {"status": "diverged", "reason": str(diverged), "steps": diverged.step}
   corpus.finish_verification()
-  records.write_json(done, result)
+  if processes.is_first():
+    records.write_json(done, result)
   return result
 
 
@@ -214,7 +218,7 @@ def facts(config: Config, corpus: Corpus, batches: TrainBatches, held_out: HeldO
     "fingerprints": {
       "initialisation": initialisation,
       "data_order": _data_order(batches),
-      "evaluation": _evaluation(held_out.sets["common"]),
+      "evaluation": _evaluation(held_out.whole_sets["common"]),
     },
   }
 

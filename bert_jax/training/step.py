@@ -128,8 +128,8 @@ def eval_step_of(config: Config, layout: Layout):
 def _train_step(objective: Objective, optim: OptimConfig, microbatches: int, layout: Layout):
   """Builds the step: (state, frozen, batch, hyper, seed) → (state, metrics); it donates the state.
 
-  `frozen` are parameters that are not trained; `seed` is the run's; `metrics` are float32 scalars: means of the batch,
-  the gradient's norm, the learning rate, and `skipped`, 1 where the update was not finite.
+  `frozen` are parameters that are not trained; `seed` is the run's; `metrics` are scalars: means of the batch,
+  what went into it, the gradient's norm, the learning rate, and `skipped`, 1 where the update was not finite.
   """
 
   def loss(params: Params, frozen: Params, batch: Batch, noise: Noise, counts: Any, weights: Any):
@@ -171,6 +171,7 @@ def _train_step(objective: Objective, optim: OptimConfig, microbatches: int, lay
       nonfinite_steps=jnp.where(finite, 0, state.nonfinite_steps + 1),
     )
     metrics = {name: total / jnp.maximum(count, 1) for name, (total, count) in sums.items()}
+    metrics |= {name: jnp.asarray(count, jnp.int32) for name, count in objective.seen(batch).items()}
     metrics |= {
       "gradient_norm": norm,
       "learning_rate": rate,

@@ -21,6 +21,7 @@ from bert_jax.data.rows import Batch, pad_rows
 from bert_jax.data.tasks import LabelledTexts, Task, load_task, task_names
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.objectives import objective_of
+from bert_jax.training import processes
 from bert_jax.training.evaluation import Evaluator
 from bert_jax.training.layout import Layout
 from bert_jax.training.loop import Diverged, Material, train
@@ -75,7 +76,9 @@ def finetune(
   layout.check_batch_size("transfer.batch_size", run.train.batch_size)
   objective = objective_of(run)
   given = objective.given(start)
-  evaluate = Evaluator(run, layout, {"test": test_batches(task.test, _TEST_ROWS * layout.row_shards, tokenizer.pad_id)})
+  size = _TEST_ROWS * layout.row_shards
+  tests = batches_to_test(task.test, size, tokenizer.pad_id, *layout.process_slice(size))
+  evaluate = Evaluator(run, layout, {"test": tests})
   material = Material(
     TaskBatches(task.train, run.train.batch_size, seed), evaluate, task.fingerprint, tokenizer, lambda: given
   )
@@ -153,12 +156,14 @@ class TaskBatches:
     return shuffled[visits // number - epochs[0], visits % number]
 
 
-def test_batches(texts: LabelledTexts, size: int, pad_id: int) -> Sequence[Batch]:
-  """All texts once, in batches of `size` rows."""
-  indices = np.arange(len(texts.labels))
-  parts = (indices[first : first + size] for first in range(0, len(indices), size))
+def batches_to_test(
+  texts: LabelledTexts, size: int, pad_id: int, process_index: int = 0, process_count: int = 1
+) -> Sequence[Batch]:
+  """All texts once, in batches of `size` rows; of each, this process's part."""
+  indices, rows = np.arange(len(texts.labels)), size // process_count
+  parts = (indices[first : first + size][process_index * rows :][:rows] for first in range(0, len(indices), size))
   # A row of padding has its first token in sight, or its attention would divide by 0.
-  return [pad_rows(_labelled(texts, part), size, {"token_ids": pad_id, "attention_mask": 1}) for part in parts]
+  return [pad_rows(_labelled(texts, part), rows, {"token_ids": pad_id, "attention_mask": 1}) for part in parts]
 
 
 def _labelled(texts: LabelledTexts, rows: np.ndarray) -> Batch:
@@ -233,7 +238,7 @@ def _baselines(
   path = epath.Path(cache) if cache is not None else None
   known: dict[str, Any] = {}
   try:
-    known = (path and records.read_json(path, "measured again")) or {}
+    known = processes.of_first((path and records.read_json(path, "measured again")) or {})
   except ValueError as error:
     logging.warning("%s", error)
   of_config = settings.to_dict(config)
@@ -247,6 +252,6 @@ def _baselines(
       "tfidf": tfidf_accuracy(task),
       "majority": majority_accuracy(task),
     }
-    if path is not None:
+    if path is not None and processes.is_first():
       records.write_json(path, known)
   return known[key]

@@ -1,0 +1,93 @@
+"""Several processes that train as one: who they are, and what they must agree on.
+
+Each process runs the same command. It builds its own slice of every batch; all of them write a checkpoint, and the
+first alone writes what people read. What is decided by looking at a file or at a clock, the first decides for all.
+"""
+
+import json
+from typing import Any
+
+import jax
+import numpy as np
+
+HANDSHAKE_SECONDS = 300
+
+
+def initialize(coordinator: str | None, number: int | None, index: int | None) -> None:
+  """Joins the other processes; nothing without a coordinator.
+
+  Args:
+    coordinator: HOST:PORT of the first process, or `auto` on a cluster that JAX knows (a TPU pod, Slurm, Open MPI).
+    number: how many processes there are; None with `auto`.
+    index: which one this is, from 0; None with `auto`.
+
+  Raises:
+    ValueError: the others did not all come within `HANDSHAKE_SECONDS`, or a flag is missing.
+  """
+  if coordinator is None:
+    if number is not None or index is not None:
+      raise ValueError("--num_processes and --process_index need --coordinator=HOST:PORT, the address of process 0")
+    return
+  if coordinator != "auto" and (number is None or index is None or not 0 <= index < number):
+    raise ValueError(
+      f"--coordinator={coordinator} needs --num_processes=N and --process_index=I, from 0 to N - 1. Got {number} and"
+      f" {index}"
+    )
+  given = {} if coordinator == "auto" else {"coordinator_address": coordinator}
+  try:
+    jax.distributed.initialize(
+      **given,  # pyright: ignore[reportArgumentType]
+      num_processes=number,
+      process_id=index,
+      initialization_timeout=HANDSHAKE_SECONDS,
+    )
+  except Exception as error:
+    raise ValueError(
+      f"the processes did not all meet at --coordinator={coordinator} within {HANDSHAKE_SECONDS} s: {error}; start"
+      " every one of them with the same --num_processes and an index of its own"
+    ) from error
+
+
+def count() -> int:
+  """How many there are. Where they have not met, it is one, and no device is looked for."""
+  return jax.process_count() if is_several() else 1
+
+
+def is_several() -> bool:
+  """Whether this process has met others."""
+  return jax.distributed.is_initialized()
+
+
+def is_first() -> bool:
+  """Whether this process is the one that writes what people read."""
+  return count() == 1 or jax.process_index() == 0
+
+
+def of_first(value: Any) -> Any:
+  """The value that the first process has, on all of them; JSON values only. The others wait for it."""
+  if count() == 1:
+    return value
+  from jax.experimental import multihost_utils
+
+  content = np.frombuffer(json.dumps(value).encode(), np.uint8) if is_first() else np.zeros(0, np.uint8)
+  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(content))))
+  padded = np.zeros(size, np.uint8)
+  padded[: len(content)] = content
+  return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes())
+
+
+def any_of(flag: bool) -> bool:
+  """Whether some process says yes; all of them must ask."""
+  if count() == 1:
+    return flag
+  from jax.experimental import multihost_utils
+
+  return bool(np.any(multihost_utils.process_allgather(np.array([flag]))))
+
+
+def wait_for_all(name: str) -> None:
+  """Returns once every process has come here."""
+  if count() > 1:
+    from jax.experimental import multihost_utils
+
+    multihost_utils.sync_global_devices(name)

@@ -1,0 +1,119 @@
+"""Two processes on this machine train as one: the same results, and one of them alone goes on with their run."""
+
+import csv
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+
+DEVICES = 2  # of each process
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> str:
+  return tiny.write_text(tmp_path_factory.mktemp("text"))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+  return tmp_path_factory.mktemp("compiled")
+
+
+def begin(source: str, workdir: Path, cache: Path, *flags: str) -> list[subprocess.Popen[str]]:
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    port = free.getsockname()[1]
+  return [
+    subprocess.Popen(
+      tiny.command(
+        source,
+        workdir,
+        *("--arms=bert", "--transfer.tasks=parity", "--runtime.mesh=data:2,fsdp:2", *flags),
+        *(f"--coordinator=localhost:{port}", "--num_processes=2", f"--process_index={index}"),
+      ),
+      cwd=tiny.ROOT,
+      env=tiny.environment(cache, DEVICES),
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for index in range(2)
+  ]
+
+
+def end(running: list[subprocess.Popen[str]]) -> list[str]:
+  """What each said on stderr, once all have ended well."""
+  said = [process.communicate(timeout=240) for process in running]
+  assert [process.returncode for process in running] == [0, 0], said
+  return [errors for _, errors in said]
+
+
+def rows(workdir: Path) -> list[dict[str, str]]:
+  return list(csv.DictReader((workdir / "results.csv").open()))
+
+
+def assert_alike(one: Path, other: Path) -> None:
+  """Counts are equal; losses are, up to rounding: sums over more devices are added up in another order."""
+  for a, b in zip(rows(one), rows(other), strict=True):
+    for name in a:
+      try:
+        assert float(a[name]) == pytest.approx(float(b[name]), rel=2e-5), name
+      except ValueError:
+        assert a[name] == b[name], name
+
+
+@pytest.fixture(scope="module")
+def alone(source: str, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+  workdir = tmp_path_factory.mktemp("alone") / "W"
+  flags = ("--arms=bert", "--transfer.tasks=parity", "--train.steps=30")
+  done = tiny.run(tiny.command(source, workdir, *flags), tiny.environment(cache))
+  assert done.returncode == 0, done.stderr
+  return workdir
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_and_one_goes_on_with_their_run(
+  source: str, cache: Path, alone: Path, tmp_path: Path
+) -> None:
+  first, second = end(begin(source, tmp_path / "two", cache, "--train.steps=30"))
+  assert_alike(alone, tmp_path / "two")
+  assert "held-out loss" in first
+  assert "held-out loss" not in second, "one of them speaks"
+
+  # Stopped by a signal to the one that writes nothing, at a step that both agree on; then gone on with by one process.
+  running = begin(source, tmp_path / "stopped", cache, "--train.steps=30", "--runtime.log_every_steps=1")
+  metrics = tmp_path / "stopped" / "runs" / "bert" / "seed-0" / "metrics.jsonl"
+  deadline = time.monotonic() + 120
+  while not (metrics.exists() and metrics.read_text().count("\n") >= 2) and time.monotonic() < deadline:
+    time.sleep(0.02)
+  running[1].send_signal(signal.SIGTERM)
+  said = [process.communicate(timeout=120)[1] for process in running]
+  assert [process.returncode for process in running] == [75, 75], said
+  done = tiny.run(
+    tiny.command(source, tmp_path / "stopped", "--arms=bert", "--transfer.tasks=parity", "--train.steps=30"),
+    tiny.environment(cache),
+  )
+  assert done.returncode == 0, done.stderr
+  assert "going on from step" in done.stderr
+  assert_alike(alone, tmp_path / "stopped")
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--num_processes=2"], "need --coordinator=HOST:PORT"),
+    (["--coordinator=localhost:1234"], "needs --num_processes=N and --process_index=I"),
+    (["--coordinator=localhost:1234", "--num_processes=2", "--process_index=2"], "from 0 to N - 1. Got 2 and 2"),
+  ],
+)
+def test_flags_that_do_not_add_up_are_refused(source: str, tmp_path: Path, flags: list[str], message: str) -> None:
+  done = tiny.run(tiny.command(source, tmp_path / "W", *flags), tiny.environment(tmp_path))
+  assert done.returncode == 1
+  assert message in done.stderr
+  assert "Traceback" not in done.stderr
+  assert not (tmp_path / "W").exists()
