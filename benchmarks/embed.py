@@ -1,9 +1,9 @@
 """Speed of sentence embeddings, here and in PyTorch transformers, as a ratio measured in one run.
 
-Both sides have the same weights and the same texts, start from strings, tokenise, sort by length, pool the mean and
-return vectors of length 1 in the order of the texts; the peer pads each batch to its longest text, under
-`inference_mode`. Before the clock starts, the two must give the same vectors. Texts that the peer would cut are left
-out. The first pass here compiles a program for each length; it is timed apart.
+Both sides have the same weights and texts, start from strings, tokenise, sort by length, pool by the mean, and return
+vectors of length 1 in the order of the texts; the peer pads each batch to its longest text, under `inference_mode`.
+Before the clock starts, both must give the same vectors. Texts that the peer would cut are left out. Our first pass
+compiles a program for each length; it is timed separately.
 
 Needs the extras `parity` (for PyTorch, and the weights of all-MiniLM-L6-v2) and `demo` (for the texts):
 

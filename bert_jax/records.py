@@ -1,11 +1,13 @@
-"""Our own JSON files and JSON lines with their checksum: what is damaged or edited is never read as a result.
+"""Our own files, written whole or not at all; JSON and JSON lines carry a checksum, so that damage is never a result.
 
 The checksum is the key `crc32` beside the others, so that a person reads the files as before.
 """
 
+import contextlib
 import json
 import math
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 from absl import logging
@@ -105,13 +107,28 @@ def write_text(path: epath.Path, text: str) -> None:
   Raises:
     ValueError: it cannot be written.
   """
+  write_bytes(path, text.encode())
+
+
+def write_bytes(path: epath.Path, content: bytes) -> None:
+  """As `write_text`."""
   try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / (path.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+    with replacing(path) as draft:
+      draft.write_bytes(content)
   except OSError as error:
     raise write_error(path, error) from error
+
+
+@contextlib.contextmanager
+def replacing(path: epath.Path) -> Iterator[epath.Path]:
+  """A file beside `path` to write to, which takes its place when the block ends without an error.
+
+  What is at hand where a run is killed is the old file or the new one, and perhaps a `.tmp` that the next one replaces.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  draft = path.parent / (path.name + ".tmp")
+  yield draft
+  draft.replace(path)
 
 
 def write_error(path: epath.Path, error: OSError) -> ValueError:

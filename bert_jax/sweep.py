@@ -185,7 +185,7 @@ def _start_of(config: Config, corpus: Corpus) -> Start | None:
   if path is None:
     return None
   begin = _loaded(path)
-  tokenizer = begin.tokenizer
+  tokenizer = begin.model.tokenizer
   if tokenizer is not None and tokenizer.hash != corpus.tokenizer.hash:
     raise ValueError(
       f"train.start_from={path} reads text by the tokenizer {tokenizer.hash}, and {corpus.folder} is tokenised by"
@@ -283,7 +283,7 @@ def _pretrain(
   if begin is None:
     return pretrain(config, corpus, folder, layout, label)
   objective = objective_of(config)
-  return pretrain(config, corpus, folder, layout, label, lambda: objective.given(begin.params), begin.about)
+  return pretrain(config, corpus, folder, layout, label, lambda: objective.given(begin.model.params), begin.about)
 
 
 def _final_params(

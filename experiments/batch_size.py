@@ -10,7 +10,8 @@ Steps shrink as the batch grows, and the learning rate grows with its square roo
 from typing import Literal
 
 from bert_jax import scales
-from bert_jax.experiment import Arm, Experiment, Size, main
+from bert_jax.command_line import main
+from bert_jax.experiment import Arm, Experiment, Size
 
 
 def times(factor: int, expects: str, direction: Literal[0, 1]) -> Arm:

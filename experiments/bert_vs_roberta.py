@@ -9,7 +9,8 @@ Each rung keeps what the rungs before it changed, and is compared with the one b
 """
 
 from bert_jax import scales
-from bert_jax.experiment import Arm, Experiment, Size, main
+from bert_jax.command_line import main
+from bert_jax.experiment import Arm, Experiment, Size
 
 EXPERIMENT = Experiment(
   name="bert_vs_roberta",

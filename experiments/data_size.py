@@ -7,7 +7,8 @@ A smaller share is a subset of a larger one, and is repeated more often. Held-ou
 """
 
 from bert_jax import scales
-from bert_jax.experiment import Arm, Experiment, Size, main
+from bert_jax.command_line import main
+from bert_jax.experiment import Arm, Experiment, Size
 
 EXPERIMENT = Experiment(
   name="data_size",

@@ -11,7 +11,8 @@ of it, which the demo passes over a dozen times.
 """
 
 from bert_jax import scales
-from bert_jax.experiment import Arm, Experiment, Size, main
+from bert_jax.command_line import main
+from bert_jax.experiment import Arm, Experiment, Size
 
 RATES = (20, 30, 40, 60, 80)
 MASK_ALONE = {"data.masking.mask_prob": 1.0, "data.masking.random_prob": 0.0}

@@ -9,7 +9,8 @@ be told apart. Sentence pairs and single documents fill a sequence less: read "t
 """
 
 from bert_jax import scales
-from bert_jax.experiment import Arm, Experiment, Size, main
+from bert_jax.command_line import main
+from bert_jax.experiment import Arm, Experiment, Size
 
 WITH_NSP = {"objective.sentence": "nsp"}
 # A pair of sentences fills well under half of a sequence; twice the batch keeps the tokens of a step about equal, which

@@ -8,7 +8,8 @@ Afterwards `bert_jax.load("W").fill_mask("Paris is the [MASK] of France.")` asks
 """
 
 from bert_jax import scales
-from bert_jax.experiment import Arm, Experiment, Size, main
+from bert_jax.command_line import main
+from bert_jax.experiment import Arm, Experiment, Size
 
 EXPERIMENT = Experiment(
   name="pretrain",

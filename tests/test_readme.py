@@ -17,7 +17,8 @@ from etils import epath
 import bert_jax
 from bert_jax import console, sweep
 from bert_jax.cli import main
-from bert_jax.interop import pretrained, reading, writing
+from bert_jax.interop import reading, writing
+from bert_jax.interop.params import fingerprint
 from tests import tiny
 from tests.interop import small
 from tests.interop.test_folders import arrays_of, to_flax
@@ -70,11 +71,11 @@ def test_both_directions_and_the_rescue(done: Path) -> None:
   assert np.load(done / "vectors.npy").shape == (2, 24)
   given, back = (reading.read(done / name, say=lambda _: None) for name in ("HF", "FOR_TRANSFORMERS"))
   rescued = reading.read(done / "RESCUED_FOR_TRANSFORMERS", say=lambda _: None)
-  wanted = pretrained.fingerprint(given.params)
-  assert pretrained.fingerprint(back.params) == wanted
-  assert pretrained.fingerprint(rescued.params) == wanted
+  wanted = fingerprint(given.params)
+  assert fingerprint(back.params) == wanted
+  assert fingerprint(rescued.params) == wanted
   own = reading.read(done / "W_FOR_TRANSFORMERS", say=lambda _: None)
-  assert pretrained.fingerprint(own.params) == pretrained.fingerprint(bert_jax.load(done / "W").params)
+  assert fingerprint(own.params) == fingerprint(bert_jax.load(done / "W").params)
   for name in ("FOR_TRANSFORMERS", "RESCUED_FOR_TRANSFORMERS", "W_FOR_TRANSFORMERS"):
     assert json.loads((done / name / "receipt.json").read_text())["max_difference"] == 0
 

@@ -18,6 +18,7 @@ import pytest
 from etils import epath
 
 from bert_jax import records, sweep
+from bert_jax.analysis import runs
 from bert_jax.experiment import Arm, Experiment, Size
 from bert_jax.training import loop
 from tests import tiny
@@ -62,6 +63,19 @@ def test_a_report_and_results_without_times(finished: Path) -> None:
     ("faster", "0", "finished"),
   ]
   assert not [name for name in rows(finished)[0] if "second" in name or "time" in name or "wait" in name]
+
+
+def test_the_report_reads_what_a_run_writes_and_no_more(finished: Path) -> None:
+  """A measure that no run writes would be an empty column for ever, and nobody would miss it."""
+  run = finished / "runs" / "bert" / "seed-0"
+  result, times = (json.loads((run / name).read_text()) for name in ("result.json", "times.json"))
+  answers = {answer["name"] for answer in json.loads((finished / "sweep.json").read_text())["answers"]}
+  measures = {*runs.MEASURES, *(f"{name}_{part}" for name in answers for part in runs.ANSWER_PARTS)}
+  assert measures - set(result) == set()
+  assert set(runs.TIMES) - {"transfer_seconds"} == set(times) - {records.KEY}  # it has no transfer tasks
+  # What else there is says which run this is, and what it shares with others.
+  others = {"arm", "seed", "status", "fingerprints", "transfer", "transfer_settings", records.KEY}
+  assert sorted(set(result) - measures - others) == []
 
 
 def test_arms_share_what_they_can(finished: Path) -> None:

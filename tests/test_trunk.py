@@ -161,13 +161,13 @@ def test_a_second_phase_begins_where_the_first_ended(source: str, tmp_path: Path
   begin = start.load(str(tmp_path / "first"))
   assert begin.about["step"] in (4, STEPS), "the best checkpoint"
   corpus = prepare_corpus(second, tmp_path / "second")
-  assert begin.tokenizer is not None
-  assert corpus.tokenizer.hash == begin.tokenizer.hash
+  assert begin.model.tokenizer is not None
+  assert corpus.tokenizer.hash == begin.model.tokenizer.hash
   config = resolve(second, corpus)
   seen: list[Any] = []
 
   def given() -> Any:
-    seen.append(objective_of(config).given(begin.params))
+    seen.append(objective_of(config).given(begin.model.params))
     return seen[-1]
 
   where = epath.Path(tmp_path / "second" / "runs" / "pretrain" / "seed-0")
@@ -177,8 +177,8 @@ def test_a_second_phase_begins_where_the_first_ended(source: str, tmp_path: Path
   batch = {name: jnp.asarray(x) for name, x in TrainBatches(corpus, config.data, 0, 16)(0).items()}
   hyper = hyperparameters(config.optim, STEPS, objective_of(config).loss_weights)
   layout = make_layout("data:1")
-  state = init_state(config, layout, begin.params)
-  for name, part in begin.params.items():
+  state = init_state(config, layout, begin.model.params)
+  for name, part in begin.model.params.items():
     for one, other in zip(jax.tree.leaves(part), jax.tree.leaves(state.params[name]), strict=True):
       np.testing.assert_array_equal(one, other)
   _, found = train_step_of(config, layout)(state, {}, batch, hyper, jnp.uint32(0))

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from bert_jax import recipes, settings
+from bert_jax.command_line import main
 from bert_jax.config import Config
 from bert_jax.data import sources, tasks
-from bert_jax.experiment import Arm, Experiment, Plan, Size, main
+from bert_jax.experiment import Arm, Experiment, Plan, Size
 
 ROOT = Path(__file__).parent.parent
 

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bert_jax.analysis import wording
+from bert_jax.analysis import formatting
 from bert_jax.analysis.comparisons import Results
 from bert_jax.analysis.document import Block, Bullets, Folded, Heading, Paragraph, Table
+from bert_jax.analysis.formatting import CONFIDENCE_LEVEL, NOTHING
 from bert_jax.analysis.runs import COUNTS
 from bert_jax.analysis.statistics import CONFIDENCE, t_quantile
-from bert_jax.analysis.wording import CONFIDENCE_LEVEL, NOTHING
 
 
 def limits(results: Results) -> list[Block]:
@@ -20,12 +20,12 @@ def limits(results: Results) -> list[Block]:
     items.append("No comparison has enough paired runs yet to tell chance from effect, so nothing can be shown.")
   for pairs in sorted({len(row.seeds) for row in tested}):
     items.append(
-      f"With {pairs} paired seeds an interval has {wording.plural(pairs - 1, 'degree')} of freedom and reaches "
+      f"With {pairs} paired seeds an interval has {formatting.plural(pairs - 1, 'degree')} of freedom and reaches "
       f"{t_quantile(pairs - 1):.1f} standard errors to either side of the mean difference."
     )
   if tested:
     items += [
-      f"{wording.plural(len(tested), 'verdict')} at {CONFIDENCE_LEVEL}: if no change had any effect, "
+      f"{formatting.plural(len(tested), 'verdict')} at {CONFIDENCE_LEVEL}: if no change had any effect, "
       f"{len(tested) * (1 - CONFIDENCE):.1f} of them would still be expected to read better or worse by chance.",
       "The intervals speak of other seeds (initial weights, order of the text, masks) on this text at this size; not "
       "of other held-out documents, texts, sizes or settings.",
@@ -41,8 +41,8 @@ def limits(results: Results) -> list[Block]:
         row.measure.label,
         str(len(row.seeds)),
         str(len(row.seeds) - 1),
-        f"{wording.difference(row)} {wording.unit(row)}",
-        wording.resolution(row),
+        f"{formatting.difference(row)} {formatting.unit(row)}",
+        formatting.resolution(row),
       ]
       for row in tested
     ]
@@ -60,14 +60,14 @@ def how_it_was_run(results: Results) -> list[Block]:
   finished = sum(run.status == "finished" for run in sweep.runs)
   seconds = [run.times[name] for run in sweep.runs for name in run.times if name.endswith("_seconds")]
   items = [
-    f"Experiment `{sweep.experiment}` at scale `{sweep.scale}`: {wording.plural(len(sweep.arms), 'arm')}, "
-    f"{wording.seeds(sweep.seeds)}; {finished} of {wording.plural(len(sweep.runs), 'run')} finished.",
+    f"Experiment `{sweep.experiment}` at scale `{sweep.scale}`: {formatting.plural(len(sweep.arms), 'arm')}, "
+    f"{formatting.seeds(sweep.seeds)}; {finished} of {formatting.plural(len(sweep.runs), 'run')} finished.",
     *_text(results),
     f"Hardware: {sweep.hardware}.",
-    f"Versions: {wording.listing([f'{name} {version}' for name, version in sweep.versions.items()])}.",
+    f"Versions: {formatting.listing([f'{name} {version}' for name, version in sweep.versions.items()])}.",
   ]
   if seconds:
-    items.append(f"Time, of the runs that tell theirs, together: {wording.duration(sum(seconds))}.")
+    items.append(f"Time, of the runs that tell theirs, together: {formatting.duration(sum(seconds))}.")
   blocks: list[Block] = [Heading(2, "How it was run"), Bullets(items)]
   if len(sweep.arms) > 1:
     blocks += [Paragraph("What each arm sets, over the base settings:"), _assignments(results)]
@@ -84,9 +84,9 @@ def _text(results: Results) -> list[str]:
   trained = sorted({arm["train_tokens"].mean for arm in seen})
   used, there = sizes["eval_examples"], sizes["held_out_examples"]
   return [
-    f"Text: `{source}`; {wording.si(trained[-1])} tokens to train on"
-    + (f" (arms with less: {wording.listing([wording.si(x) for x in trained[:-1]])})" if trained[1:] else "")
-    + f", {sizes['held_out_documents']:,.0f} documents of {wording.si(sizes['held_out_tokens'])} tokens held out, "
+    f"Text: `{source}`; {formatting.si(trained[-1])} tokens to train on"
+    + (f" (arms with less: {formatting.listing([formatting.si(x) for x in trained[:-1]])})" if trained[1:] else "")
+    + f", {sizes['held_out_documents']:,.0f} documents of {formatting.si(sizes['held_out_tokens'])} tokens held out, "
     f"evaluated on {'all' if used == there else f'{used:,.0f} of'} {there:,.0f} examples.",
     *_near_duplicates(sizes),
   ]
@@ -96,8 +96,8 @@ def _near_duplicates(sizes: Mapping[str, float]) -> list[str]:
   if not sizes.get("near_duplicates"):
     return []
   return [
-    f"Near duplicates: {wording.plural(int(sizes['near_duplicates']), 'document')} that share much of their text with"
-    " another; each stands on the same side of the split as its like, for which"
+    f"Near duplicates: {formatting.plural(int(sizes['near_duplicates']), 'document')} that share much of their text"
+    " with another; each stands on the same side of the split as its like, for which"
     f" {sizes['near_duplicates_moved']:,.0f} changed sides."
   ]
 
@@ -124,8 +124,8 @@ def _times(results: Results) -> Block:
     if run.times:
       row = [f"`{run.arm}`", str(run.seed)]
       for name in ("train_seconds", "eval_seconds", "transfer_seconds", "compile_seconds"):
-        row.append(wording.duration(run.times[name]) if name in run.times else NOTHING)
-      row.append(wording.si(run.times["tokens_per_second"]) if "tokens_per_second" in run.times else NOTHING)
+        row.append(formatting.duration(run.times[name]) if name in run.times else NOTHING)
+      row.append(formatting.si(run.times["tokens_per_second"]) if "tokens_per_second" in run.times else NOTHING)
       row.append(f"{run.times['data_wait_share']:.1%}" if "data_wait_share" in run.times else NOTHING)
       rows.append(row)
   if not rows:
@@ -159,7 +159,7 @@ def gates(results: Results) -> list[Block]:
     [
       gate.name,
       "holds" if gate.holds else "**fails**",
-      wording.listing([f"`{arm}`" for arm in gate.arms]),
+      formatting.listing([f"`{arm}`" for arm in gate.arms]),
       NOTHING if gate.seed is None else str(gate.seed),
       gate.detail,
     ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bert_jax.analysis import wording
+from bert_jax.analysis import formatting
 from bert_jax.analysis.comparisons import LOSS, Comparison, Measure, Results, answer_measure, task_measure
 from bert_jax.analysis.runs import Run
 
@@ -84,8 +84,8 @@ def _forest_panel(axes: "Axes", rows: list[Comparison]) -> None:
   for place, row in enumerate(rows):
     beside = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
     if row.interval is not None:
-      axes.annotate(wording.difference(row), (1, place), xytext=(50, 0), ha="right", **beside)
-    axes.annotate(wording.verdict(row), (1, place), xytext=(58, 0), **beside)
+      axes.annotate(formatting.difference(row), (1, place), xytext=(50, 0), ha="right", **beside)
+    axes.annotate(formatting.verdict(row), (1, place), xytext=(58, 0), **beside)
     if row.interval is None:
       continue
     marker, colour, filled = VERDICT_MARKS[row.verdict]
@@ -135,7 +135,7 @@ def loss_curves(results: Results) -> "Figure | None":
     if len(tokens):
       axes.fill_between(tokens, low, high, color=colour, alpha=0.18, lw=0)
       axes.plot(tokens, mean, line, color=colour, lw=1.8, marker="o" if len(tokens) == 1 else None)
-      ends.append((tokens[-1], mean[-1], f"{arm.name} {wording.number(mean[-1], 3)}", colour))
+      ends.append((tokens[-1], mean[-1], f"{arm.name} {formatting.number(mean[-1], 3)}", colour))
     others = [run for run in sweep.runs_of(arm.name) if run.status != "finished" and run.evaluations]
     for run in others:
       axes.plot(*_curve(run), color=colour, lw=1, ls=(0, (1, 1.5)), marker="." if len(run.evaluations) == 1 else None)
@@ -146,7 +146,7 @@ def loss_curves(results: Results) -> "Figure | None":
   lines = sorted({round(seen["context_free_mask_loss"], 4) for seen in values})
   _loss_axes(axes, results, lines)
   right = axes.get_xlim()[1]
-  ends += [(right, line, f"no context {wording.number(line, 3)}", "none") for line in lines]
+  ends += [(right, line, f"no context {formatting.number(line, 3)}", "none") for line in lines]
   _label_ends(axes, ends)
   return figure
 

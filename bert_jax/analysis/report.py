@@ -4,6 +4,7 @@ from pathlib import Path
 
 from etils import epath
 
+from bert_jax import records
 from bert_jax.analysis import comparisons, document, plots, runs, sections, tables
 
 
@@ -20,7 +21,7 @@ def write_report(folder: epath.PathLike) -> Path:
     Where report.md is.
 
   Raises:
-    ValueError: `folder` holds no sweep, or a file in it holds what it must not.
+    ValueError: `folder` holds no sweep, a file in it holds what it must not, or nothing can be written there.
   """
   folder = epath.Path(folder)
   sweep = runs.read_sweep(folder)
@@ -31,18 +32,11 @@ def write_report(folder: epath.PathLike) -> Path:
 
   (folder / "plots").mkdir(parents=True, exist_ok=True)
   for name, figure in drawn.items():
-    _replace(folder / "plots" / f"{name}.png", figure.png)
-    _replace(folder / "plots" / f"{name}.svg", figure.svg.encode())
-  _replace(folder / "results.csv", tables.results_csv(sweep).encode())
-  _replace(folder / "times.csv", tables.times_csv(sweep).encode())
-  _replace(folder / "results.json", tables.results_json(results).encode())
-  _replace(folder / "report.html", document.page(sweep.question, blocks).encode())
-  _replace(folder / "report.md", document.markdown(blocks).encode())
+    records.write_bytes(folder / "plots" / f"{name}.png", figure.png)
+    records.write_text(folder / "plots" / f"{name}.svg", figure.svg)
+  records.write_text(folder / "results.csv", tables.results_csv(sweep))
+  records.write_text(folder / "times.csv", tables.times_csv(sweep))
+  records.write_text(folder / "results.json", tables.results_json(results))
+  records.write_text(folder / "report.html", document.page(sweep.question, blocks))
+  records.write_text(folder / "report.md", document.markdown(blocks))
   return Path(folder / "report.md")
-
-
-def _replace(path: epath.Path, content: bytes) -> None:
-  """Writes a file so that a reader, or a run that is killed, sees the old or the new one and never a part."""
-  draft = path.with_name(f".{path.name}.tmp")
-  draft.write_bytes(content)
-  draft.replace(path)

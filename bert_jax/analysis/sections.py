@@ -4,14 +4,14 @@ import itertools
 import math
 from collections.abc import Mapping
 
-from bert_jax.analysis import wording
+from bert_jax.analysis import formatting
 from bert_jax.analysis.comparisons import LEARNED_MARGIN, LOSS, Comparison, Results, answer_measure
 from bert_jax.analysis.document import Block, Bullets, Heading, Paragraph, Picture, Table
+from bert_jax.analysis.formatting import CONFIDENCE_LEVEL, NOTHING
 from bert_jax.analysis.methods import gates, how_it_was_run, limits
 from bert_jax.analysis.runs import ANSWER_PARTS, Answer
 from bert_jax.analysis.statistics import PAIRS_FOR_A_SHARE
 from bert_jax.analysis.summary import missing_runs, summary
-from bert_jax.analysis.wording import CONFIDENCE_LEVEL, NOTHING
 
 Pictures = Mapping[str, tuple[str, str]]  # name → (path beside the report, SVG)
 FOREST = (
@@ -72,12 +72,12 @@ def _loss_table(results: Results) -> list[Block]:
       [
         f"`{result.arm.name}`" + (" **void**" if result.is_void else ""),
         f"{len(result.seeds_with('finished'))} of {len(results.sweep.seeds)}",
-        wording.mean_sd(seen.get("mask_loss"), 3),
-        wording.mean_sd(seen.get("learned"), 3),
-        wording.mean_sd(seen.get("mask_accuracy"), 1, 100),
-        wording.mean_sd(seen.get("mlm_loss"), 3),
-        wording.mean_sd(seen.get("mlm_perplexity"), 1),
-        wording.mean_sd(seen.get("own_mask_loss"), 3),
+        formatting.mean_sd(seen.get("mask_loss"), 3),
+        formatting.mean_sd(seen.get("learned"), 3),
+        formatting.mean_sd(seen.get("mask_accuracy"), 1, 100),
+        formatting.mean_sd(seen.get("mlm_loss"), 3),
+        formatting.mean_sd(seen.get("mlm_perplexity"), 1),
+        formatting.mean_sd(seen.get("own_mask_loss"), 3),
       ]
     )
   rows += _without_context(results)
@@ -102,7 +102,7 @@ def _without_context(results: Results) -> list[list[str]]:
     return []
 
   def same(key: str, decimals: int, scale: float = 1.0) -> str:
-    means = {wording.number(scale * spreads[key].mean, decimals) for spreads in seen if key in spreads}
+    means = {formatting.number(scale * spreads[key].mean, decimals) for spreads in seen if key in spreads}
     return means.pop() if len(means) == 1 else f"{min(means)} to {max(means)}" if means else NOTHING
 
   return [
@@ -110,10 +110,10 @@ def _without_context(results: Results) -> list[list[str]]:
       "no context",
       NOTHING,
       same("context_free_mask_loss", 3),
-      wording.number(0, 3),
+      formatting.number(0, 3),
       same("context_free_mask_accuracy", 1, 100),
       same("context_free_mlm_loss", 3),
-      wording.number(math.exp(seen[0]["context_free_mlm_loss"].mean), 1)
+      formatting.number(math.exp(seen[0]["context_free_mlm_loss"].mean), 1)
       if "context_free_mlm_loss" in seen[0]
       else NOTHING,
       same("context_free_own_mask_loss", 3),
@@ -125,17 +125,17 @@ def _void(results: Results) -> list[Block]:
   void = [result for result in results.arms if result.is_void]
   blocks: list[Block] = []
   if void:
-    names = [f"`{result.arm.name}` ({wording.seeds(result.void_seeds)})" for result in void]
+    names = [f"`{result.arm.name}` ({formatting.seeds(result.void_seeds)})" for result in void]
     blocks.append(
       Paragraph(
         f"**Void**: the loss at [MASK] never got {LEARNED_MARGIN} nats below what is reached without context: "
-        f"{wording.listing(names)}. Such a model has learned no context yet, so comparisons with it say nothing about "
-        "recipes."
+        f"{formatting.listing(names)}. Such a model has learned no context yet, so comparisons with it say nothing "
+        "about recipes."
       )
     )
   unmeasured = [arm for arm in results.arms if "mlm_loss" in arm.spreads and "mask_loss" not in arm.spreads]
   if unmeasured:
-    names = wording.listing([f"`{arm.arm.name}`" for arm in unmeasured])
+    names = formatting.listing([f"`{arm.arm.name}`" for arm in unmeasured])
     blocks.append(
       Paragraph(
         f"**Not measured at [MASK]**: {names}, whose training never shows [MASK]. Compare its transfer instead."
@@ -150,7 +150,7 @@ def _answer_table(results: Results, answer: Answer) -> list[Block]:
   rows = [
     [
       f"`{result.arm.name}`",
-      *(wording.mean_sd(result.spreads.get(f"{answer.name}_{part}"), 1, 100) for part in ANSWER_PARTS),
+      *(formatting.mean_sd(result.spreads.get(f"{answer.name}_{part}"), 1, 100) for part in ANSWER_PARTS),
     ]
     for result in results.arms
     if key in result.spreads
@@ -174,9 +174,9 @@ def _seen_table(results: Results) -> list[Block]:
   for result in results.arms:
     seen = result.spreads
     row = [f"`{result.arm.name}`", f"{seen['steps'].mean:,.0f}" if "steps" in seen else NOTHING]
-    row += [wording.si(seen[key].mean) if key in seen else NOTHING for key in keys[:2]]
-    row.append(wording.number(seen["epochs"].mean, 2) if "epochs" in seen else NOTHING)
-    row += [wording.si(seen[key].mean) if key in seen else NOTHING for key in keys[2:]]
+    row += [formatting.si(seen[key].mean) if key in seen else NOTHING for key in keys[:2]]
+    row.append(formatting.number(seen["epochs"].mean, 2) if "epochs" in seen else NOTHING)
+    row += [formatting.si(seen[key].mean) if key in seen else NOTHING for key in keys[2:]]
     rows.append(row)
   header = ["Arm", "steps", "tokens seen", "predicted tokens", "passes over its text"]
   header += ["documents to train on", "their tokens", "parameters"]
@@ -198,7 +198,7 @@ def _changes(results: Results, pictures: Pictures) -> list[Block]:
   rows = []
   for row in results.on(LOSS):
     change, difference, interval, *others = _change_cells(row)
-    rows.append([change, difference, interval, wording.sampling_error(row), *others])
+    rows.append([change, difference, interval, formatting.sampling_error(row), *others])
   blocks += [
     Paragraph("**Loss at [MASK]**, in nats (below 0 is better)"),
     Table(header, rows, (1, 2, 3, 4)),
@@ -244,10 +244,10 @@ def _differences(pictures: Pictures) -> list[Block]:
 def _change_cells(row: Comparison) -> list[str]:
   return [
     f"`{row.arm}` vs `{row.against}`",
-    wording.difference(row),
-    wording.interval(row),
+    formatting.difference(row),
+    formatting.interval(row),
     str(len(row.seeds)),
-    wording.verdict(row),
+    formatting.verdict(row),
     {1: "says better", -1: "says worse", 0: "no claim"}[row.direction]
     if not row.measure.key.endswith("_balanced_accuracy")
     else NOTHING,
@@ -313,12 +313,14 @@ def _transfer(results: Results, pictures: Pictures) -> list[Block]:
   for task, result in itertools.product(tasks, results.arms):
     name = f"`{result.arm.name}`"
     accuracies = [
-      wording.mean_sd(result.spreads.get(f"{task}.{part}"), 1, 100)
+      formatting.mean_sd(result.spreads.get(f"{task}.{part}"), 1, 100)
       for part in ("pretrained", "scratch", "tfidf", "majority")
     ]
     rows.append([task, name, *accuracies])
     gain = [results.gain(result.arm.name, task, baseline) for baseline in ("scratch", "tfidf")]
-    gains.append([task, name, *itertools.chain.from_iterable((_with_ends(row), wording.verdict(row)) for row in gain)])
+    gains.append(
+      [task, name, *itertools.chain.from_iterable((_with_ends(row), formatting.verdict(row)) for row in gain)]
+    )
   blocks += [
     Table(header, rows, (2, 3, 4, 5)),
     Paragraph(f"**Gains**, in percentage points, paired by seed, with {CONFIDENCE_LEVEL} intervals"),
@@ -329,4 +331,4 @@ def _transfer(results: Results, pictures: Pictures) -> list[Block]:
 
 def _with_ends(row: Comparison) -> str:
   has_interval = row.interval is not None and row.interval.low is not None
-  return wording.difference(row) + (f" ({wording.interval(row)})" if has_interval else "")
+  return formatting.difference(row) + (f" ({formatting.interval(row)})" if has_interval else "")

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from bert_jax.analysis import wording
+from bert_jax.analysis import formatting
 from bert_jax.analysis.comparisons import LEARNED_MARGIN, LOSS, Comparison, Results
 from bert_jax.analysis.document import Block, Bullets, Heading, Paragraph
-from bert_jax.analysis.wording import CONFIDENCE_LEVEL, PERCENT
+from bert_jax.analysis.formatting import CONFIDENCE_LEVEL, PERCENT
 
 
 def summary(results: Results, picture: list[Block]) -> list[Block]:
@@ -34,19 +34,19 @@ def _state(results: Results) -> list[Block]:
     )
   failed = [gate for gate in sweep.gates or () if not gate.holds]
   if failed:
-    names = [f"{gate.name} ({wording.listing([f'`{arm}`' for arm in gate.arms])})" for gate in failed]
+    names = [f"{gate.name} ({formatting.listing([f'`{arm}`' for arm in gate.arms])})" for gate in failed]
     blocks.append(
       Paragraph(
-        f"**A gate fails: {wording.listing(names)}.** These arms differ in more than they name, so do not trust "
+        f"**A gate fails: {formatting.listing(names)}.** These arms differ in more than they name, so do not trust "
         "comparisons between them; details stand at the end."
       )
     )
   diverged = [result for result in results.arms if result.seeds_with("diverged")]
   if diverged:
-    names = [f"`{result.arm.name}` ({wording.seeds(result.seeds_with('diverged'))})" for result in diverged]
+    names = [f"`{result.arm.name}` ({formatting.seeds(result.seeds_with('diverged'))})" for result in diverged]
     blocks.append(
       Paragraph(
-        f"**Diverged: {wording.listing(names)}.** The loss was lost, so these runs are left out of every mean and "
+        f"**Diverged: {formatting.listing(names)}.** The loss was lost, so these runs are left out of every mean and "
         "difference; what is left of such an arm are the seeds that went well."
       )
     )
@@ -58,16 +58,18 @@ def _headline(results: Results) -> str:
   rows = results.on(LOSS)
   if not rows:
     reached = [
-      f"`{arm.arm.name}` reached a held-out loss of **{wording.mean_sd(arm.spreads['mask_loss'], 3)} nats** at [MASK],"
-      f" where {wording.mean_sd(arm.spreads.get('context_free_mask_loss'), 3)} are reached without context"
+      f"`{arm.arm.name}` reached a held-out loss of **{formatting.mean_sd(arm.spreads['mask_loss'], 3)} nats** at"
+      f" [MASK], where {formatting.mean_sd(arm.spreads.get('context_free_mask_loss'), 3)} are reached without context"
       for arm in results.arms
       if "mask_loss" in arm.spreads
     ]
-    return f"{wording.listing(reached)}." if reached else "No run has finished yet."
+    return f"{formatting.listing(reached)}." if reached else "No run has finished yet."
   names = ("better", "worse", "not shown", "void", "not measured", "not run")
   counts = {name: sum(row.verdict == name for row in rows) for name in names}
   if counts["not run"] == len(rows):
-    return f"**Nothing can be compared yet**: no pair of runs of the {wording.plural(len(rows), 'change')} is finished."
+    return (
+      f"**Nothing can be compared yet**: no pair of runs of the {formatting.plural(len(rows), 'change')} is finished."
+    )
   words = {
     "better": "made the model better",
     "worse": "made it worse",
@@ -79,7 +81,7 @@ def _headline(results: Results) -> str:
   if len(rows) == 1:
     return f"By its loss on hidden tokens of held-out text, **the one change {words[rows[0].verdict]}**."
   parts = [f"{counts[name]} {words[name]}" for name in words if counts[name]]
-  return f"By loss on hidden tokens of held-out text, **of {len(rows)} changes {wording.listing(parts)}**."
+  return f"By loss on hidden tokens of held-out text, **of {len(rows)} changes {formatting.listing(parts)}**."
 
 
 def _findings(results: Results) -> list[str]:
@@ -87,15 +89,15 @@ def _findings(results: Results) -> list[str]:
   items = []
   for verdict in ("better", "worse"):
     items += [
-      f"`{row.arm}` is **{verdict}** than `{row.against}`: loss at [MASK] {wording.difference(row)} nats "
-      f"({CONFIDENCE_LEVEL} interval {wording.interval(row)}, {wording.plural(len(row.seeds), 'seed')})."
+      f"`{row.arm}` is **{verdict}** than `{row.against}`: loss at [MASK] {formatting.difference(row)} nats "
+      f"({CONFIDENCE_LEVEL} interval {formatting.interval(row)}, {formatting.plural(len(row.seeds), 'seed')})."
       for row in rows
       if row.verdict == verdict
     ]
-  unshown = [row for row in rows if row.verdict == "not shown" and not wording.too_few(row)]
+  unshown = [row for row in rows if row.verdict == "not shown" and not formatting.too_few(row)]
   if unshown:
     items.append(f"**Not shown**, in either direction: {_named(unshown)}. That is no proof that there is no effect.")
-  lone = [row for row in rows if wording.too_few(row)]
+  lone = [row for row in rows if formatting.too_few(row)]
   if lone:
     items.append(f"**Not shown** because so few runs tell no spread: {_named(lone)}.")
   void = [row for row in rows if row.verdict == "void"]
@@ -113,8 +115,8 @@ def _findings(results: Results) -> list[str]:
 def _accuracies(results: Results) -> list[str]:
   shown = [row for row in results.comparisons if row.measure != LOSS and row.verdict in ("better", "worse")]
   return [
-    f"{row.measure.label}: `{row.arm}` is **{row.verdict}** than `{row.against}` by {wording.difference(row)} "
-    f"percentage points ({CONFIDENCE_LEVEL} interval {wording.interval(row)})."
+    f"{row.measure.label}: `{row.arm}` is **{row.verdict}** than `{row.against}` by {formatting.difference(row)} "
+    f"percentage points ({CONFIDENCE_LEVEL} interval {formatting.interval(row)})."
     for row in shown
   ]
 
@@ -128,9 +130,9 @@ def _paper(rows: Sequence[Comparison]) -> list[str]:
     name: [f"`{row.arm}`" for row in claimed if row.agreement == name] for name in ("agrees", "disagrees", "cannot say")
   }
   words = {"agrees": "this sweep agrees on", "disagrees": "disagrees on", "cannot say": "cannot say for"}
-  parts = [f"{words[name]} {wording.listing(names)}" for name, names in found.items() if names]
+  parts = [f"{words[name]} {formatting.listing(names)}" for name, names in found.items() if names]
   claims = "1 change has" if len(claimed) == 1 else f"{len(claimed)} changes have"
-  text = f"**Against the paper**: {claims} a published direction; {wording.listing(parts)}"
+  text = f"**Against the paper**: {claims} a published direction; {formatting.listing(parts)}"
   return [text.replace("; disagrees", "; this sweep disagrees").replace("; cannot", "; this sweep cannot") + "."]
 
 
@@ -145,11 +147,11 @@ def _learned(results: Results) -> list[str]:
   if not learned:
     return [f"**Every finished arm is void**: none got {LEARNED_MARGIN} nats below {line}."]
   (least, last), (most, first) = learned[0], learned[-1]
-  text = f"**Learned from context**: at [MASK] `{first}` ended {wording.number(most, 3)} nats below {line}"
+  text = f"**Learned from context**: at [MASK] `{first}` ended {formatting.number(most, 3)} nats below {line}"
   if len(learned) > 1:
-    text += f"; of the other arms `{last}` came least far below it, {wording.number(least, 3)} nats"
+    text += f"; of the other arms `{last}` came least far below it, {formatting.number(least, 3)} nats"
   if void:
-    text += f"; {wording.listing(void)} learned none in at least one run"
+    text += f"; {formatting.listing(void)} learned none in at least one run"
   return [text + "."]
 
 
@@ -174,10 +176,12 @@ def _tasks(results: Results) -> list[str]:
     gains = [results.gain(arm.arm.name, task, "scratch") for arm in arms]
     if any(gain.interval and gain.interval.low is not None for gain in gains):
       gained = sum(gain.verdict == "better" for gain in gains)
-      shown = f"Pretraining is shown to help in {gained} of {wording.plural(len(arms), 'arm')}."
+      shown = f"Pretraining is shown to help in {gained} of {formatting.plural(len(arms), 'arm')}."
     else:
       shown = "So few seeds cannot show how far that is chance."
-    items.append(f"**{task}**" + (f" ({', '.join(sizes)})" if sizes else "") + f": {wording.listing(reached)}. {shown}")
+    items.append(
+      f"**{task}**" + (f" ({', '.join(sizes)})" if sizes else "") + f": {formatting.listing(reached)}. {shown}"
+    )
   return items
 
 
@@ -190,18 +194,20 @@ def missing_runs(results: Results) -> list[str]:
   }
   arms_by_text: dict[str, list[str]] = {}
   for result in results.arms:
-    parts = [f"{wording.seeds(seeds)} {text}" for status, text in words.items() if (seeds := result.seeds_with(status))]
+    parts = [
+      f"{formatting.seeds(seeds)} {text}" for status, text in words.items() if (seeds := result.seeds_with(status))
+    ]
     if parts:
       arms_by_text.setdefault("; ".join(parts), []).append(f"`{result.arm.name}`")
-  return [f"{wording.listing(arms)}: {text}." for text, arms in arms_by_text.items()]
+  return [f"{formatting.listing(arms)}: {text}." for text, arms in arms_by_text.items()]
 
 
 def _named(rows: Sequence[Comparison]) -> str:
-  return wording.listing([f"`{row.arm}` vs `{row.against}` ({wording.difference(row)} nats)" for row in rows])
+  return formatting.listing([f"`{row.arm}` vs `{row.against}` ({formatting.difference(row)} nats)" for row in rows])
 
 
 def _pairs(rows: Sequence[Comparison]) -> str:
-  return wording.listing([f"`{row.arm}` vs `{row.against}`" for row in rows])
+  return formatting.listing([f"`{row.arm}` vs `{row.against}`" for row in rows])
 
 
 def _range(shares: Sequence[float]) -> str:
@@ -211,5 +217,5 @@ def _range(shares: Sequence[float]) -> str:
 
 def _ends(values: Sequence[float], decimals: int) -> str:
   """The one value that all are, or the least and the greatest."""
-  ends = [wording.number(value, decimals) for value in (min(values), max(values))]
+  ends = [formatting.number(value, decimals) for value in (min(values), max(values))]
   return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"

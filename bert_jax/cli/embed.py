@@ -1,6 +1,6 @@
-"""Embeds texts, one a line: a vector for each, in their order.
+"""Embeds texts, one a line: writes a vector for each, in their order.
 
-A text of more tokens than the model was made for is read in windows, whose vectors are pooled, or cut (--long=cut);
+A text of more tokens than the model was made for is read in windows, whose vectors are pooled, or is cut (--long=cut);
 stderr says so.
 """
 

@@ -1,8 +1,8 @@
 """Writes a run, or an imported folder, as a Hugging Face folder that AutoModel and AutoTokenizer open.
 
 OUT holds config.json, model.safetensors (float32), the tokenizer's files, README.md (where the model comes from, its
-licence where that is known, how to use it), and receipt.json: the hash of each file, and how far the outputs of what
-was written are from the model's.
+licence where that is known, how to use it), and receipt.json: the hash of each file, and by how much the outputs of
+the folder differ from those of the model.
 """
 
 import argparse
@@ -18,12 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
   from bert_jax.cli.importing import say
-  from bert_jax.interop import folders, pretrained, writing
-  from bert_jax.interop.opening import open_model
+  from bert_jax.interop import folders, writing
+  from bert_jax.interop.load import load
 
   out = folders.new_folder(given.out)
-  opened = open_model(given.run_or_folder, given.step)
-  model = opened.model
-  receipt = writing.write(model, out, say, opened.run, opened.step)
-  print(f"{given.run_or_folder} is exported to {out} as {receipt['class']}: {pretrained.describe(model)}")
+  model = load(given.run_or_folder, given.step)
+  receipt = writing.write(model, out, say)
+  print(f"{given.run_or_folder} is exported to {out} as {receipt['class']}: {model.describe()}")
   return 0

@@ -1,4 +1,4 @@
-"""Fills the masks of texts: the likeliest tokens in the place of each [MASK]."""
+"""Fills the masks of texts: prints the likeliest tokens for the place of each [MASK]."""
 
 import argparse
 

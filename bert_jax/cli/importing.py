@@ -1,7 +1,7 @@
-"""Reads a Hugging Face folder, a model of its hub, or a TF1 checkpoint of google-research/bert, into a folder of ours.
+"""Reads a Hugging Face folder, a model of its hub, or a TF1 checkpoint of google-research/bert into a folder of ours.
 
-Every weight is accounted for: what is missing, unexpected or of another shape is an error. OUT holds model.json,
-params.safetensors and the tokenizer's files as they came, and opens with bert_jax.load and in every verb.
+Every weight is accounted for: one that is missing, unexpected or of another shape is an error. OUT holds model.json,
+params.safetensors and the tokenizer's files, unchanged; bert_jax.load and every verb open it.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
   from etils import epath
 
-  from bert_jax.interop import extend, folders, hub, imported, pretrained, reading
+  from bert_jax.interop import extend, folders, hub, imported, reading
 
   out = folders.new_folder(given.out)
   source, origin = hub.fetch(given.source)
@@ -44,7 +44,7 @@ def run(given: argparse.Namespace) -> int:
   if given.extend_positions is not None:
     model = extend.extend_positions(model, given.extend_positions, say)
   imported.save(model, out)
-  print(f"{origin or given.source} is imported to {out}: {pretrained.describe(model)}")
+  print(f"{origin or given.source} is imported to {out}: {model.describe()}")
   return 0
 
 

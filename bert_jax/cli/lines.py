@@ -1,4 +1,4 @@
-"""Lines of text in, whole files out."""
+"""Reads lines of text, and writes files completely or not at all."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from typing import IO, Any
 
 
 def read_lines(file: IO[bytes], origin: str) -> list[str]:
-  """All lines, without their ends; blank ones are texts too, so that line n stays line n.
+  """All lines, without their ends; blank ones are kept, so that line n stays line n.
 
   Raises:
     ValueError: there is no line, or one is not UTF-8.
@@ -33,7 +33,7 @@ def input_lines(path: str) -> list[str]:
   """The lines of a file, or of stdin for `-`; see `read_lines`.
 
   Raises:
-    ValueError: it cannot be read, stdin is closed, or as `read_lines`.
+    ValueError: the file cannot be read, or stdin is closed; see also `read_lines`.
   """
   if path == "-":
     if sys.stdin is None:
@@ -50,10 +50,10 @@ def check_output(path: str, sources: Sequence[str]) -> None:
   """Checks that a file can be written, before the work whose result it will hold.
 
   Args:
-    sources: files that are read, none of which it may be.
+    sources: files that are read; the output may be none of them.
 
   Raises:
-    ValueError: it cannot, or it is one of them.
+    ValueError: it cannot be written, or it is one of the sources.
   """
   if path == "-":
     if sys.stdout is None:
@@ -72,7 +72,7 @@ def check_output(path: str, sources: Sequence[str]) -> None:
 
 
 def write_whole(path: str, write: Callable[[IO[bytes]], Any]) -> None:
-  """Writes a file under a name that nothing else has and renames it, so that there is never a part of one."""
+  """Writes a file under a new name and then renames it, so that no incomplete file is ever at `path`."""
   path = os.path.realpath(path)  # a link stays a link
   descriptor, scratch = tempfile.mkstemp(dir=os.path.dirname(path), prefix=f".{os.path.basename(path)}.")
   try:

@@ -23,18 +23,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module.add_arguments(verb)
     verb.set_defaults(run=module.run)
   given = parser.parse_args(arguments)
-  if sys.stderr is None:  # closed; without this, what is meant for it would go to stdout
+  if sys.stderr is None:  # closed; without this, its output would go to stdout
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115
   for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, io.TextIOWrapper):
-      stream.reconfigure(errors="backslashreplace")  # a name that no terminal can show is no error
+      stream.reconfigure(errors="backslashreplace")  # a character that the terminal cannot show is no error
   console.log_own_lines_only()
   try:
     status = given.run(given)
     if sys.stdout is not None:
       sys.stdout.flush()
     return status
-  except BrokenPipeError:  # who read has gone
+  except BrokenPipeError:  # the reader of our output has gone
     _drop_stdout()
     return 1
   except (ValueError, OSError) as error:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _drop_stdout() -> None:
-  """Drops what cannot be written; otherwise Python complains again when it exits."""
+  """Drops output that cannot be written; otherwise Python complains about it again when it exits."""
   if sys.stdout is None:
     return
   try:

@@ -19,7 +19,7 @@ import numpy as np
 from absl import logging
 
 from bert_jax.config import DataConfig, MaskingConfig
-from bert_jax.data import draws, formats, masking
+from bert_jax.data import formats, masking, random_bits
 from bert_jax.data.formats import Examples
 from bert_jax.data.rows import Batch, Pieces, Prepare, Rows, lay_out, pad_rows
 from bert_jax.settings import deciding, fingerprint
@@ -127,7 +127,9 @@ class TrainBatches:
     raise AssertionError("a visit lies in one of the epochs of its round")
 
   def _draw_order(self, epoch: int) -> np.ndarray:
-    return draws.permutation(self.num_examples(epoch), draws.bits(self.seed, draws.EXAMPLE_ORDER, epoch))
+    return random_bits.permutation(
+      self.num_examples(epoch), random_bits.bits(self.seed, random_bits.EXAMPLE_ORDER, epoch)
+    )
 
   def _cached(self, segmentation: int) -> Examples:
     def build() -> Examples:
@@ -222,7 +224,7 @@ class EvalBatches:
     self.random_share = self._examples.random_share
     self.num_held_out = len(self._examples)
     self.num_examples = min(max_examples, self.num_held_out)
-    order = draws.permutation(len(self._examples), draws.bits(EVAL_SEED, draws.EXAMPLE_ORDER, 0))
+    order = random_bits.permutation(len(self._examples), random_bits.bits(EVAL_SEED, random_bits.EXAMPLE_ORDER, 0))
     self._indices = order[: self.num_examples]
     starts = self._examples.piece_starts[self._examples.piece_offsets[self._indices]]
     document_starts = corpus.sentence_offsets[corpus.document_offsets]

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from bert_jax import records
 from bert_jax.config import PAIR_FORMATS, DataConfig
-from bert_jax.data import checksums, draws
+from bert_jax.data import checksums, random_bits
 
 if TYPE_CHECKING:
   from bert_jax.data.corpus import Corpus
@@ -174,21 +174,21 @@ def build(corpus: "Corpus", documents: np.ndarray, data: DataConfig, seed: int, 
     ValueError: no documents, or fewer than two where the format takes segments from other documents.
   """
   check(documents, data, "given")
-  order = documents[draws.permutation(len(documents), _key(seed, segmentation, 0))]
+  order = documents[random_bits.permutation(len(documents), _key(seed, segmentation, 0))]
   offsets = np.asarray(corpus.sentence_offsets)
   firsts, lasts = corpus.document_offsets[order].tolist(), corpus.document_offsets[order + 1].tolist()
   progress = tqdm(zip(firsts, lasts, strict=True), "examples", len(order), unit=" documents", disable=None, delay=2)
   if data.format not in PAIR_FORMATS:
     pack = _pack_with_separators if data.sentence_separators else _pack
     return pack(progress, offsets, data.max_seq_len, across_documents=data.format == "full_sentences")
-  uniform = draws.uniforms(_key(seed, segmentation, 1))
-  coins = draws.words(_key(seed, segmentation, 2))
+  uniform = random_bits.uniforms(_key(seed, segmentation, 1))
+  coins = random_bits.words(_key(seed, segmentation, 2))
   make = _segment_pairs if data.format == "segment_pair" else _sentence_pairs
   return _fit_pairs(make(progress, offsets, firsts, lasts, data, uniform), data.max_seq_len - 3, coins)
 
 
 def _key(seed: int, segmentation: int, use: int) -> np.ndarray:
-  return draws.bits(seed, draws.BUILD, segmentation, use)
+  return random_bits.bits(seed, random_bits.BUILD, segmentation, use)
 
 
 # ---- pairs -----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bert_jax.config import DataConfig, MaskingConfig, num_prediction_slots
-from bert_jax.data import draws
+from bert_jax.data import random_bits
 from bert_jax.data.rows import Batch, Rows
 
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ def apply(
   if masking.rounding == "nearest":
     wanted = np.rint(wanted)
   else:
-    wanted = np.floor(wanted + draws.uniform(draws.bits(seed, draws.MASK_COUNT, ids, passes))[:, 0])
+    wanted = np.floor(wanted + random_bits.uniform(random_bits.bits(seed, random_bits.MASK_COUNT, ids, passes))[:, 0])
   budget = np.minimum(np.maximum(wanted.astype(np.int64), 1), np.minimum(num_slots, maskable.sum(axis=1)))
 
-  order = draws.bits(seed, draws.MASK_ORDER, ids, passes, np.arange(num_tokens)[None])
+  order = random_bits.bits(seed, random_bits.MASK_ORDER, ids, passes, np.arange(num_tokens)[None])
   if masking.unit == "token":
     chosen = _choose_tokens(order, maskable, budget, num_slots)
   else:
@@ -132,8 +132,8 @@ def apply(
   weights[rows, slots] = 1
 
   parts = example_ids[rows], passes[rows, 0], columns
-  kind = draws.uniform(draws.bits(seed, draws.MASK_KIND, *parts))
-  random_ids = _ordinary_ids(draws.bits(seed, draws.MASK_TOKEN, *parts), tokenizer)
+  kind = random_bits.uniform(random_bits.bits(seed, random_bits.MASK_KIND, *parts))
+  random_ids = _ordinary_ids(random_bits.bits(seed, random_bits.MASK_TOKEN, *parts), tokenizer)
   masked_ids = token_ids.copy()
   masked_ids[rows, columns] = np.where(
     kind < masking.mask_prob,
@@ -212,9 +212,9 @@ def _decode(keys: np.ndarray, row_begins: np.ndarray) -> tuple[np.ndarray, np.nd
   return row_begins + (keys & _POSITION).astype(np.int64), (keys >> np.uint64(16) & _POSITION).astype(np.int64)
 
 
-def _ordinary_ids(random_bits: np.ndarray, tokenizer: "Tokenizer") -> np.ndarray:
-  """Ids that are not special, uniform, one for each element of `random_bits`."""
+def _ordinary_ids(bits: np.ndarray, tokenizer: "Tokenizer") -> np.ndarray:
+  """Ids that are not special, uniform, one for each element of `bits`."""
   special = np.asarray(tokenizer.special_ids)
-  ids = draws.below(random_bits, tokenizer.vocab_size - len(special))
+  ids = random_bits.below(bits, tokenizer.vocab_size - len(special))
   # The n-th special id is stepped over by every id that is at least its value less the n special ids before it.
   return (ids + np.searchsorted(special - np.arange(len(special)), ids, side="right")).astype(np.int32)

@@ -417,22 +417,19 @@ def _array(folder: epath.Path, shard: dict[str, Any], name: str) -> np.ndarray:
 
 def _write_offsets(file: epath.Path, total: int, lengths: Iterable[np.ndarray]) -> None:
   """The running sum of all lengths, from 0, written a shard at a time."""
-  temporary = file.parent / (file.name + ".tmp")
-  offsets = np.lib.format.open_memmap(temporary, "w+", np.int64, (total + 1,))
-  offsets[0] = end = 0
-  for part in lengths:
-    offsets[end + 1 : end + 1 + len(part)] = offsets[end] + np.cumsum(part, dtype=np.int64)
-    end += len(part)
-  assert end == total, (end, total)
-  offsets.flush()
-  _move(temporary, file)
+  with records.replacing(file) as draft:
+    offsets = np.lib.format.open_memmap(draft, "w+", np.int64, (total + 1,))
+    offsets[0] = end = 0
+    for part in lengths:
+      offsets[end + 1 : end + 1 + len(part)] = offsets[end] + np.cumsum(part, dtype=np.int64)
+      end += len(part)
+    assert end == total, (end, total)
+    offsets.flush()
 
 
 def _write_array(file: epath.Path, array: np.ndarray) -> None:
-  temporary = file.parent / (file.name + ".tmp")
-  with temporary.open("wb") as stream:
+  with records.replacing(file) as draft, draft.open("wb") as stream:
     np.save(stream, array)
-  _move(temporary, file)
 
 
 def _move(source: epath.Path, target: epath.Path) -> None:

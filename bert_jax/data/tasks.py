@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bert_jax.config import DataConfig, TransferConfig
-from bert_jax.data import draws
+from bert_jax.data import random_bits
 from bert_jax.data.corpus import is_held_out
 from bert_jax.data.frames import CLS_FIRST, Frame
 from bert_jax.data.near_duplicates import split_hashes
@@ -24,7 +24,7 @@ from bert_jax.data.tokenise import Rules, hash_text, tokenise
 from bert_jax.data.tokenizers import Tokenizer
 
 LENGTH_MULTIPLE = 32  # tokens: tasks with texts of about the same length share a compiled program
-_LABELLED, _TESTED = 32, 33  # streams of `draws.bits`, apart from those of pretraining
+_LABELLED, _TESTED = 32, 33  # streams of `random_bits.bits`, apart from those of pretraining
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _chosen(
   classes = tuple(sorted(set(labels)))
   hashes = np.array([hash_text(document.text) for document in documents], np.uint64)
   held_out = is_held_out(groups, data.eval_fraction)
-  order = np.argsort(draws.bits(0, _TESTED, hashes), kind="stable")
+  order = np.argsort(random_bits.bits(0, _TESTED, hashes), kind="stable")
   test = order[held_out[order]][: transfer.max_test_texts]
   if not len(test):
     raise ValueError(
@@ -213,7 +213,7 @@ def _few_of_each_class(
       f"transfer.labels_per_class={labels_per_class} is more than the {available[rarest]} texts of the class {rarest!r}"
       f" of {name} that are not held out; try {available[rarest]}"
     )
-  order = np.argsort(draws.bits(seed, _LABELLED, hashes), kind="stable")
+  order = np.argsort(random_bits.bits(seed, _LABELLED, hashes), kind="stable")
   chosen: list[int] = []
   for label in classes:
     chosen += [int(i) for i in order if allowed[i] and labels[i] == label][:labels_per_class]

@@ -14,7 +14,7 @@ import tokenizers as hf
 from etils import epath
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
-from bert_jax.data import bert_text, foreign_tokenizers
+from bert_jax.data import basic_tokenizer, foreign_tokenizers
 
 Kind = Literal["wordpiece", "bpe", "unigram"]
 Encoded = tuple[np.ndarray, np.ndarray]
@@ -169,13 +169,13 @@ class WordPiece(Tokenizer):
       vocab, unk_token=self.tokens([self.unk_id])[0], max_input_chars_per_word=max_word_characters
     )
     self._words = hf.Tokenizer(model)
-    # BERT's own rules are in bert_text: the library's differ on rare characters (final sigma, newer punctuation).
+    # BERT's own rules are in basic_tokenizer: the library's differ on rare characters (final sigma, newer punctuation).
     self._words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
     self._words.decoder = decoders.WordPiece()  # pyright: ignore[reportAttributeAccessIssue]
     self._starts = np.array([not token.startswith("##") for token in self._tokens])
 
   def _encode(self, texts: Sequence[str]) -> list[Encoded]:
-    words = [bert_text.split_words(text, self.lowercase, self.strip_accents, self.part_cjk) for text in texts]
+    words = [basic_tokenizer.split_words(text, self.lowercase, self.strip_accents, self.part_cjk) for text in texts]
     encoded = (np.array(e.ids, np.int32) for e in self._words.encode_batch_fast(words, add_special_tokens=False))
     return [(ids, self._starts[ids]) for ids in encoded]
 
@@ -331,7 +331,7 @@ class SentencePiece(Tokenizer):
       text = text.replace("``", '"').replace("''", '"')
     if not self.keep_accents:
       # XLNet's own code drops what has a combining class; the tokenizers library, and so we elsewhere, Unicode's Mn.
-      text = _without_combining(text) if self.rules == "xlnet" else bert_text.without_marks(text, "NFKD")
+      text = _without_combining(text) if self.rules == "xlnet" else basic_tokenizer.without_marks(text, "NFKD")
     return text.lower() if self.lowercase else text
 
   def _encode(self, texts: Sequence[str]) -> list[Encoded]:
@@ -397,7 +397,7 @@ class PieceStarts:
 
   def __init__(self, pieces: Sequence[str], letters: Sequence[int] = ()):
     def apart(character: str) -> bool:
-      return not (character.isalnum() or _is_mark(character)) or bert_text.is_cjk(character)
+      return not (character.isalnum() or _is_mark(character)) or basic_tokenizer.is_cjk(character)
 
     self._lone_space = np.array([piece == UNDERLINE for piece in pieces])
     self._starts = np.array([bool(piece) and (piece[0] == UNDERLINE or apart(piece[0])) for piece in pieces])
@@ -413,7 +413,7 @@ class PieceStarts:
 
 
 def _is_mark(character: str) -> bool:
-  return not character.isascii() and bert_text.without_marks(character, "NFD") == ""
+  return not character.isascii() and basic_tokenizer.without_marks(character, "NFD") == ""
 
 
 def _ends_in_digit_comma(piece: str) -> bool:

@@ -16,7 +16,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from bert_jax import foreign
 from bert_jax.config import TokenizerConfig
-from bert_jax.data import bert_text, foreign_tokenizers
+from bert_jax.data import basic_tokenizer, foreign_tokenizers
 from bert_jax.data.sentences import split_sentences
 from bert_jax.data.tokenizer_kinds import ROLES, SPECIAL_TOKENS, FromJson, SentencePiece, Tokenizer, WordPiece
 from bert_jax.data.tokenizer_settings import Stated
@@ -246,7 +246,7 @@ def _train_wordpiece(sentences: Iterator[str], config: TokenizerConfig) -> Token
     raise _too_small(config, least, "WordPiece needs its special tokens and an alphabet")
   counts: Counter[str] = Counter()
   for sentence in sentences:
-    counts.update(bert_text.split_words(sentence, config.lowercase, config.lowercase).split())
+    counts.update(basic_tokenizer.split_words(sentence, config.lowercase, config.lowercase).split())
   _require_text(counts)
   characters: Counter[str] = Counter()
   for word, count in counts.items():
@@ -315,7 +315,7 @@ def _train_bpe(sentences: Iterator[str], config: TokenizerConfig) -> Tokenizer:
 def _train_unigram(sentences: Iterator[str], config: TokenizerConfig) -> Tokenizer:
   pad, unk, *control = SPECIAL_TOKENS["unigram"]
   if config.lowercase:
-    sentences = (bert_text.without_marks(sentence, "NFKD").lower() for sentence in sentences)
+    sentences = (basic_tokenizer.without_marks(sentence, "NFKD").lower() for sentence in sentences)
   proto = io.BytesIO()
   try:
     sentencepiece.SentencePieceTrainer.train(  # pyright: ignore[reportAttributeAccessIssue]

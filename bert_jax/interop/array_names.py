@@ -1,4 +1,4 @@
-"""Hugging Face's names of a network's arrays, and the names and copies of a file brought to those."""
+"""The names that Hugging Face gives to the arrays of a network; arrays of a file are brought under these names."""
 
 import dataclasses
 import re
@@ -12,7 +12,7 @@ from bert_jax.interop.families import family_of
 from bert_jax.interop.families.base import MODEL
 from bert_jax.interop.stored import Arrays
 
-# Buffers that older releases of transformers saved: constants, which we make ourselves.
+# Buffers that older releases of transformers saved: constants that we do not need.
 _BUFFERS = re.compile(r"(^|\.)(position_ids|token_type_ids|inv_freq|original_inv_freq)$")
 # TF's names of LayerNorm's parameters, in files of 2018 and 2019.
 _OLD = (
@@ -22,7 +22,7 @@ _OLD = (
 
 
 def entries(config: EncoderConfig, network: str) -> list[Entry]:
-  """All arrays of a network, one of the family's heads, under Hugging Face's names."""
+  """All arrays of a network, under Hugging Face's names; network: one of the family's heads."""
   family = family_of(config)
   head = family.heads[network]
   prefix = "" if head.suffix == MODEL else f"{family.prefix}."
@@ -31,7 +31,7 @@ def entries(config: EncoderConfig, network: str) -> list[Entry]:
 
 
 def modern(arrays: Arrays) -> Arrays:
-  """Without buffers, and with today's names."""
+  """The arrays without buffers, under today's names."""
   result: Arrays = {}
   for name, array in arrays.items():
     if _BUFFERS.search(name):
@@ -43,10 +43,10 @@ def modern(arrays: Arrays) -> Arrays:
 
 
 def arranged(arrays: Arrays, config: EncoderConfig, network: str, origin: str | None = None) -> Arrays:
-  """`arrays` under the names of `network`: the encoder's prefix as there, each tied array once.
+  """`arrays` under the names of `network`: with or without the encoder's prefix, and each tied array once.
 
   Args:
-    origin: the file, where two copies of one array are to be compared.
+    origin: the file; None to leave out the comparison of tied copies.
 
   Raises:
     ValueError: two copies of one array differ.
@@ -71,13 +71,13 @@ def arranged(arrays: Arrays, config: EncoderConfig, network: str, origin: str | 
 
 
 def listed(names: Iterable[str]) -> str:
-  """Names, each on a line of its own; only the first of very many."""
+  """Names, one a line; of very many only the first."""
   found = sorted(names)
   lines = [f"  {name}" for name in found[:20]]
   return "\n".join(lines if len(found) <= 20 else [*lines, f"  … and {len(found) - 20} more"])
 
 
 def outside_encoder(names: Iterable[str], config: EncoderConfig) -> set[str]:
-  """Those names that are of heads, among which a pooler counts; the encoder's have its prefix or none."""
+  """The names that belong to heads, a pooler included; those of the encoder have its prefix or none."""
   inside = {family_of(config).prefix, *(entry.key.split(".")[0] for entry in entries(config, "encoder"))}
   return {name for name in names if "pooler" in name or name.split(".")[0] not in inside}

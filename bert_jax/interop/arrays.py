@@ -1,4 +1,4 @@
-"""Pairs of one of Hugging Face's arrays and one of ours, and the conversion of a model's arrays both ways.
+"""Which array of Hugging Face belongs to which of ours, and the conversion of both.
 
 PyTorch's Linear holds [out, in] where our kernels are [in, out].
 """
@@ -26,14 +26,14 @@ def _transposed(x: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-  """One array.
+  """One of Hugging Face's arrays, and the parameter of ours that holds it.
 
   Attributes:
     path: of our parameter.
     key: their name.
-    layer: which row of our stacked array; None for all of it.
-    ours: from their array to ours.
-    theirs: from our array to theirs.
+    layer: the row of our stacked array; None for the whole array.
+    ours: makes our array from theirs.
+    theirs: makes their array from ours.
   """
 
   path: Path
@@ -45,7 +45,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-  """Where a part stands: our path, their prefix, and the layer if it is one of a stack."""
+  """The place of a module: our path, their prefix, and the layer if it is one of a stack."""
 
   path: Path
   key: str
@@ -65,11 +65,11 @@ class Place:
       yield self.array(f"{ours}.bias", f"{theirs}.bias")
 
 
-def to_ours(arrays: Mapping[str, Stored], found: list[Entry]) -> Any:
-  """Our parameters from their arrays, as float32, read one at a time; `arrays` has every key of the entries."""
-  layers = Counter(entry.path for entry in found)
+def to_ours(arrays: Mapping[str, Stored], entries: list[Entry]) -> Any:
+  """Our parameters, float32, from their arrays, which are read one at a time; `arrays` has every key of the entries."""
+  layers = Counter(entry.path for entry in entries)
   params: dict[str, Any] = {}
-  for entry in found:
+  for entry in entries:
     array = entry.ours(arrays[entry.key].read())
     node = params
     for name in entry.path[:-1]:
@@ -85,13 +85,13 @@ def to_ours(arrays: Mapping[str, Stored], found: list[Entry]) -> Any:
   return params
 
 
-def to_theirs(params: Any, found: list[Entry]) -> dict[str, np.ndarray]:
-  """Their arrays of our parameters, or of anything shaped like them, such as a gradient."""
-  return {entry.key: one_of_theirs(params, entry) for entry in found}
+def to_theirs(params: Any, entries: list[Entry]) -> dict[str, np.ndarray]:
+  """Their arrays from our parameters, or from anything of that shape, such as a gradient."""
+  return {entry.key: one_of_theirs(params, entry) for entry in entries}
 
 
 def one_of_theirs(params: Any, entry: Entry) -> np.ndarray:
-  """As `to_theirs`, one array."""
+  """Like `to_theirs`, for one array."""
   node = params
   for name in entry.path:
     node = node[name]

@@ -1,10 +1,9 @@
-"""The model card beside an exported model: where it comes from, its licence where that is known, its use."""
+"""The card of an exported model: where the model comes from, its licence where that is known, how to use it."""
 
 import re
 
 from bert_jax import provenance
-from bert_jax.config import Config
-from bert_jax.interop.pretrained import Pretrained, describe
+from bert_jax.inference.model import Model
 
 CARD = "README.md"
 _HEADS = {
@@ -19,14 +18,8 @@ _HEADS = {
 }
 
 
-def write(model: Pretrained, class_name: str, run: Config | None, step: int | None) -> str:
-  """The text of a README.md.
-
-  Args:
-    class_name: Hugging Face's.
-    run: that trained the model; None for one from elsewhere.
-    step: of the run.
-  """
+def write(model: Model, class_name: str) -> str:
+  """The text of README.md; class_name: of the network, at Hugging Face."""
   known = licence(model)
   front = ["library_name: transformers", f"license: {known}" if known else ""]
   if model.network in _HEADS:
@@ -35,8 +28,8 @@ def write(model: Pretrained, class_name: str, run: Config | None, step: int | No
   parts = [
     "\n".join(["---", *filter(None, front), "---"]),
     f"# {class_name}",
-    f"{describe(model)}.",
-    _origin(model, run, step),
+    f"{model.describe()}.",
+    _origin(model),
     f"Licence: {known}, as the card that it came with says."
     if known
     else "Licence: not known here; ask whoever gave you the weights, or the texts that they were trained on.",
@@ -50,30 +43,31 @@ def write(model: Pretrained, class_name: str, run: Config | None, step: int | No
   return "\n\n".join(parts) + "\n"
 
 
-def _origin(model: Pretrained, run: Config | None, step: int | None) -> str:
-  if run is not None:
-    data, optim, train = run.data, run.optim, run.train
+def _origin(model: Model) -> str:
+  if model.run is not None:
+    data, optim, train = model.run.data, model.run.optim, model.run.train
     return (
-      f"Pretrained with bert_jax, from random weights: step {step} of {train.steps}, {train.batch_size} sequences of up"
-      f" to {data.max_seq_len} tokens a step, of `{data.source.partition(':')[0]}` texts in the format {data.format};"
-      f" {optim.name}, peak_lr {optim.peak_lr:g}, seed {train.seed}. The run's config.json has every setting."
+      f"Pretrained with bert_jax, from random weights: step {model.step} of {train.steps}, {train.batch_size} sequences"
+      f" of up to {data.max_seq_len} tokens a step, of `{data.source.partition(':')[0]}` texts in the format"
+      f" {data.format}; {optim.name}, peak_lr {optim.peak_lr:g}, seed {train.seed}. The run's config.json has every"
+      " setting."
     )
   name = model.source.get("_name_or_path")
   named = f" It calls itself `{name}`." if isinstance(name, str) and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name) else ""
   return f"Imported from {model.origin or 'a Hugging Face folder'} with bert_jax, and written again as float32.{named}"
 
 
-def licence(model: Pretrained) -> str | None:
-  """What the card that a model came with says at its front; None where there is none."""
+def licence(model: Model) -> str | None:
+  """The licence that the front of a model's own card states; None where it states none."""
   card = model.files.get(CARD, b"").decode(errors="replace")
   front = re.match(r"---\r?\n(.*?)\r?\n---", card, re.DOTALL)
   found = front and re.search(r"^license:[ \t]*[\"']?([\w.+-]+)[\"']?[ \t]*\r?$", front[1], re.MULTILINE)
   return found[1] if found else None
 
 
-def _has_tokenizer(model: Pretrained) -> bool:
+def _has_tokenizer(model: Model) -> bool:
   return model.tokenizer is not None or any("vocab" in name or name == "tokenizer.json" for name in model.files)
 
 
-def _imports(model: Pretrained, class_name: str) -> str:
+def _imports(model: Model, class_name: str) -> str:
   return ", ".join(["AutoTokenizer"] * _has_tokenizer(model) + [class_name])

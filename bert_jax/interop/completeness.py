@@ -1,4 +1,4 @@
-"""Every weight of a file is accounted for: it is the network's, or left out in words, or an error."""
+"""Every weight of a file is accounted for: the network has it, or it is left out and listed, or it is an error."""
 
 import math
 from collections.abc import Callable, Set
@@ -16,13 +16,13 @@ _TASKS = ("sequence_classification", "token_classification", "multiple_choice", 
 
 
 def without_other_tasks(
-  arrays: Arrays, found: list[Entry], stated: str | None, name: str, say: Callable[[str], None]
+  arrays: Arrays, network_entries: list[Entry], stated: str | None, name: str, say: Callable[[str], None]
 ) -> Arrays:
   """`arrays` without the last layer of the task that config.json names, where another network is asked for.
 
-  Tasks' last layers often have one name, so another's would be taken for this one's.
+  The last layers of tasks often share a name, so one would be taken for the other.
   """
-  last = {entry.key for entry in found if entry.path[0] == "classifier"} & set(arrays)
+  last = {entry.key for entry in network_entries if entry.path[0] == "classifier"} & set(arrays)
   if stated not in _TASKS or stated == name or not last:
     return arrays
   say(f"config.json names {stated}: its last layer is none of {name}, and is left out:\n{listed(last)}")
@@ -31,30 +31,31 @@ def without_other_tasks(
 
 def complete(
   arrays: Arrays,
-  found: list[Entry],
+  network_entries: list[Entry],
   name: str,
   config: EncoderConfig,
   new_heads: bool,
   origin: str,
   say: Callable[[str], None],
 ) -> Arrays:
-  """The arrays of `found`; what is left out is said.
+  """The arrays of the network; `say` is told which others are left out.
 
   Args:
-    arrays: under the network's names.
-    found: all arrays of the network.
+    arrays: of the file, under the network's names.
+    network_entries: an entry for each array of the network.
     name: of the network.
-    new_heads: whether heads may be lacking, which is said.
+    new_heads: whether heads may be lacking; `say` is told of these too.
     origin: the file.
 
   Raises:
-    ValueError: which lists what is missing, or unexpected in the encoder.
+    ValueError: arrays are missing, or the encoder has unexpected ones; it lists them.
   """
-  wanted = {entry.key: entry for entry in found}
+  wanted = {entry.key: entry for entry in network_entries}
   missing, unexpected = set(wanted) - set(arrays), set(arrays) - set(wanted)
   if new_heads:
     there = {wanted[key].path[0] for key in set(wanted) - missing}
-    new = {key for key in missing if wanted[key].path[0] not in {"encoder", *there}}  # heads of which nothing is there
+    # Heads of which the file has nothing.
+    new = {key for key in missing if wanted[key].path[0] not in {"encoder", *there}}
     if new:
       say(f"{origin} lacks the weights of this head; they are new, drawn with seed 0:\n{listed(new)}")
     missing -= new
@@ -77,34 +78,34 @@ def complete(
 
 
 def _of_all_networks(config: EncoderConfig) -> Set[str]:
-  """The names of all the architecture's arrays, with the encoder's prefix and without."""
+  """The names of the arrays of all networks of the architecture, with the encoder's prefix and without."""
   family = family_of(config)
   found = {entry.key for network in family.heads for entry in entries(config, network)}
   return found | {key.removeprefix(f"{family.prefix}.") for key in found}
 
 
-def check_shapes(arrays: Arrays, found: list[Entry], shapes: Any, origin: str) -> None:
+def check_shapes(arrays: Arrays, network_entries: list[Entry], shapes: Any, origin: str) -> None:
   """Checks the shapes of arrays.
 
   Args:
     shapes: of our parameters.
 
   Raises:
-    ValueError: which lists the arrays that are of another shape.
+    ValueError: arrays are of another shape; it lists them.
   """
   wrong = [
     f"{key} has shape {list(arrays[key].shape)}, and config.json asks for {list(shape)}"
-    for key, shape in _shapes(found, shapes, arrays).items()
+    for key, shape in _shapes(network_entries, shapes, arrays).items()
     if arrays[key].shape != shape
   ]
   if wrong:
     raise ValueError(f"the weights in {origin} are not of the sizes in its config.json:\n{listed(wrong)}")
 
 
-def _shapes(found: list[Entry], shapes: Any, arrays: Arrays) -> dict[str, tuple[int, ...]]:
-  """Their shape of every array of `arrays`, in which one of another size has ours: nothing of that size is made."""
+def _shapes(network_entries: list[Entry], shapes: Any, arrays: Arrays) -> dict[str, tuple[int, ...]]:
+  """Key → the shape that the array should have in the file. Where it has another size, nothing is allocated for it."""
   result = {}
-  for entry in found:
+  for entry in network_entries:
     if entry.key not in arrays:
       continue
     node = shapes

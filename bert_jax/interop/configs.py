@@ -1,4 +1,4 @@
-"""Hugging Face's config.json to our settings and back, and its classes to our networks and back."""
+"""Converts Hugging Face's config.json to our settings, and its classes to our networks, both ways."""
 
 import typing
 from typing import Any
@@ -17,12 +17,12 @@ _ACTIVATIONS = {
   "tanh": "tanh",
 }
 _ACTIVATION_NAMES = {"gelu": "gelu", "gelu_tanh": "gelu_new", "relu": "relu", "tanh": "tanh"}
-# Of every architecture, only these values are what our networks compute.
+# Our networks compute only these values, whatever the architecture.
 _REQUIRED = {"is_decoder": (False,), "add_cross_attention": (False,), "tie_word_embeddings": (True,)}
 
 
 def is_activation(setting: str) -> bool:
-  """Whether a setting is the name of an activation, which Hugging Face has other names for."""
+  """Whether a setting names an activation; Hugging Face has other names for these."""
   return setting.endswith("activation")
 
 
@@ -30,10 +30,10 @@ def is_activation(setting: str) -> bool:
 
 
 def from_huggingface(values: dict[str, Any], origin: str = "config.json") -> EncoderConfig:
-  """The settings of a config.json whose types and ranges are checked; see `foreign_configs.config`.
+  """The settings in a config.json; `foreign_configs.config` has checked its types and ranges.
 
   Raises:
-    ValueError: it asks for an architecture or for a setting that we do not compute, or for its own code.
+    ValueError: it asks for an architecture or a setting that we do not compute, or for code of its own.
   """
   if values.get("auto_map"):
     raise ValueError(
@@ -64,7 +64,7 @@ def from_huggingface(values: dict[str, Any], origin: str = "config.json") -> Enc
 
 
 def to_huggingface(config: EncoderConfig) -> dict[str, Any]:
-  """The settings as a config.json has them, without what depends on the tokenizer and the head."""
+  """The settings in the form of a config.json, without what depends on the tokenizer or the head."""
   family = family_of(config)
   values: dict[str, Any] = {"model_type": config.kind}
   for ours, theirs in family.keys.items():
@@ -77,7 +77,7 @@ def to_huggingface(config: EncoderConfig) -> dict[str, Any]:
 
 
 def _networks(family: Family) -> dict[str, str]:
-  """What the name of a class ends in → our network; the first, where two are of one class."""
+  """What the name of a class ends in → our network; the first one, where one class stands for two."""
   found: dict[str, str] = {}
   for network, head in family.heads.items():
     if head.suffix is not None:
@@ -86,9 +86,9 @@ def _networks(family: Family) -> dict[str, str]:
 
 
 def network_of(values: dict[str, Any]) -> str | None:
-  """Which of our networks a config.json's `architectures` names; None where it names none that we know.
+  """The network that the `architectures` of a config.json name; None where they name none that we know.
 
-  Classes of TensorFlow's and Flax's are PyTorch's with a word before.
+  The names of TensorFlow's and Flax's classes are PyTorch's with a word in front.
   """
   family = BY_MODEL_TYPE[values["model_type"]]
   known = {stem + suffix: network for stem in family.stems.values() for suffix, network in _networks(family).items()}
@@ -103,7 +103,7 @@ def class_of(config: EncoderConfig, network: str, model_type: str | None = None)
   """Hugging Face's class for a network.
 
   Args:
-    model_type: that it came with, where that is another than the architecture's first name.
+    model_type: that the model came with, where it is not the architecture's first name.
 
   Raises:
     ValueError: there is none.

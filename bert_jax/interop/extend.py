@@ -1,4 +1,4 @@
-"""A model extended by new tokens and to longer texts, with rows made of old ones."""
+"""Extends a model by new tokens and to longer texts; the new rows of its tables are made of old ones."""
 
 import dataclasses
 import json
@@ -9,13 +9,13 @@ import numpy as np
 from etils import epath
 
 from bert_jax.architectures import check
-from bert_jax.data import bert_text
+from bert_jax.data import basic_tokenizer
 from bert_jax.data.tokenizer_kinds import FromJson, SentencePiece, Tokenizer, WordPiece
-from bert_jax.interop import pretrained
-from bert_jax.interop.pretrained import Pretrained
+from bert_jax.inference.model import Model
+from bert_jax.interop.params import flat, nested
 
 _POSITIONS = "encoder/embeddings/positions"
-# With the word table's rows go the elements of these parameters, which have one for each token too.
+# The parameters that have one row or element for each token.
 _BY_TOKEN = ("encoder/embeddings/words", "encoder/words", "mlm_head/bias", "lm_bias")
 
 
@@ -35,13 +35,13 @@ def read_tokens(path: epath.Path) -> list[str]:
   return tokens
 
 
-def extend_vocab(model: Pretrained, tokens: Sequence[str], say: Callable[[str], None]) -> Pretrained:
-  """The model with more tokens; each starts as the mean of the rows of the pieces that it was cut into before.
+def extend_vocab(model: Model, tokens: Sequence[str], say: Callable[[str], None]) -> Model:
+  """The model with more tokens; each starts as the mean of the rows of the pieces that it was split into before.
 
-  Rows that a larger word table has behind the tokenizer's last token are used first.
+  Where the word table has rows behind the tokenizer's last token, these are used first.
 
   Raises:
-    ValueError: there is no tokenizer, one that cannot grow, or a token that has whitespace or stands twice.
+    ValueError: there is no tokenizer or it cannot grow; a token contains whitespace, or is listed twice.
   """
   tokenizer = model.tokenizer
   if tokenizer is None:
@@ -59,7 +59,7 @@ def extend_vocab(model: Pretrained, tokens: Sequence[str], say: Callable[[str], 
   assert rows is not None
   grown, files = _grown(tokenizer, [token for token, _ in new], model.files)
   total = max(rows, grown.vocab_size)
-  arrays = pretrained.flat(model.params)
+  arrays = flat(model.params)
   for path in _BY_TOKEN:
     if path in arrays:
       array = arrays[path]
@@ -70,25 +70,25 @@ def extend_vocab(model: Pretrained, tokens: Sequence[str], say: Callable[[str], 
       arrays[path] = wider
   say(f"{len(new)} new tokens, from id {first}; the word table has {total} rows (before, {rows})")
   config = dataclasses.replace(model.config, vocab_size=total)
-  return dataclasses.replace(model, config=config, params=pretrained.nested(arrays), tokenizer=grown, files=files)
+  return dataclasses.replace(model, config=config, params=nested(arrays), tokenizer=grown, files=files)
 
 
 def _as_read(token: str, tokenizer: Tokenizer) -> str:
-  """The token as the tokenizer reads it, without case or accents if it drops them.
+  """The token as the tokenizer reads it: without case or accents, if the tokenizer drops them.
 
   Raises:
-    ValueError: it is cut into words before their pieces are looked for, so it would never be found.
+    ValueError: the tokenizer splits it into several words, so it would never be found.
   """
   text = token
   if isinstance(tokenizer, WordPiece):
-    text = bert_text.split_words(token, tokenizer.lowercase, tokenizer.strip_accents, tokenizer.part_cjk)
+    text = basic_tokenizer.split_words(token, tokenizer.lowercase, tokenizer.strip_accents, tokenizer.part_cjk)
   if len(text.split()) != 1:
     raise ValueError(f"--extend-vocab: {token!r} is read as {len(text.split())} words ({text}); a token is one word")
   return text.strip()
 
 
 def _grown(tokenizer: Tokenizer, tokens: list[str], files: dict[str, bytes]) -> tuple[Tokenizer, dict[str, bytes]]:
-  """The tokenizer with new tokens at its end, and its files."""
+  """The tokenizer with the new tokens at its end, and its files."""
   if isinstance(tokenizer, SentencePiece):
     raise ValueError(
       "--extend-vocab: a SentencePiece model cannot take new tokens; put the model's tokenizer.json into the folder"
@@ -99,7 +99,7 @@ def _grown(tokenizer: Tokenizer, tokens: list[str], files: dict[str, bytes]) -> 
   if "tokenizer.json" in files:
     content = json.loads(files["tokenizer.json"])
     if isinstance(tokenizer, WordPiece):
-      content["model"]["vocab"] |= ids  # found whole before any pieces are
+      content["model"]["vocab"] |= ids  # a whole word is looked up before its pieces
     else:
       content["added_tokens"] += [_added(token, token_id) for token, token_id in ids.items()]
     text = json.dumps(content, ensure_ascii=False, indent=2)
@@ -125,7 +125,7 @@ def _grown(tokenizer: Tokenizer, tokens: list[str], files: dict[str, bytes]) -> 
 
 
 def _added(token: str, token_id: int) -> dict[str, Any]:
-  """A word of its own for the tokenizers library, with the space before it as part of it."""
+  """An entry of `added_tokens` for a whole word; the space before it belongs to it."""
   return {
     "id": token_id,
     "content": token,
@@ -137,14 +137,14 @@ def _added(token: str, token_id: int) -> dict[str, Any]:
   }
 
 
-def extend_positions(model: Pretrained, longest: int, say: Callable[[str], None]) -> Pretrained:
-  """The model with positions for longer texts: the learned rows from the front, again and again (Beltagy et al. 2020,
-  section 5), so that neighbours keep their distances but at the seams.
+def extend_positions(model: Model, longest: int, say: Callable[[str], None]) -> Model:
+  """The model with positions for longer texts: the learned rows, repeated from the front (Beltagy et al. 2020,
+  section 5), so that neighbours keep their distances except at the seams.
 
   Raises:
-    ValueError: the model has no table of absolute positions to grow, has so many already, or may not have so many.
+    ValueError: the model has no table of absolute positions, has as many already, or may not have so many.
   """
-  config, arrays = model.config, pretrained.flat(model.params)
+  config, arrays = model.config, flat(model.params)
   before, table = config.longest_input, arrays.get(_POSITIONS)
   if before is None or table is None:
     raise ValueError(
@@ -158,4 +158,4 @@ def extend_positions(model: Pretrained, longest: int, say: Callable[[str], None]
   learned = table[-before:]  # behind RoBERTa's unused rows
   arrays[_POSITIONS] = np.concatenate([table, learned[np.arange(before, longest) % before]])
   say(f"the model has {longest} positions (before, {before}): the old rows, again; train it on long texts")
-  return dataclasses.replace(model, config=config, params=pretrained.nested(arrays))
+  return dataclasses.replace(model, config=config, params=nested(arrays))

@@ -1,4 +1,4 @@
-"""Folders to write a model to: checked before the work, and then written whole or not at all."""
+"""Folders to write a model to: checked before the work starts, and written completely or not at all."""
 
 import contextlib
 import os
@@ -10,7 +10,7 @@ _PARTIAL = ".partial-"
 
 
 def new_folder(path: epath.PathLike) -> epath.Path:
-  """Checks that a folder is empty or not there yet, and can be written; it makes nothing.
+  """Checks that a folder is empty or does not exist, and can be written; it creates nothing.
 
   Raises:
     ValueError: something stands there already, or nothing can be written there.
@@ -28,11 +28,18 @@ def new_folder(path: epath.PathLike) -> epath.Path:
   return folder
 
 
+def files_in(folder: epath.Path) -> list[str]:
+  """The files of a folder and of the folders in it, sorted, by their paths in it."""
+  top = list(folder.iterdir())  # no glob: the folder's own path may hold brackets
+  found = [path for path in [*top, *(path for sub in top if sub.is_dir() for path in sub.iterdir())] if path.is_file()]
+  return sorted(str(path.relative_to(folder)) for path in found)
+
+
 @contextlib.contextmanager
-def whole(path: epath.PathLike) -> Iterator[epath.Path]:
+def atomic(path: epath.PathLike) -> Iterator[epath.Path]:
   """A folder to write to. It appears at `path` when the block ends without an error; otherwise nothing is left.
 
-  It is written under another name and renamed. In a bucket, where nothing can be renamed, it is written in its place.
+  It is written under another name and then renamed; in a bucket, where nothing can be renamed, it is written in place.
 
   Raises:
     ValueError: as `new_folder`.
@@ -51,7 +58,7 @@ def whole(path: epath.PathLike) -> Iterator[epath.Path]:
     yield scratch
     if scratch == folder:
       return
-    if there:  # it may be the current folder of a shell, so it stays the folder that it is
+    if there:  # it may be the current folder of a shell, so it is kept
       for child in scratch.iterdir():
         child.rename(folder / child.name)
       scratch.rmdir()

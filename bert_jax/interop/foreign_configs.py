@@ -1,6 +1,6 @@
-"""What the JSON files of a foreign model must be, before anything is built of them: types, ranges, sizes.
+"""Checks the types, ranges and sizes in the JSON files of a foreign model, before anything is built from them.
 
-Which of their values our networks compute is another matter, and `configs` knows it.
+`configs` knows which of these values our networks compute.
 """
 
 import dataclasses
@@ -10,15 +10,15 @@ from typing import Any
 from bert_jax import architectures, settings
 from bert_jax.architectures import DebertaConfig, EncoderConfig
 from bert_jax.foreign import shown
+from bert_jax.inference.embedding import EmbeddingSettings
 from bert_jax.interop import configs, rules
 from bert_jax.interop.families import BY_MODEL_TYPE, family_of
 from bert_jax.interop.families.base import Family
-from bert_jax.interop.pretrained import Embedding
 from bert_jax.interop.rules import COUNT, MOST, OBJECT, OBJECT_OF_TEXTS, TEXT, TEXTS, Rule, or_null, whole
 from bert_jax.models import networks
 from bert_jax.models.family import architecture_of
 
-# Of every architecture's config.json.
+# For the config.json of every architecture.
 _RULES: dict[str, Rule] = {
   "model_type": TEXT,
   "architectures": or_null(TEXTS),
@@ -37,7 +37,7 @@ def config(values: dict[str, Any], origin: str) -> None:
   """Checks each key of a config.json that we read.
 
   Raises:
-    ValueError: naming the first key whose value is of another type, or out of its range.
+    ValueError: it names the first key whose value is of another type, or out of its range.
   """
   _check(values, _RULES, origin)
   if (name := values.get("model_type")) in BY_MODEL_TYPE:
@@ -51,7 +51,7 @@ def _check(values: dict[str, Any], by_key: dict[str, Rule], origin: str) -> None
 
 
 def _rules_of(family: Family) -> dict[str, Rule]:
-  """What a key may be is what our setting may be, but for what the family says."""
+  """A key may be what our setting may be, unless the family says otherwise."""
   found: dict[str, Rule] = {}
   for leaf in settings.leaves(family.config_class):
     if leaf.path in family.keys:
@@ -60,18 +60,18 @@ def _rules_of(family: Family) -> dict[str, Rule]:
 
 
 def _rule_of(leaf: settings.Leaf) -> Rule:
-  # A model has a vocabulary; that of a run alone has no size before its tokenizer is there.
+  # A foreign model states the size of its vocabulary; only a run may leave it open until there is a tokenizer.
   return rules.of(dataclasses.replace(leaf, type=int) if leaf.path == "vocab_size" else leaf)
 
 
 def encoder(c: EncoderConfig, num_arrays: int, origin: str) -> None:
-  """Checks the settings that were read, with what the file leaves to defaults.
+  """Checks the settings that were read, defaults included.
 
   Args:
-    num_arrays: of the file with its weights; every block has some of its own.
+    num_arrays: in the file of the weights; every block has some of its own.
 
   Raises:
-    ValueError: naming the file and the rule.
+    ValueError: it names the file and the rule.
   """
   try:
     architectures.check(c, prefix="")
@@ -85,12 +85,12 @@ def encoder(c: EncoderConfig, num_arrays: int, origin: str) -> None:
 
 
 def own(
-  c: EncoderConfig, embedding: Embedding, network: Any, num_classes: Any, source: Any, files: Any, origin: str
+  c: EncoderConfig, embedding: EmbeddingSettings, network: Any, num_classes: Any, source: Any, files: Any, origin: str
 ) -> None:
-  """Checks the types of what a model.json of ours says, which may be a stranger's too; `encoder` checks the rest.
+  """Checks the types of what a model.json of ours says, since it may come from a stranger; `encoder` checks the rest.
 
   Raises:
-    ValueError: naming the first setting that is of another type, or out of its range.
+    ValueError: it names the first setting that is of another type, or out of its range.
   """
 
   def require(name: str, value: Any, rule: Rule) -> None:
@@ -115,7 +115,7 @@ def own(
 
 
 def weight_map(index: dict[str, Any], origin: str) -> dict[str, str]:
-  """Array → shard, of model.safetensors.index.json.
+  """Array → shard, from model.safetensors.index.json.
 
   Raises:
     ValueError: it is of another form.
@@ -131,7 +131,7 @@ def weight_map(index: dict[str, Any], origin: str) -> dict[str, str]:
 
 
 def modules(values: Any, origin: str) -> list[dict[str, Any]]:
-  """The rows of a modules.json, each with a `type` and a `path`, "" or the name of a folder beside the file.
+  """The rows of a modules.json; each has a `type`, and a `path` that is "" or the name of a folder beside the file.
 
   Raises:
     ValueError: it is of another form.
@@ -141,7 +141,7 @@ def modules(values: Any, origin: str) -> list[dict[str, Any]]:
   for number, row in enumerate(values):
     if not isinstance(row.get("type"), str):
       raise ValueError(f"{origin}: entry {number} has type={shown(row.get('type'))}, which must be a text")
-    # No dot: so it leads nowhere else, and is the name of none of the files that stand beside it.
+    # Without a dot it leads nowhere else, and is the name of none of the files beside it.
     if not isinstance(row.get("path"), str) or not re.fullmatch(r"[\w-]*", row["path"]):
       raise ValueError(
         f"{origin}: entry {number} has path={shown(row.get('path'))}, which must be the name of a folder beside it,"
@@ -151,7 +151,7 @@ def modules(values: Any, origin: str) -> list[dict[str, Any]]:
 
 
 def max_seq_length(values: dict[str, Any], origin: str) -> int | None:
-  """Of a sentence_bert_config.json.
+  """`max_seq_length` of a sentence_bert_config.json.
 
   Raises:
     ValueError: it is no number of tokens.

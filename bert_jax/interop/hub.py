@@ -1,7 +1,7 @@
-"""Models by their name on the Hugging Face hub, fetched into its own cache: only the files that are read here.
+"""Fetches models from the Hugging Face hub into its own cache: only the files that bert_jax reads.
 
-The hub is where HF_ENDPOINT says, its cache where HF_HOME says; a private model needs HF_TOKEN. All of that is
-huggingface_hub's own.
+HF_ENDPOINT says where the hub is, HF_HOME where its cache is, and HF_TOKEN gives access to private models; these
+are settings of huggingface_hub.
 """
 
 import fnmatch
@@ -13,7 +13,7 @@ from typing import Any
 from absl import logging
 from etils import epath
 
-from bert_jax.interop.pretrained import TOKENIZER_FILES
+from bert_jax.interop.tokenizer_files import TOKENIZER_FILES
 
 _NAME = re.compile(r"(?!.*\.\.)\w[\w.-]{0,95}(/\w[\w.-]{0,95})?(@[\w./-]{1,255})?", re.ASCII)
 _INNER = "0_Transformer/"  # where sentence-transformers kept a model before its version 2
@@ -28,21 +28,21 @@ def fetch(path: epath.PathLike) -> tuple[epath.Path, str]:
   """The folder of a model, and where it came from.
 
   Args:
-    path: a folder, or where there is nothing of that name, a model's on the hub: NAME, OWNER/NAME, and with @REVISION
-      a branch, tag or commit of it.
+    path: a folder, or where nothing of that name exists, the name of a model on the hub: NAME or OWNER/NAME, and with
+      @REVISION a branch, tag or commit of it.
 
   Returns:
-    The folder, and a text with name and commit; an empty one for a folder that was there.
+    The folder, and a text with the name and commit of the model; it is empty where `path` is a folder.
 
   Raises:
     ValueError: there is neither a folder nor such a model, the hub cannot be reached and has left nothing in its cache,
-      or the model has no weights that are read here.
+      or the model has no weights that bert_jax reads.
   """
   folder = epath.Path(path)
   if folder.exists() or not _NAME.fullmatch(os.fspath(path)):
     return folder, ""
   name, _, revision = os.fspath(path).partition("@")
-  import huggingface_hub  # not above: it takes a quarter of a second, which a path does not need
+  import huggingface_hub  # not above: it takes a quarter of a second
   from huggingface_hub import errors
 
   try:
@@ -55,12 +55,12 @@ def fetch(path: epath.PathLike) -> tuple[epath.Path, str]:
     raise ValueError(
       f"{path} is no folder here, and the hub has no model of that name (or none that you may see: set HF_TOKEN)"
     ) from error
-  except Exception as error:  # each version of the library has its own errors of the network
+  except Exception as error:  # network errors differ between versions of the library
     return _from_cache(name, revision, error)
   files = _chosen([file.rfilename for file in info.siblings or []], name)
   logging.info("fetching %s from the hub, as of %s: %s", name, info.sha, ", ".join(files))
   try:
-    # By the name that was asked for, which the cache then knows without a network; the folder is called by its commit.
+    # By the name that was asked for, so that the cache knows it without a network; the folder's name is the commit.
     got = epath.Path(huggingface_hub.snapshot_download(name, revision=revision or None, allow_patterns=files))
   except Exception as error:
     raise ValueError(
@@ -70,11 +70,11 @@ def fetch(path: epath.PathLike) -> tuple[epath.Path, str]:
 
 
 def _from_cache(name: str, revision: str, reason: Exception) -> tuple[epath.Path, str]:
-  """What an earlier fetch left."""
+  """The folder that an earlier fetch left in the cache, and its origin."""
   import huggingface_hub
 
   try:
-    # Without the patterns it would miss the files that were never wanted.
+    # Without patterns, the files that were never fetched would count as missing.
     got = epath.Path(
       huggingface_hub.snapshot_download(
         name, revision=revision or None, local_files_only=True, allow_patterns=[*_WEIGHTS, *_BESIDE, f"{_INNER}*"]
@@ -92,7 +92,7 @@ def _from_cache(name: str, revision: str, reason: Exception) -> tuple[epath.Path
 
 
 def _chosen(files: Sequence[str], name: str) -> list[str]:
-  """Of a model's files, those that are read."""
+  """The files of a model that bert_jax reads."""
 
   def matching(patterns: Sequence[str]) -> list[str]:
     patterns = [*patterns, *(_INNER + p for p in patterns)]

@@ -1,11 +1,12 @@
-"""The folder that `bert-jax import` writes, and `Model.save`.
+"""The folder that `bert-jax import` and `Model.save` write: bert_jax's own format for models.
 
-FOLDER/model.json           architecture, network, settings; the config.json that it came with, whole; checksums of all
+FOLDER/model.json           architecture, network, settings; the config.json that it came with; checksums of all
 FOLDER/params.safetensors   our parameters, by path
-FOLDER/source/              the tokenizer's files, and sentence-transformers' own, byte for byte
+FOLDER/source/              the files of the tokenizer and of sentence-transformers, byte for byte
 """
 
 import dataclasses
+import hashlib
 import json
 from typing import Any
 
@@ -15,18 +16,11 @@ from etils import epath
 
 from bert_jax import foreign, settings
 from bert_jax.architectures import ARCHITECTURES
-from bert_jax.interop import folders, foreign_configs, stored
-from bert_jax.interop.pretrained import (
-  TOKENIZER_FILES,
-  Embedding,
-  Pretrained,
-  UnreadableTokenizer,
-  fingerprint,
-  flat,
-  nested,
-  read_tokenizer,
-  sha256,
-)
+from bert_jax.inference.embedding import EmbeddingSettings
+from bert_jax.inference.model import Model
+from bert_jax.interop import folders, foreign_configs, stored, tokenizer_files
+from bert_jax.interop.params import fingerprint, flat, nested
+from bert_jax.interop.tokenizer_files import TOKENIZER_FILES, UnreadableTokenizer
 from bert_jax.models import networks
 
 FORMAT = 3
@@ -39,41 +33,46 @@ def is_imported(folder: epath.Path) -> bool:
   return foreign.is_regular(folder / DESCRIPTION)
 
 
-def save(pretrained: Pretrained, folder: epath.PathLike) -> None:
+def save(model: Model, folder: epath.PathLike) -> None:
   """Writes an imported folder, whole or not at all.
 
   Raises:
     ValueError: something stands there already, or nothing can be written there.
   """
-  with folders.whole(folder) as scratch:
+  with folders.atomic(folder) as scratch:
     (scratch / SOURCE).mkdir()
-    for name, content in pretrained.files.items():
+    for name, content in model.files.items():
       path = foreign.inside(scratch / SOURCE, name)
       path.parent.mkdir(parents=True, exist_ok=True)
       path.write_bytes(content)
-    arrays = flat(pretrained.params)
+    arrays = flat(model.params)
     stored.write_safetensors(scratch / PARAMS, [(name, lambda array=array: array) for name, array in arrays.items()])
     description = {
       "format": FORMAT,
-      "architecture": pretrained.config.kind,
-      "network": pretrained.network,
-      "num_classes": pretrained.num_classes,
-      "model": settings.to_dict(pretrained.config),
-      "embedding": dataclasses.asdict(pretrained.embedding),
-      "params_sha256": fingerprint(pretrained.params),
-      "files_sha256": {name: sha256(content) for name, content in sorted(pretrained.files.items())},
-      "source": pretrained.source,
-      "origin": pretrained.origin,
+      "architecture": model.config.kind,
+      "network": model.network,
+      "num_classes": model.num_classes,
+      "model": settings.to_dict(model.config),
+      "embedding": dataclasses.asdict(model.embedding),
+      "params_sha256": fingerprint(model.params),
+      "files_sha256": {name: sha256(content) for name, content in sorted(model.files.items())},
+      "source": model.source,
+      "origin": model.origin,
     }
     description["digest"] = _digest(description)
     (scratch / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+
+
+def sha256(content: bytes) -> str:
+  """The hash in hex."""
+  return hashlib.sha256(content).hexdigest()
 
 
 def _digest(description: dict[str, Any]) -> str:
   return sha256(json.dumps(description, sort_keys=True).encode())
 
 
-def load(folder: epath.PathLike) -> Pretrained:
+def load(folder: epath.PathLike) -> Model:
   """Opens an imported folder.
 
   Raises:
@@ -91,14 +90,14 @@ def load(folder: epath.PathLike) -> Pretrained:
     raise ValueError(f"{origin} is damaged: it is not as it was written; import the model again")
   try:
     config = settings.from_dict(description["model"], ARCHITECTURES[description["architecture"]])
-    embedding = settings.from_dict(description["embedding"], Embedding)
+    embedding = settings.from_dict(description["embedding"], EmbeddingSettings)
     network, num_classes, source = (description[name] for name in ("network", "num_classes", "source"))
     wanted, listed = description["params_sha256"], description["files_sha256"]
     foreign_configs.own(config, embedding, network, num_classes, source, listed, str(origin))
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(f"{origin} cannot be read: {error}; import the model again") from error
   arrays = stored.open_safetensors(foreign.inside(folder, PARAMS))
-  # Ours are stacked, a row for each layer.
+  # Our arrays are stacked, with a row for each layer.
   foreign_configs.encoder(config, sum(x.shape[0] for x in arrays.values() if x.size and x.shape), str(origin))
   shapes = jax.eval_shape(networks.initial(network, config, num_classes))
   if {name: array.shape for name, array in arrays.items()} != {
@@ -110,20 +109,20 @@ def load(folder: epath.PathLike) -> Pretrained:
     raise ValueError(f"{folder / PARAMS} is damaged: its bits are not those that were written; import the model again")
   files = _files(folder / SOURCE, listed)
   try:
-    tokenizer = read_tokenizer(folder / SOURCE, config, source.get("model_type"))
-  except UnreadableTokenizer as error:  # its files are as they came: it was not read when it was imported either
+    tokenizer = tokenizer_files.read(folder / SOURCE, config, source.get("model_type"))
+  except UnreadableTokenizer as error:  # its files are unchanged: it was not read when it was imported either
     logging.warning("%s is opened without its tokenizer, which cannot be read: %s", folder, error)
     tokenizer = None
-  return Pretrained(
+  return Model(
     config, network, params, tokenizer, num_classes, embedding, source, files, str(description.get("origin", ""))
   )
 
 
 def _files(folder: epath.Path, listed: dict[str, str]) -> dict[str, bytes]:
-  """The files that were written, `listed` with their checksums.
+  """The files of a folder by name; listed: their checksums when they were written.
 
   Raises:
-    ValueError: naming the first that is not as it was written, or that was not.
+    ValueError: it names the first file that has changed, or that was not written.
   """
   files = {name: foreign.read_bytes(folder, name) for name in listed}
   for name, content in files.items():

@@ -1,6 +1,6 @@
-"""Which network a folder's config.json and weights are.
+"""Chooses the network for a folder's config.json and weights.
 
-The class that config.json names decides, as in transformers, and where a class stands for two networks, the weights.
+The class that config.json names decides, as in transformers; where it stands for two networks, the weights decide.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from bert_jax.interop.arrays import Entry
 from bert_jax.interop.families import family_of
 from bert_jax.interop.stored import Arrays
 
-# By the names of their arrays these can be nothing else, so they are known where no class is named.
+# The names of their arrays identify these, even where config.json names no class.
 _PRETRAINED = ("pretraining", "masked_lm", "enhanced_masked_lm", "replaced_tokens", "permutation_lm")
-_LESS = {"pretraining": ("masked_lm", "encoder")}  # what is left of a network where a head of it is not there
+_LESS = {"pretraining": ("masked_lm", "encoder")}  # network → what it is without one of its heads
 
 
 def choose(
@@ -24,17 +24,19 @@ def choose(
 ) -> str:
   """The network that a config.json names.
 
-  - Where the file has all of BERT's pretraining network, and masked tokens are named, which are a part of it: all.
-  - Where the file has nothing of a head that is named: the encoder (of the pretraining network, masked tokens).
-  - Where no class is named that we know: the pretraining network that the file has, and no head beside it; else the
-    encoder, as transformers' AutoModel. A task's head is not guessed: equal arrays stand for several tasks.
+  There are exceptions:
 
-  An encoder comes with the pooler of its pretraining where the file has one.
+  - It names masked_lm, and the file has all of BERT's pretraining network, of which that is a part: the latter.
+  - The file has nothing of a head that is named: the encoder (for the pretraining network, masked_lm).
+  - It names no class that we know: the pretraining network, if the file has all of it and no other head; else the
+    encoder, as transformers' AutoModel. A task's head is not guessed, since equal arrays can be of several tasks.
+
+  An encoder comes with its pooler where the file has one.
 
   Args:
     source: config.json.
     origin: its path.
-    say: is told of every case but the plain one.
+    say: is told of every exception.
   """
   stated = configs.network_of(source)
   if stated is None:
@@ -59,14 +61,14 @@ def choose(
 
 
 def _with_pooler(name: str, config: EncoderConfig, arrays: Arrays) -> str:
-  """`name`; an encoder with its pooler where anything of that is in the file."""
+  """`name`, but the encoder with its pooler if the file has anything of a pooler."""
   pooled = "pooled_encoder"
   has_pooler = pooled in family_of(config).heads and not _lacks_a_head(pooled, config, arrays)
   return pooled if name == "encoder" and has_pooler else name
 
 
 def _is_whole(name: str, config: EncoderConfig, arrays: Arrays, alone: bool = False) -> bool:
-  """Whether all of a network is in the file; with `alone`, and no other head but a pooler."""
+  """Whether the file has all of a network; with `alone`, also whether it has no other head but a pooler."""
   if name not in family_of(config).heads:
     return False
   wanted, there = _names(name, config, arrays)
@@ -75,12 +77,12 @@ def _is_whole(name: str, config: EncoderConfig, arrays: Arrays, alone: bool = Fa
 
 
 def _lacks_a_head(name: str, config: EncoderConfig, arrays: Arrays) -> bool:
-  """Whether a head of a network is not there at all."""
+  """Whether the file has nothing of some head of a network."""
   wanted, there = _names(name, config, arrays)
   heads = {entry.path[0] for entry in wanted.values()} - {"encoder"}
   return bool(heads - {wanted[key].path[0] for key in there & set(wanted)})
 
 
 def _names(name: str, config: EncoderConfig, arrays: Arrays) -> tuple[dict[str, Entry], set[str]]:
-  """The arrays that a network has, and the names of those that are there."""
+  """The arrays of a network by name, and the names in the file, brought to the form of that network's."""
   return {entry.key: entry for entry in entries(config, name)}, set(arranged(arrays, config, name))

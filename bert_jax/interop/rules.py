@@ -1,4 +1,4 @@
-"""What a value of a stranger's JSON may be: a test of it, and the rule in words."""
+"""Rules for the values in a stranger's JSON: each is a test, and the rule in words."""
 
 import types
 import typing
@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from bert_jax.settings import Bounds, Leaf
 
-Rule = tuple[Callable[[Any], bool], str]  # whether a value is sound, and what it must be
-MOST = 10_000_000  # of any whole number without a limit of its own; published models stay far below
+Rule = tuple[Callable[[Any], bool], str]  # whether a value obeys, and what it must be
+MOST = 10_000_000  # for whole numbers without a limit of their own; published models stay far below
 _LONGEST_LIST = 1_000
 
 
@@ -29,7 +29,7 @@ def one_of(values: tuple[Any, ...]) -> Rule:
 
 
 def is_number(value: Any) -> bool:
-  return type(value) in (int, float) and abs(value) < 1e300  # NaN is not below
+  return type(value) in (int, float) and abs(value) < 1e300  # false for NaN too
 
 
 def _is_text(value: Any) -> bool:
@@ -54,7 +54,7 @@ COUNT: Rule = whole(1, 1_000_000)  # of classes
 
 
 def of(leaf: Leaf) -> Rule:
-  """The rule of one of our settings: its type and its bounds."""
+  """The rule for one of our settings, from its type and bounds."""
   options = typing.get_args(leaf.type) if isinstance(leaf.type, types.UnionType) else (leaf.type,)
   if typing.get_origin(options[0]) is Literal:
     rule = one_of(typing.get_args(options[0]))

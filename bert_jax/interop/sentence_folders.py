@@ -1,6 +1,6 @@
-"""Folders of sentence-transformers: where the model is, what comes along, and how it embeds texts.
+"""Folders of sentence-transformers: where the model is in them, which files to keep, and how it embeds texts.
 
-There may be none of its files; then these are of the model alone.
+A folder may have no file of sentence-transformers; then all of this is about the model alone.
 """
 
 import dataclasses
@@ -12,17 +12,18 @@ from etils import epath
 
 from bert_jax import foreign
 from bert_jax.architectures import EncoderConfig
-from bert_jax.interop import cards, foreign_configs, pretrained
-from bert_jax.interop.pretrained import Embedding
+from bert_jax.inference.embedding import EmbeddingSettings
+from bert_jax.interop import cards, foreign_configs
 from bert_jax.interop.rules import MOST
+from bert_jax.interop.tokenizer_files import TOKENIZER_FILES
 
 CONFIG = "config.json"
 MODULES, SENTENCES = "modules.json", "sentence_bert_config.json"
 
 
 def inner_folder(folder: epath.Path) -> epath.Path:
-  """Where config.json, weights and tokenizer are: the folder itself, or, with sentence-transformers before 2, the one
-  in it that modules.json names, 0_Transformer."""
+  """The folder with config.json, weights and tokenizer: `folder` itself, or, with sentence-transformers before 2, the
+  one in it that modules.json names, 0_Transformer."""
   for module in _modules(folder):
     path = module["path"]
     if _kind(module) == "Transformer" and path and foreign.is_file(folder, f"{path}/{CONFIG}"):
@@ -35,12 +36,12 @@ def _kind(module: dict[str, Any]) -> str:
 
 
 def files_of(folder: epath.Path, inner: epath.Path) -> dict[str, bytes]:
-  """The tokenizer's files, sentence-transformers' own, and the card; those of 0_Transformer as of the folder itself."""
+  """The files of the tokenizer and of sentence-transformers, and the card; 0_Transformer is left out of their names."""
   modules = _modules(folder)
   found = [cards.CARD, MODULES, "config_sentence_transformers.json"]
   found += [f"{module['path']}/{CONFIG}" for module in modules if module["path"] and _kind(module) != "Transformer"]
   files = {name: foreign.read_bytes(folder, name) for name in found if foreign.is_file(folder, name)}
-  beside = [*pretrained.TOKENIZER_FILES, SENTENCES]
+  beside = [*TOKENIZER_FILES, SENTENCES]
   files |= {name: foreign.read_bytes(inner, name) for name in beside if foreign.is_file(inner, name)}
   if inner != folder:
     flat = [module | ({"path": ""} if _kind(module) == "Transformer" else {}) for module in modules]
@@ -54,13 +55,13 @@ def _modules(folder: epath.Path) -> list[dict[str, Any]]:
   return foreign_configs.modules(foreign.read_json(folder, MODULES), str(folder / MODULES))
 
 
-def embedding_of(folder: epath.Path, inner: epath.Path) -> Embedding:
-  """What sentence-transformers' files say of it, in the forms of its versions up to 6.
+def embedding_of(folder: epath.Path, inner: epath.Path) -> EmbeddingSettings:
+  """How the files of sentence-transformers, in the forms of its versions up to 6, say that texts are embedded.
 
   Raises:
-    ValueError: they ask for a module, or a pooling, that we do not compute.
+    ValueError: they ask for a module or a pooling that we do not compute.
   """
-  result = Embedding()
+  result = EmbeddingSettings()
   for module in _modules(folder):
     kind = _kind(module)
     if kind == "Pooling":
@@ -85,14 +86,16 @@ def embedding_of(folder: epath.Path, inner: epath.Path) -> Embedding:
   stated = foreign.read_object(inner, SENTENCES) if foreign.is_file(inner, SENTENCES) else {}
   most = foreign_configs.max_seq_length(stated, str(inner / SENTENCES))
   if most is None and _modules(folder) and foreign.is_file(inner, "tokenizer_config.json"):
-    # Where nothing is known, transformers writes a number of 30 digits there.
+    # Where transformers knows no limit, it writes a number of 30 digits.
     said = foreign.read_object(inner, "tokenizer_config.json").get("model_max_length")
     most = said if type(said) is int and 0 < said <= MOST else None
   return dataclasses.replace(result, max_tokens=most)
 
 
-def fitting(embedding: Embedding, config: EncoderConfig, say: Callable[[str], None]) -> Embedding:
-  """`embedding` with no more tokens than the model has positions."""
+def within_positions(
+  embedding: EmbeddingSettings, config: EncoderConfig, say: Callable[[str], None]
+) -> EmbeddingSettings:
+  """`embedding`, with at most as many tokens as the model has positions."""
   stated, most = embedding.max_tokens, config.longest_input
   if stated is None or most is None or stated <= most:
     return embedding

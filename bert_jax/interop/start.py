@@ -1,4 +1,4 @@
-"""What a run starts from where `train.start_from` says so: a run, an imported folder, or a Hugging Face folder."""
+"""The model that a run starts from where `train.start_from` names one, in any folder that `bert_jax.load` opens."""
 
 import dataclasses
 import os
@@ -9,9 +9,10 @@ from etils import epath
 from bert_jax.architectures import EncoderConfig
 from bert_jax.config import Config
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.interop import imported, reading, sentence_folders
-from bert_jax.interop.opening import find_run, is_huggingface, open_model
-from bert_jax.interop.pretrained import Pretrained, fingerprint, read_tokenizer
+from bert_jax.inference.model import Model
+from bert_jax.interop import imported, reading, sentence_folders, tokenizer_files
+from bert_jax.interop import load as loading
+from bert_jax.interop.params import fingerprint
 from bert_jax.training.pretraining import corpus_folder, read_config
 
 
@@ -20,18 +21,16 @@ class Start:
   """A model to start from.
 
   Attributes:
-    params: by module, as numpy arrays.
-    tokenizer: which the run's corpus must be tokenised with; None where the model came without one.
-    about: what a checkpoint says of it: path, network, step where it is a run's, and sha256 of the parameters.
+    model: if it has a tokenizer, the corpus must be tokenised with that.
+    about: what a checkpoint notes of it: path, network, step if it is a run's, and sha256 of the parameters.
   """
 
-  params: Any
-  tokenizer: Tokenizer | None
+  model: Model
   about: dict[str, Any]
 
 
 def settings_of(path: str) -> tuple[EncoderConfig, dict[str, Any]]:
-  """The settings that a run takes over: the model's, and those of its tokenizer by path. No weights are read.
+  """The settings that a run takes over: the encoder's, and by their paths those of the tokenizer.
 
   Raises:
     ValueError: there is no model there.
@@ -42,11 +41,11 @@ def settings_of(path: str) -> tuple[EncoderConfig, dict[str, Any]]:
   if imported.is_imported(folder):
     model = imported.load(folder)
     return model.config, _tokenizer_settings(folder / imported.SOURCE, model.tokenizer)
-  if is_huggingface(folder):
+  if loading.is_huggingface(folder):
     inner = sentence_folders.inner_folder(folder)
     config, model_type = reading.read_settings(inner)
-    return config, _tokenizer_settings(inner, read_tokenizer(inner, config, model_type))
-  run = find_run(folder)
+    return config, _tokenizer_settings(inner, tokenizer_files.read(inner, config, model_type))
+  run = loading.find_run(folder)
   config = read_config(run)
   if config is None:
     raise ValueError(f"train.start_from={path}: {run} has no config.json, and no checkpoint that knows it")
@@ -64,7 +63,7 @@ def _tokenizer_settings(folder: epath.Path, tokenizer: Tokenizer | None) -> dict
 
 
 def _of_run(config: Config, run: epath.Path) -> dict[str, Any]:
-  """A run's tokenizer is that of its corpus, which lies in its workdir, three folders up."""
+  """The tokenizer of a run is that of its corpus, which lies in its workdir, three folders up."""
   folder = corpus_folder(config, run.parent.parent.parent) / "tokenizer"
   kept = {f"data.tokenizer.{name}": getattr(config.data.tokenizer, name) for name in ("kind", "lowercase")}
   return kept | {"data.tokenizer.path": os.fspath(folder)} if folder.is_dir() else {}
@@ -76,7 +75,6 @@ def load(path: str) -> Start:
   Raises:
     ValueError: see `bert_jax.load`.
   """
-  opened = open_model(path)
-  model: Pretrained = opened.model
+  model = loading.load(path)
   about = {"path": path, "network": model.network, "params_sha256": fingerprint(model.params)}
-  return Start(model.params, model.tokenizer, about | ({} if opened.step is None else {"step": opened.step}))
+  return Start(model, about if model.step is None else about | {"step": model.step})

@@ -1,4 +1,4 @@
-"""Arrays of a file, read one at a time, and the safetensors format, read and written that way.
+"""Arrays in files, read one at a time; the safetensors format, read and written one array at a time.
 
 The format (huggingface.co/docs/safetensors): 8 bytes with the header's length, the header as JSON (name → dtype,
 shape, place), and the arrays, one after the other without gaps.
@@ -30,10 +30,10 @@ class Stored:
   """One array of a file, not read yet.
 
   Attributes:
-    name: in the file, or of the place that it has there.
-    shape: as `read` gives it.
+    name: of the array in the file that holds it.
+    shape: of what `read` returns.
     origin: the file, for messages.
-    load: reads it, in the dtype that it is stored in.
+    load: reads it, in the dtype in which it is stored.
   """
 
   name: str
@@ -49,8 +49,8 @@ class Stored:
     """The array, as float32.
 
     Raises:
-      ValueError: it is stored as something else than numbers with a fraction, holds NaN, an infinity, or integers that
-        are marked as fractions; or the file was cut short since it was opened.
+      ValueError: it is not stored as floating-point numbers; it holds NaN, an infinity, or integers that are marked as
+        floating-point; or the file was cut short after it was opened.
     """
     array = self.load()
     place = f"{self.origin} holds {self.name}"
@@ -79,7 +79,7 @@ Arrays = dict[str, Stored]  # by name
 
 
 def open_safetensors(path: epath.Path) -> Arrays:
-  """The arrays of a file by name; only its header is read.
+  """The arrays of a file by name; only the header is read.
 
   Raises:
     ValueError: the file is missing, damaged or cut short.
@@ -112,13 +112,13 @@ def open_safetensors(path: epath.Path) -> Arrays:
 
 
 def write_safetensors(path: epath.Path, arrays: Iterable[tuple[str, Callable[[], np.ndarray]]]) -> None:
-  """Writes float32 arrays one by one, sorted by name, so that equal arrays are equal bytes.
+  """Writes float32 arrays one by one, sorted by name, so that equal arrays give equal files.
 
   Args:
-    arrays: name, and a function that makes the array; it is called twice, and what it made is let go each time.
+    arrays: each a name and a function that makes the array. It is called twice, so that no array is kept in memory.
   """
   rows = sorted(arrays)
-  header: dict[str, Any] = {"__metadata__": {"format": "pt"}}  # what transformers asks for
+  header: dict[str, Any] = {"__metadata__": {"format": "pt"}}  # which transformers requires
   end = 0
   for name, make in rows:
     shape = make().shape
@@ -133,12 +133,12 @@ def write_safetensors(path: epath.Path, arrays: Iterable[tuple[str, Callable[[],
 
 
 class _Local:
-  """A file to read parts of; one of a bucket is fetched first."""
+  """A file to read parts of; a file in a bucket is fetched first."""
 
   def __init__(self, path: epath.Path):
     self.origin, self._path, self._fetched = str(path), path, None
     if "://" in str(path):
-      self._fetched = tempfile.NamedTemporaryFile()  # noqa: SIM115 (it goes when the last array of it is let go)
+      self._fetched = tempfile.NamedTemporaryFile()  # noqa: SIM115 (it is removed with the last array that needs it)
       self._fetched.write(path.read_bytes())
       self._fetched.flush()
       self._path = epath.Path(self._fetched.name)
@@ -153,7 +153,7 @@ class _Local:
 
 
 def _row(path: epath.Path, name: str, about: Any) -> tuple[str, int, int, str, tuple[int, ...]]:
-  """A header's row as (name, begin, stop, dtype, shape), or ValueError."""
+  """An entry of a header as (name, begin, stop, dtype, shape). Raises ValueError where it is damaged."""
   kind, shape, place = (about.get(k) for k in ("dtype", "shape", "data_offsets")) if isinstance(about, dict) else "???"
   if not (isinstance(shape, list) and isinstance(place, list) and len(shape) <= 8 and len(place) == 2) or not all(
     type(number) is int and 0 <= number < 2**63 for number in (*shape, *place)

@@ -1,4 +1,4 @@
-"""A tokenizer of ours as files that `AutoTokenizer` opens."""
+"""The files of a tokenizer beside a model: read from any folder, and written so that `AutoTokenizer` opens them."""
 
 import json
 import tempfile
@@ -8,19 +8,68 @@ import tokenizers as hf
 from etils import epath
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
+from bert_jax import foreign
+from bert_jax.architectures import EncoderConfig
+from bert_jax.data import tokenizers
 from bert_jax.data.tokenizer_kinds import SentencePiece, Tokenizer
+from bert_jax.interop.families import family_of
+
+TOKENIZER_FILES = (
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "vocab.txt",
+  "vocab.json",
+  "merges.txt",
+  "spiece.model",
+  "spm.model",
+  "sentencepiece.bpe.model",
+)
+
+
+class UnreadableTokenizer(ValueError):
+  """The tokenizer cannot be read; the weights of its model still can."""
+
+
+def read(folder: epath.Path, config: EncoderConfig, model_type: str | None = None) -> Tokenizer | None:
+  """The tokenizer of a folder; None where there is none.
+
+  Args:
+    config: of the model that the tokenizer belongs to.
+    model_type: that the folder's config.json states.
+
+  Raises:
+    UnreadableTokenizer: it is damaged, or of a kind whose rules we do not have.
+    ValueError: it has more tokens than the model.
+  """
+  if not any(
+    foreign.is_file(folder, name) for name in TOKENIZER_FILES if "config" not in name and "special" not in name
+  ):
+    return None
+  try:
+    tokenizer = tokenizers.load(folder, None, family_of(config).lowercases, model_type)
+  except ValueError as error:
+    raise UnreadableTokenizer(str(error)) from error
+  known = config.vocab_size
+  if known is not None and tokenizer.vocab_size > known:
+    raise ValueError(
+      f"the tokenizer in {folder} has {tokenizer.vocab_size} tokens, and the model's vocab_size is {known}: it is not"
+      " this model's; put the model's own there"
+    )
+  return tokenizer
 
 
 def write(tokenizer: Tokenizer, folder: epath.Path, max_tokens: int | None, segments: bool, separators: int) -> None:
-  """Writes tokenizer.json, tokenizer_config.json, and the kind's own file (vocab.txt or spiece.model).
+  """Writes tokenizer.json, tokenizer_config.json and the file of its kind (vocab.txt or spiece.model).
 
-  tokenizer_config.json asks for PreTrainedTokenizerFast, which takes tokenizer.json as it is; classes of one
-  architecture would put rules of their own in its place.
+  tokenizer_config.json asks for PreTrainedTokenizerFast, which takes tokenizer.json as it is; the classes of an
+  architecture would replace parts of it by rules of their own.
 
   Args:
-    max_tokens: of a text; None where there is no limit.
-    segments: whether the model tells the second text of a pair by its segment.
-    separators: between the texts of a pair.
+    max_tokens: of a text; None for no limit.
+    segments: whether the model marks the second text of a pair by its segment ids.
+    separators: number of separators between the texts of a pair.
   """
   with tempfile.TemporaryDirectory() as scratch:
     tokenizer.save(scratch)
@@ -55,13 +104,13 @@ def write(tokenizer: Tokenizer, folder: epath.Path, max_tokens: int | None, segm
 
 
 def _unigram(tokenizer: Tokenizer) -> hf.Tokenizer:
-  """A SentencePiece model as rules of the tokenizers library."""
+  """A SentencePiece model in the form of the tokenizers library."""
   assert isinstance(tokenizer, SentencePiece)
   from sentencepiece import sentencepiece_model_pb2
 
   proto: Any = sentencepiece_model_pb2
   model = proto.ModelProto.FromString(tokenizer.model)
-  # `1990,` is cut before its comma (see `SentencePiece`): such pieces are kept for their ids, and never chosen.
+  # `1990,` is split before its comma (see `SentencePiece`): such pieces keep their ids and are never chosen.
   score = {int(tokenizer.own_ids[i]): -1e6 if i in tokenizer.recut else p.score for i, p in enumerate(model.pieces)}
   named = enumerate(tokenizer.tokens(range(tokenizer.vocab_size)))
   pieces = [(token, score.get(i, 0.0)) for i, token in named if i in score or i < max(score)]

@@ -1,6 +1,6 @@
-"""The files that hold a model's arrays: safetensors, whole or in shards; Flax's msgpack; TF1 checkpoints.
+"""The files that hold a model's arrays: safetensors, in one file or in shards; Flax's msgpack; TF1 checkpoints.
 
-Opened, all of them give the names and shapes of Hugging Face's PyTorch modules, and read an array when it is asked for.
+All of them give the names and shapes of Hugging Face's PyTorch modules, and an array is read when it is asked for.
 Nothing is unpickled.
 """
 
@@ -27,7 +27,7 @@ def read(folder: epath.Path) -> tuple[Arrays, str]:
   """The arrays of a folder, and the name of the file that they came from.
 
   Raises:
-    ValueError: there are none; they are pickled; a file is damaged, cut short, missing, or not in the folder.
+    ValueError: there are none, or they are pickled; a file is damaged, cut short, missing, or outside the folder.
   """
   readers: tuple[tuple[str, Callable[[epath.Path], Arrays]], ...] = (
     (WEIGHTS, open_safetensors),
@@ -57,7 +57,7 @@ def read(folder: epath.Path) -> tuple[Arrays, str]:
 
 
 def _conversion(folder: epath.Path, files: list[str]) -> str:
-  """The line for a shell that writes a folder's pickled arrays, all of them, beside them as safetensors."""
+  """The shell command that writes all pickled arrays of a folder as safetensors beside them."""
   paths = [str(folder / name) for name in files if name.startswith("pytorch_model") or name == files[0]]
   code = (
     "import safetensors.torch, torch; arrays = {name: x.clone().contiguous() for path in"
@@ -80,14 +80,14 @@ def _open_shards(index: epath.Path) -> Arrays:
 
 
 def _open_msgpack(path: epath.Path) -> Arrays:
-  """What transformers 4's Flax classes saved: a tree of PyTorch's names with Flax's layouts."""
+  """What the Flax classes of transformers 4 saved: a tree with PyTorch's names and Flax's layouts."""
   from flax import serialization, traverse_util
 
   try:
     tree: Any = serialization.msgpack_restore(path.read_bytes())
     tree = tree.get("params", tree)
     leaves = {tuple(map(str, place)): np.asarray(leaf) for place, leaf in traverse_util.flatten_dict(tree).items()}
-  except Exception as error:  # msgpack has errors of many kinds; a top that is no map has no `get`
+  except Exception as error:  # msgpack raises errors of many kinds, and what is no map has no `get`
     raise ValueError(f"{path} is damaged or was cut short ({error!r:.200}); fetch it again") from error
   arrays: Arrays = {}
   for (*place, last), array in leaves.items():
@@ -101,7 +101,7 @@ def _open_msgpack(path: epath.Path) -> Arrays:
 
 
 def _open_tf1(index: epath.Path) -> Arrays:
-  """A checkpoint of google-research/bert, its optimizer's slots left out."""
+  """A checkpoint of google-research/bert, without the optimizer's slots."""
   try:
     import tensorflow as tf
   except ImportError as error:
@@ -130,7 +130,7 @@ def _open_tf1(index: epath.Path) -> Arrays:
 
 
 def _from_tf1(name: str, array: np.ndarray) -> tuple[str, np.ndarray]:
-  """A variable of google-research/bert's modeling.py under its PyTorch name."""
+  """The PyTorch name and array of a variable of google-research/bert's modeling.py."""
   *place, last = re.sub(r"layer_(\d+)", r"layer/\1", name).split("/")
   if last.endswith("_embeddings"):
     place, last = [*place, last], "weight"

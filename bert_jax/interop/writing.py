@@ -1,4 +1,4 @@
-"""A `Pretrained` model as a Hugging Face folder, with a receipt of what was written and how near it is."""
+"""Writes a model as a Hugging Face folder, with a receipt of what was written and how near it is to the model."""
 
 import dataclasses
 import functools
@@ -12,14 +12,14 @@ from absl import logging
 from etils import epath
 
 from bert_jax import foreign, provenance
-from bert_jax.config import Config
+from bert_jax.data import checksums
 from bert_jax.data.tokenizers import Tokenizer
+from bert_jax.inference.model import Model
 from bert_jax.interop import (
   array_names,
   cards,
   configs,
   folders,
-  pretrained,
   reading,
   stored,
   tokenizer_files,
@@ -27,7 +27,7 @@ from bert_jax.interop import (
 )
 from bert_jax.interop.arrays import one_of_theirs
 from bert_jax.interop.families import family_of
-from bert_jax.interop.pretrained import Pretrained
+from bert_jax.interop.params import flat, nested
 from bert_jax.models import networks
 from bert_jax.models.inputs import Inputs
 
@@ -35,29 +35,22 @@ RECEIPT = "receipt.json"
 _ROWS, _LENGTH = 3, 24  # of the fixed batch
 
 
-def write(
-  model: Pretrained,
-  folder: epath.PathLike,
-  say: Callable[[str], None] = logging.info,
-  run: Config | None = None,
-  step: int | None = None,
-) -> dict[str, Any]:
+def write(model: Model, folder: epath.PathLike, say: Callable[[str], None] = logging.info) -> dict[str, Any]:
   """Writes config.json, model.safetensors, the tokenizer's files, README.md and receipt.json, and reads them back.
 
   Args:
     folder: new or empty.
     say: is told in words what the user should know.
-    run: that trained the model, and its step, for README.md; None for a model from elsewhere.
 
   Returns:
-    The receipt: sha256 of every file, and `max_difference`, the largest of any output between the model and what the
-    folder reads back as, over a fixed batch.
+    The receipt: sha256 of every file, and `max_difference`, the largest difference of any output over a fixed batch
+    between the model and the folder, read back.
 
   Raises:
-    ValueError: the folder holds something; Hugging Face has no class for the network.
+    ValueError: the folder is not empty, or Hugging Face has no class for the network.
   """
-  with folders.whole(folder) as scratch:
-    write_files(model, scratch, run, step)
+  with folders.atomic(folder) as scratch:
+    write_files(model, scratch)
     receipt = {
       "written_by": provenance.versions(),
       "network": model.network,
@@ -65,15 +58,15 @@ def write(
       "parameters": sum(x.size for x in jax.tree.leaves(model.params)),
       "max_difference": _difference(model, scratch),
       "batch": f"{_ROWS} sequences of up to {_LENGTH} random tokens, drawn with seed 0; float32",
-      "sha256": {name: pretrained.sha256_of_file(scratch / name) for name in pretrained.files_of(scratch)},
+      "sha256": {name: checksums.hash_file(scratch / name) for name in folders.files_in(scratch)},
     }
     (scratch / RECEIPT).write_text(json.dumps(receipt, indent=2) + "\n")
   say(f"read back, the outputs of {folder} differ by {receipt['max_difference']:g} at most")
   return receipt
 
 
-def write_files(model: Pretrained, folder: epath.Path, run: Config | None = None, step: int | None = None) -> None:
-  """All but the receipt.
+def write_files(model: Model, folder: epath.Path) -> None:
+  """Writes all but the receipt.
 
   Raises:
     ValueError: Hugging Face has no class for the network.
@@ -95,15 +88,15 @@ def write_files(model: Pretrained, folder: epath.Path, run: Config | None = None
     config = model.config
     segments = getattr(config, "type_vocab_size", 0) > 1
     tokenizer_files.write(model.tokenizer, folder, config.longest_input, segments, config.separators_between)
-  (folder / cards.CARD).write_text(cards.write(model, _class_of(model), run, step))
+  (folder / cards.CARD).write_text(cards.write(model, _class_of(model)))
   (folder / reading.CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
 
 
-def config_of(model: Pretrained) -> dict[str, Any]:
-  """The config.json: what it came with, if it did, and what we know of it."""
+def config_of(model: Model) -> dict[str, Any]:
+  """The config.json: the one that the model came with, if any, and what we know of the model."""
   values = dict(model.source)
   ours = configs.to_huggingface(model.config)
-  # What the source says in its own words stays as it is where it means the same.
+  # What the source says in its own way stays where it means the same.
   if not values or configs.from_huggingface(values) != model.config:
     values |= ours | {"model_type": values.get("model_type", ours["model_type"])}
   values["architectures"] = [_class_of(model)]
@@ -120,7 +113,7 @@ def config_of(model: Pretrained) -> dict[str, Any]:
   return values
 
 
-def _class_of(model: Pretrained) -> str:
+def _class_of(model: Model) -> str:
   return configs.class_of(model.config, model.network, model.source.get("model_type"))
 
 
@@ -134,27 +127,28 @@ def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:
   }
 
 
-def _fitted(model: Pretrained) -> Pretrained:
-  """A model of our own as Hugging Face's class computes the same; one that came from there is that already."""
+def _fitted(model: Model) -> Model:
+  """A model of our own with the settings and arrays with which Hugging Face's class computes the same.
+
+  A model that came from Hugging Face has these already.
+  """
   if model.tokenizer is None or model.source:
     return model
-  arrays = pretrained.flat(model.params)
+  arrays = flat(model.params)
   config, arrays = family_of(model.config).fit(model.config, arrays, model.tokenizer.pad_id)
-  return (
-    model if config == model.config else dataclasses.replace(model, config=config, params=pretrained.nested(arrays))
-  )
+  return model if config == model.config else dataclasses.replace(model, config=config, params=nested(arrays))
 
 
-def _difference(model: Pretrained, folder: epath.Path) -> float:
-  """The largest of any output between the model and what a folder that was just written reads as.
+def _difference(model: Model, folder: epath.Path) -> float:
+  """The largest difference of any output between the model and a folder that was just written.
 
-  With equal settings and equal arrays it is 0, and nothing is run: so large models need no second place in memory.
+  Where settings and arrays are equal it is 0 and no network runs, so that a large model is not in memory twice.
 
   Raises:
-    ValueError: the folder reads back otherwise than it was written.
+    ValueError: the folder does not read back as it was written.
   """
-  wanted, found = _fitted(model), reading.open_folder(folder, say=lambda _: None)
-  # How weights were drawn at first is the one setting that a config.json does not say.
+  wanted, found = _fitted(model), reading.open_unread(folder, say=lambda _: None)
+  # How weights are initialised is the one setting that config.json does not have.
   config = dataclasses.replace(found.config, initializer=wanted.config.initializer)
   alike = (wanted.config, wanted.network, wanted.num_classes) == (config, found.network, found.num_classes)
   assert alike, (wanted, found)
@@ -164,12 +158,12 @@ def _difference(model: Pretrained, folder: epath.Path) -> float:
   return 0.0 if wanted is model else max_difference(model, wanted)
 
 
-def max_difference(one: Pretrained, other: Pretrained) -> float:
+def max_difference(one: Model, other: Model) -> float:
   """The largest absolute difference of any output over a fixed batch; both are of one network."""
   inputs = _inputs(one)
   more: dict[str, Any] = {"starts": np.zeros((_ROWS, 1), np.int32)} if one.network == "spans" else {}
 
-  def run(model: Pretrained) -> Any:
+  def run(model: Model) -> Any:
     network = networks.build(model.network, model.config, model.num_classes, scan_layers=True)
     return jax.jit(lambda params: _arrays(network.apply({"params": params}, inputs, **more)))(model.params)
 
@@ -181,7 +175,7 @@ def _arrays(outputs: Any) -> Any:
   return {name: x.logits() if name == "mlm_scores" else x for name, x in outputs.items()}
 
 
-def _inputs(model: Pretrained) -> Inputs:
+def _inputs(model: Model) -> Inputs:
   draw = np.random.default_rng(0)
   config = model.config
   length = min(_LENGTH, config.longest_input or _LENGTH)

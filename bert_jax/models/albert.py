@@ -12,8 +12,8 @@ from flax import linen as nn
 from bert_jax.architectures import AlbertConfig
 from bert_jax.models.bert import Block, Embeddings
 from bert_jax.models.dropout import Noise, OutsideLayers, outside_layers
+from bert_jax.models.encoder import Encoded, EncoderModule
 from bert_jax.models.inputs import Inputs
-from bert_jax.models.module import Encoded, EncoderModule
 
 
 class Group(EncoderModule):

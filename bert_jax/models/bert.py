@@ -15,8 +15,8 @@ from flax import linen as nn
 from bert_jax.architectures import BertConfig
 from bert_jax.models.attention import attention
 from bert_jax.models.dropout import InLayer, Noise, OutsideLayers, dropout, in_layer, outside_layers
+from bert_jax.models.encoder import Encoded, EncoderModule
 from bert_jax.models.inputs import Inputs
-from bert_jax.models.module import Encoded, EncoderModule
 from bert_jax.models.vocabulary import VocabularyScores
 
 

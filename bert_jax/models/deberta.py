@@ -17,8 +17,8 @@ from bert_jax.architectures import DebertaConfig, DebertaV2Config
 from bert_jax.models.attention import attention
 from bert_jax.models.bert import Block
 from bert_jax.models.dropout import InLayer, Noise, OutsideLayers, dropout, in_layer, outside_layers
+from bert_jax.models.encoder import Encoded, EncoderModule, activate
 from bert_jax.models.inputs import Inputs
-from bert_jax.models.module import Encoded, EncoderModule, activate
 
 # ---- relative positions -----------------------------------------------------------------------------------------
 

@@ -12,8 +12,8 @@ from flax import linen as nn
 from bert_jax.architectures import ModernBertConfig
 from bert_jax.models.attention import attention
 from bert_jax.models.dropout import InLayer, Noise, OutsideLayers, dropout, in_layer, outside_layers
+from bert_jax.models.encoder import Encoded, EncoderModule, text_mean
 from bert_jax.models.inputs import Inputs
-from bert_jax.models.module import Encoded, EncoderModule, text_mean
 
 
 class ModernBertBlock(EncoderModule):

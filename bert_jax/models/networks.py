@@ -19,9 +19,9 @@ from bert_jax.models import inputs as inputs_of
 from bert_jax.models.bert import MlmHead, Pooler
 from bert_jax.models.dropout import Noise, OutsideLayers, dropout, outside_layers
 from bert_jax.models.electra import DiscriminatorHead
+from bert_jax.models.encoder import Encoded, EncoderModule, text_mean
 from bert_jax.models.family import architecture_of
 from bert_jax.models.inputs import Inputs
-from bert_jax.models.module import Encoded, EncoderModule, text_mean
 from bert_jax.models.vocabulary import VocabularyScores
 
 

@@ -58,7 +58,7 @@ def learning_rate(
   decay = (hyper.total_steps - step) / jnp.maximum(hyper.total_steps - begin, 1)
   decay = jnp.clip(decay, 0, 1)
   if schedule == "product_linear":
-    return hyper.peak_lr * decay * jnp.minimum(ramp, 1)
+    return hyper.peak_lr * decay * jnp.where(warming, ramp, 1)
   return hyper.peak_lr * jnp.where(warming, ramp, decay)
 
 

@@ -1,1 +1,1 @@
-"""What a pretrained encoder is good for: fine-tuning, baselines, inference."""
+"""What a pretrained encoder is good for: fine-tuning for tasks, beside baselines."""

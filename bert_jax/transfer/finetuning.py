@@ -15,7 +15,7 @@ from etils import epath
 
 from bert_jax import records, settings
 from bert_jax.config import ClassificationConfig, Config, DataConfig, EvaluationConfig, OptimConfig, TrainConfig
-from bert_jax.data import draws
+from bert_jax.data import random_bits
 from bert_jax.data.frames import frame_of
 from bert_jax.data.rows import Batch, pad_rows
 from bert_jax.data.tasks import LabelledTexts, Task, load_task, task_names
@@ -28,7 +28,7 @@ from bert_jax.training.loop import Diverged, Material, train
 from bert_jax.training.step import init_params
 from bert_jax.transfer.baselines import majority_accuracy, tfidf_accuracy
 
-_ORDER = 34  # stream of `draws.bits`
+_ORDER = 34  # stream of `random_bits.bits`
 _TEST_ROWS = 64  # texts of a test batch, on each device
 
 
@@ -151,7 +151,7 @@ class TaskBatches:
     visits = np.arange(first, stop)
     epochs = np.arange(first // number, (stop - 1) // number + 1)
     shuffled = np.argsort(
-      draws.bits(self._seed, _ORDER, epochs[:, None], np.arange(number)[None]), axis=1, kind="stable"
+      random_bits.bits(self._seed, _ORDER, epochs[:, None], np.arange(number)[None]), axis=1, kind="stable"
     )
     return shuffled[visits // number - epochs[0], visits % number]
 

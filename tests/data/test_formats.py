@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bert_jax.config import DataConfig
-from bert_jax.data import draws, formats
+from bert_jax.data import formats, random_bits
 from bert_jax.data.formats import IN_ORDER, OUT_OF_ORDER, Examples, build
 from tests.data.conftest import CLS, SEP, MemoryCorpus
 
@@ -228,6 +228,28 @@ def test_truncation_takes_both_ends_alike_and_the_longer_side_first(make_corpus)
   assert (a_length[cut_a] >= b_length[cut_a]).all()
 
 
+@pytest.mark.parametrize("format", PAIRS)
+def test_swapped_pairs_are_neighbours_in_the_other_order(make_corpus, format: str):
+  """ALBERT's sentence order: B stands right before A in the text, unless A has no neighbour to be swapped with."""
+  corpus = make_corpus(61)
+  data = DataConfig(format=format, pairs="swapped", max_seq_len=4000, short_seq_prob=0.0)  # nothing is cut
+  examples = build(corpus, everything(corpus), data, 1, 4)
+  a_start, a_end, b_start, b_end = pair_columns(examples)
+  in_order = examples.pair_labels == IN_ORDER
+  np.testing.assert_array_equal(a_end[in_order], b_start[in_order])
+  same = corpus.token_document[a_start] == corpus.token_document[b_start]
+  assert same[in_order].all()
+  swapped = ~in_order & same
+  assert 0.3 < swapped.sum() / same.sum() < 0.7
+  np.testing.assert_array_equal(b_end[swapped], a_start[swapped])
+  # What is left is one sentence without a neighbour, beside one of another document.
+  assert np.isin(corpus.token_sentence[a_start[~same]] + 1, corpus.document_offsets).all()
+  # Every token that has a neighbour is read once.
+  starts, ends = np.append(a_start, b_start[same]), np.append(a_end, b_end[same])
+  read = np.concatenate([np.arange(*span) for span in zip(starts, ends, strict=True)])
+  np.testing.assert_array_equal(np.sort(read), np.arange(len(corpus.token_document)))
+
+
 def test_sentence_pairs_random_share(make_corpus):
   corpus = make_corpus(4000, max_sentences=6)
   for probability in (0.0, 0.3, 1.0):
@@ -370,7 +392,7 @@ def test_separators_are_where_fairseq_has_them(make_corpus, format, max_seq_len)
   corpus = make_corpus(max_sentence=17, max_sentences=7, seed=max_seq_len)
   data = DataConfig(format=format, max_seq_len=max_seq_len, sentence_separators=True)
   examples = build(corpus, everything(corpus), data, 3, 1)
-  order = draws.permutation(corpus.num_documents, formats._key(3, 1, 0))
+  order = random_bits.permutation(corpus.num_documents, formats._key(3, 1, 0))
   lines: list[list[int]] = []
   for document in order:
     lines += [[SEP]] if lines else []

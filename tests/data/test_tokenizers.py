@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bert_jax.config import TokenizerConfig
-from bert_jax.data import bert_text, tokenizers
+from bert_jax.data import basic_tokenizer, tokenizers
 
 KINDS = ("wordpiece", "bpe", "unigram")
 SPECIAL = {
@@ -146,8 +146,8 @@ WORDPIECE = {lowercase: wordpiece_of(lowercase) for lowercase in (True, False)}
 
 
 def test_cased_text_keeps_case_and_accents():
-  assert bert_text.split_words("Éa", lowercase=False, strip_accents=False) == "Éa"
-  assert bert_text.split_words("Éa", lowercase=True, strip_accents=True) == "ea"
+  assert basic_tokenizer.split_words("Éa", lowercase=False, strip_accents=False) == "Éa"
+  assert basic_tokenizer.split_words("Éa", lowercase=True, strip_accents=True) == "ea"
 
 
 # ---- all kinds -------------------------------------------------------------------------------------------

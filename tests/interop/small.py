@@ -23,7 +23,7 @@ from bert_jax.architectures import (
 from bert_jax.config import TokenizerConfig
 from bert_jax.data import tokenizers
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.interop.pretrained import Pretrained
+from bert_jax.inference.model import Model
 from bert_jax.models import networks
 
 SENTENCES = ("Paris is the capital of France.", "The cat sat on the mat, 2019.", "Snow is white; the sea is cold.")
@@ -48,7 +48,7 @@ def tokenizer_of(kind: str = "wordpiece", lowercase: bool = True) -> Tokenizer:
   return tokenizers.train(SENTENCES * 50, TokenizerConfig(kind=kind, vocab_size=size, lowercase=lowercase))  # type: ignore[arg-type]
 
 
-def make(name: str = "bert", network: str | None = None, tokenizer: Tokenizer | None = None) -> Pretrained:
+def make(name: str = "bert", network: str | None = None, tokenizer: Tokenizer | None = None) -> Model:
   """A model of an architecture; five classes where it classifies."""
   network = network or NETWORKS.get(name, "masked_lm")
   config = dataclasses.replace(CONFIGS[name], vocab_size=tokenizer.vocab_size if tokenizer else 61)
@@ -58,7 +58,7 @@ def make(name: str = "bert", network: str | None = None, tokenizer: Tokenizer | 
   params = jax.tree.map_with_path(
     lambda path, x: draw.normal(float(path[-1].key == "scale"), 0.2, x.shape).astype(np.float32), shapes
   )
-  return Pretrained(config, network, params, tokenizer, 5 if "classification" in network else 2)
+  return Model(config, network, params, tokenizer, 5 if "classification" in network else 2)
 
 
 def edit_config(folder: Path, **values: Any) -> None:

@@ -1,5 +1,6 @@
 """README.md beside an exported model, and what its config.json says of its weights."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -22,8 +23,8 @@ def card_of(folder: Path) -> str:
 
 
 def test_a_run_says_how_it_was_trained(tmp_path: Path) -> None:
-  model = small.make("bert", tokenizer=small.tokenizer_of())
-  receipt = writing.write(model, tmp_path / "hf", silent, Config(), 700)
+  model = dataclasses.replace(small.make("bert", tokenizer=small.tokenizer_of()), run=Config(), step=700)
+  receipt = writing.write(model, tmp_path / "hf", silent)
   text = card_of(tmp_path / "hf")
   assert text.startswith("---\nlibrary_name: transformers\npipeline_tag: fill-mask\n---\n")
   assert "step 700 of 1000000, 256 sequences of up to 128 tokens a step" in text

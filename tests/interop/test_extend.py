@@ -3,21 +3,20 @@
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from etils import epath
 
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.interop import extend, imported, pretrained, reading, writing
-from bert_jax.interop.pretrained import Pretrained
-from bert_jax.transfer.inference import Model
+from bert_jax.inference.model import Model
+from bert_jax.interop import extend, imported, reading, writing
+from bert_jax.interop.params import flat, nested
 from tests.interop import small
 
 NEW = ["seawhite", "mat", "catmat"]
 
 
-def read(kind: str, name: str, folder: Path) -> Pretrained:
+def read(kind: str, name: str, folder: Path) -> Model:
   """A model as it comes from a folder."""
   tokenizer = small.tokenizer_of(kind)
   model = small.make(name, tokenizer=tokenizer)
@@ -25,11 +24,11 @@ def read(kind: str, name: str, folder: Path) -> Pretrained:
   return reading.read(folder, say=lambda _: None)
 
 
-def hidden(model: Pretrained, text: str) -> np.ndarray:
-  return Model(model, jax.device_put(model.params)).token_embeddings(text).vectors
+def hidden(model: Model, text: str) -> np.ndarray:
+  return model.token_embeddings(text).vectors
 
 
-def tokens_of(model: Pretrained) -> Tokenizer:
+def tokens_of(model: Model) -> Tokenizer:
   assert model.tokenizer is not None
   return model.tokenizer
 
@@ -45,7 +44,7 @@ def test_a_new_token_is_the_mean_of_its_pieces(kind: str, name: str, tmp_path: P
   after = tokens_of(grown)
   assert after.vocab_size == before.vocab_size + known.count(False) == grown.config.vocab_size
   assert any("already and stay" in text for text in said) == any(known)
-  old, new = pretrained.flat(model.params), pretrained.flat(grown.params)
+  old, new = flat(model.params), flat(grown.params)
   number = before.vocab_size
   for token, ids, is_known in zip(NEW, pieces, known, strict=True):
     if is_known:
@@ -85,12 +84,12 @@ def test_rows_behind_the_last_token_are_used_first() -> None:
   import dataclasses
 
   model = small.make("bert", tokenizer=small.tokenizer_of())
-  arrays = pretrained.flat(model.params)
+  arrays = flat(model.params)
   for path in ("encoder/embeddings/words", "mlm_head/bias"):
     arrays[path] = np.concatenate([arrays[path], arrays[path][:5]])
   rows = len(arrays["mlm_head/bias"])
   config = dataclasses.replace(model.config, vocab_size=rows)
-  wide = dataclasses.replace(model, config=config, params=pretrained.nested(arrays))
+  wide = dataclasses.replace(model, config=config, params=nested(arrays))
   grown = extend.extend_vocab(wide, ["seawhite"], lambda _: None)
   assert grown.config.vocab_size == rows
   assert tokens_of(grown).vocab_size == rows - 4
@@ -101,7 +100,7 @@ def test_new_positions_repeat_the_old_ones(name: str, tmp_path: Path) -> None:
   model = read("bpe" if name == "roberta" else "wordpiece", name, tmp_path / "hf")
   grown = extend.extend_positions(model, 97, lambda _: None)
   offset = 2 if name == "roberta" else 0
-  old, new = (pretrained.flat(m.params)["encoder/embeddings/positions"] for m in (model, grown))
+  old, new = (flat(m.params)["encoder/embeddings/positions"] for m in (model, grown))
   assert new.shape == (97 + offset, 24)
   np.testing.assert_array_equal(new[: 40 + offset], old)
   np.testing.assert_array_equal(new[40 + offset : 80 + offset], old[offset:])

@@ -14,10 +14,12 @@ import pytest
 import safetensors.numpy
 
 import bert_jax
-from bert_jax.interop import imported, pretrained, reading, weights, writing
+from bert_jax.inference.embedding import EmbeddingSettings
+from bert_jax.inference.model import Model
+from bert_jax.interop import imported, reading, weights, writing
 from bert_jax.interop.array_names import entries
 from bert_jax.interop.arrays import to_theirs
-from bert_jax.interop.pretrained import Embedding, Pretrained
+from bert_jax.interop.params import fingerprint, flat, nested
 from tests.interop import small
 
 
@@ -26,12 +28,12 @@ def silent(_: str) -> None:
 
 
 @pytest.fixture
-def model() -> Pretrained:
+def model() -> Model:
   return small.make("bert", tokenizer=small.tokenizer_of())
 
 
 @pytest.fixture
-def folder(model: Pretrained, tmp_path: Path) -> Path:
+def folder(model: Model, tmp_path: Path) -> Path:
   writing.write(model, tmp_path / "hf", silent)
   return tmp_path / "hf"
 
@@ -44,9 +46,9 @@ def put(folder: Path, arrays: dict[str, np.ndarray]) -> None:
   safetensors.numpy.save_file(arrays, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def same(one: Pretrained, other: Pretrained) -> bool:
+def same(one: Model, other: Model) -> bool:
   alike = (one.config, one.network, one.num_classes) == (other.config, other.network, other.num_classes)
-  return alike and pretrained.fingerprint(one.params) == pretrained.fingerprint(other.params)
+  return alike and fingerprint(one.params) == fingerprint(other.params)
 
 
 # ---- there and back ----
@@ -77,8 +79,8 @@ def test_out_and_in_again_is_the_identity(name: str, network: str | None, tmp_pa
   writing.write(again, tmp_path / "back", silent)
   for file in ("model.safetensors", "config.json"):
     assert (tmp_path / "back" / file).read_bytes() == (tmp_path / "hf" / file).read_bytes()
-  assert same(bert_jax.load(tmp_path / "ours").pretrained, model)
-  assert same(bert_jax.load(tmp_path / "back").pretrained, model)
+  assert same(bert_jax.load(tmp_path / "ours"), model)
+  assert same(bert_jax.load(tmp_path / "back"), model)
 
 
 def test_what_config_json_says_beside_stays(folder: Path, tmp_path: Path) -> None:
@@ -89,19 +91,17 @@ def test_what_config_json_says_beside_stays(folder: Path, tmp_path: Path) -> Non
   assert json.loads((tmp_path / "back" / "config.json").read_text()) == json.loads((folder / "config.json").read_text())
 
 
-def test_the_receipt_has_the_hash_of_each_file_and_the_difference(folder: Path, model: Pretrained) -> None:
+def test_the_receipt_has_the_hash_of_each_file_and_the_difference(folder: Path, model: Model) -> None:
   receipt = json.loads((folder / "receipt.json").read_text())
   files = {path.name for path in folder.iterdir()} - {"receipt.json"}
   assert set(receipt["sha256"]) == files
   for name, digest in receipt["sha256"].items():
-    assert pretrained.sha256((folder / name).read_bytes()) == digest
-  other = dataclasses.replace(
-    model, params=pretrained.nested({k: 2 * v for k, v in pretrained.flat(model.params).items()})
-  )
+    assert imported.sha256((folder / name).read_bytes()) == digest
+  other = dataclasses.replace(model, params=nested({k: 2 * v for k, v in flat(model.params).items()}))
   assert writing.max_difference(model, other) > 1e-3
 
 
-def test_a_tokenizer_comes_along_byte_for_byte(folder: Path, model: Pretrained, tmp_path: Path) -> None:
+def test_a_tokenizer_comes_along_byte_for_byte(folder: Path, model: Model, tmp_path: Path) -> None:
   read = reading.read(folder, say=silent)
   assert read.tokenizer is not None
   assert model.tokenizer is not None
@@ -118,11 +118,11 @@ def test_roberta_finds_its_positions_behind_any_padding_id(tmp_path: Path) -> No
   assert writing.write(model, tmp_path / "hf", silent)["max_difference"] == 0
   read = reading.read(tmp_path / "hf", say=silent)
   assert read.config == dataclasses.replace(model.config, position_offset=1)
-  old, new = (pretrained.flat(m.params)["encoder/embeddings/positions"] for m in (model, read))
+  old, new = (flat(m.params)["encoder/embeddings/positions"] for m in (model, read))
   np.testing.assert_array_equal(new[1:], old[2:])
 
 
-def test_nothing_is_written_over(folder: Path, model: Pretrained) -> None:
+def test_nothing_is_written_over(folder: Path, model: Model) -> None:
   with pytest.raises(ValueError, match="is there already; choose a new folder"):
     writing.write(model, folder, silent)
 
@@ -218,7 +218,7 @@ def renamed(change: Callable[[str], str]) -> Callable[[dict[str, np.ndarray]], d
   ],
   ids=["gamma and beta", "decoder", "two biases", "the other bias", "position_ids"],
 )
-def test_what_older_files_hold_is_understood(change: Any, folder: Path, model: Pretrained) -> None:
+def test_what_older_files_hold_is_understood(change: Any, folder: Path, model: Model) -> None:
   put(folder, change(arrays_of(folder)))
   assert same(reading.read(folder, say=silent), model)
 
@@ -232,14 +232,14 @@ def test_two_copies_that_differ_are_refused(folder: Path) -> None:
     reading.read(folder, say=silent)
 
 
-def test_an_encoder_is_found_in_a_model_with_a_head_and_the_other_way_round(folder: Path, model: Pretrained) -> None:
+def test_an_encoder_is_found_in_a_model_with_a_head_and_the_other_way_round(folder: Path, model: Model) -> None:
   encoder = reading.read(folder, "encoder", silent)
-  assert pretrained.fingerprint(encoder.params["encoder"]) == pretrained.fingerprint(model.params["encoder"])
+  assert fingerprint(encoder.params["encoder"]) == fingerprint(model.params["encoder"])
   put(folder, renamed(lambda name: name.removeprefix("bert."))(arrays_of(folder)))
   assert same(reading.read(folder, say=silent), model)
 
 
-def test_shards_are_one_model(folder: Path, model: Pretrained) -> None:
+def test_shards_are_one_model(folder: Path, model: Model) -> None:
   arrays = sorted(arrays_of(folder).items())
   (folder / "model.safetensors").unlink()
   places = {}
@@ -326,7 +326,7 @@ def test_how_a_model_embeds_is_read_and_kept(folder: Path, tmp_path: Path) -> No
   (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_max_tokens": True}))
   (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 24}))
   read = reading.read(folder, say=silent)
-  assert read.embedding == Embedding("max", True, 24)
+  assert read.embedding == EmbeddingSettings("max", True, 24)
   imported.save(read, tmp_path / "ours")
   assert imported.load(tmp_path / "ours").embedding == read.embedding
   writing.write(imported.load(tmp_path / "ours"), tmp_path / "back", silent)
@@ -384,7 +384,7 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(folder: Path) ->
     reading.read(folder, say=silent)
 
 
-def test_an_imported_folder_is_checked(model: Pretrained, tmp_path: Path) -> None:
+def test_an_imported_folder_is_checked(model: Model, tmp_path: Path) -> None:
   imported.save(model, tmp_path / "ours")
   file = tmp_path / "ours" / "params.safetensors"
   content = bytearray(file.read_bytes())

@@ -17,8 +17,10 @@ import pytest
 from etils import epath
 
 import bert_jax
-from bert_jax.interop import imported, pretrained, reading, writing
-from bert_jax.interop.pretrained import Pretrained
+from bert_jax.data import checksums
+from bert_jax.inference.model import Model
+from bert_jax.interop import imported, reading, writing
+from bert_jax.interop.params import fingerprint, flat
 from bert_jax.models import networks
 from bert_jax.models.inputs import example
 from tests.interop import small, strangers
@@ -64,9 +66,9 @@ def refusal(folder: Path, traced: set[Any]) -> str:
   return said
 
 
-def uses(model: Pretrained, traced: set[Any]) -> None:
+def uses(model: Model, traced: set[Any]) -> None:
   """A model that opened is one: its numbers are finite, its network runs, its tokenizer gives ids that it has."""
-  for name, array in pretrained.flat(model.params).items():
+  for name, array in flat(model.params).items():
     assert array.dtype == np.float32, name
     assert np.isfinite(array).all(), name
   key = (model.config, model.network, model.num_classes)
@@ -357,7 +359,7 @@ def test_many_layers_are_no_bomb_however_they_are_stored(
   imported.save(reading.read(tmp_path / "theirs", say=silent), tmp_path / "ours")
   again = imported.load(tmp_path / "ours")
   assert again.config.num_layers == 48
-  assert pretrained.fingerprint(again.params) == pretrained.fingerprint(model.params)
+  assert fingerprint(again.params) == fingerprint(model.params)
 
 
 def test_an_imported_folder_of_ours_says_which_file_was_changed(folder: Path, tmp_path: Path) -> None:
@@ -464,21 +466,21 @@ def test_a_write_that_fails_leaves_nothing_in_the_way(
   def fails(*_: Any) -> Any:
     raise OSError(28, "No space left on device")
 
-  for write, place in ((writing.write, "sha256_of_file"), (imported.save, "sha256")):
+  for write, place in ((writing.write, "hash_file"), (imported.save, "sha256")):
     for there in (False, True):
       out = tmp_path / f"{place}-{there}"
       if there:
         out.mkdir()
       with monkeypatch.context() as patch:
-        patch.setattr(pretrained if place == "sha256_of_file" else imported, place, fails)
+        patch.setattr(checksums if place == "hash_file" else imported, place, fails)
         with pytest.raises(OSError, match="No space"):
           write(model, out)
       assert out.exists() == there
       assert not there or not list(out.iterdir())
       write(model, out)
-      assert bert_jax.load(out).pretrained.network == model.network
+      assert bert_jax.load(out).network == model.network
   assert {path.name for path in tmp_path.iterdir()} == {
-    *("src", "sha256-False", "sha256-True", "sha256_of_file-False", "sha256_of_file-True")
+    *("src", "sha256-False", "sha256-True", "hash_file-False", "hash_file-True")
   }
 
 

@@ -10,8 +10,8 @@ import pytest
 from etils import epath
 
 from bert_jax.architectures import BertConfig
+from bert_jax.inference.model import Model
 from bert_jax.interop import writing
-from bert_jax.interop.pretrained import Pretrained
 from bert_jax.models import networks
 
 CONFIG = BertConfig(num_layers=3, hidden_size=1024, num_heads=16, vocab_size=30522, intermediate_size=4096)
@@ -21,7 +21,7 @@ PROGRAM = """
 import re, sys
 import jax
 from bert_jax.cli import main
-from bert_jax.interop import extend, folders, imported, opening, pretrained, reading, writing
+from bert_jax.interop import extend, folders, imported, load, reading, writing
 jax.config.update("jax_platforms", "cpu")
 jax.devices()
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
@@ -36,7 +36,7 @@ print("peak", peak() - before)
 def test_import_and_export_take_one_and_a_half_times_the_parameters(tmp_path: Path) -> None:
   shapes = jax.eval_shape(networks.initial("masked_lm", CONFIG))
   params = jax.tree.map(lambda x: np.broadcast_to(np.float32(0.02), x.shape), shapes)
-  writing.write_files(Pretrained(CONFIG, "masked_lm", params, None), epath.Path(tmp_path / "hf"))
+  writing.write_files(Model(CONFIG, "masked_lm", params, None), epath.Path(tmp_path / "hf"))
   sizes = [4 * x.size for x in jax.tree.leaves(shapes)]
   most = 1.5 * sum(sizes) + max(sizes)
   for arguments in (("import", tmp_path / "hf", tmp_path / "ours"), ("export", tmp_path / "ours", tmp_path / "back")):

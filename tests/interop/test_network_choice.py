@@ -10,11 +10,12 @@ import pytest
 import safetensors.numpy
 from etils import epath
 
-from bert_jax.interop import pretrained, reading, writing
+from bert_jax.inference.model import Model
+from bert_jax.interop import reading, writing
 from bert_jax.interop.array_names import entries
 from bert_jax.interop.arrays import to_theirs
 from bert_jax.interop.families import FAMILIES
-from bert_jax.interop.pretrained import Pretrained
+from bert_jax.interop.params import fingerprint, flat
 from tests.interop import small
 
 MANY = [pytest.mark.slow, pytest.mark.exhaustive]
@@ -26,7 +27,7 @@ PAIRS = [
 ]
 
 
-def write(folder: Path, model: Pretrained, more: dict[str, np.ndarray] | None = None, **values: Any) -> Path:
+def write(folder: Path, model: Model, more: dict[str, np.ndarray] | None = None, **values: Any) -> Path:
   """A folder of a model, with `more` arrays in its file and `values` in its config.json (None: taken out)."""
   writing.write_files(model, epath.Path(folder))
   arrays = safetensors.numpy.load_file(folder / "model.safetensors")
@@ -42,8 +43,8 @@ def pooler(name: str) -> dict[str, np.ndarray]:
   return {f"{stem}.weight": np.ones((24, 24), np.float32), f"{stem}.bias": np.ones(24, np.float32)}
 
 
-def equal(one: Pretrained, other: Pretrained) -> bool:
-  return one.network == other.network and pretrained.fingerprint(one.params) == pretrained.fingerprint(other.params)
+def equal(one: Model, other: Model) -> bool:
+  return one.network == other.network and fingerprint(one.params) == fingerprint(other.params)
 
 
 @pytest.mark.parametrize(("name", "network"), PAIRS)
@@ -120,7 +121,7 @@ def test_odd_architectures(name: str, network: str, stated: Any, found: str, tmp
   read = reading.read(folder, say=said.append)
   assert read.network == found
   words = _WORDS[name]
-  np.testing.assert_array_equal(pretrained.flat(read.params)[words], pretrained.flat(model.params)[words])
+  np.testing.assert_array_equal(flat(read.params)[words], flat(model.params)[words])
   known = stated and "Embedder" not in stated[0] and "Tagger" not in stated[0]
   assert (f"read as {found}" in said[0]) == (not known)
   if found in ("encoder", "pooled_encoder") and network != found:
@@ -133,12 +134,12 @@ _WORDS: dict[str, str] = dict.fromkeys(
 _WORDS.update(dict.fromkeys(("xlnet", "deberta", "deberta-v2", "modernbert"), "encoder/words"))
 
 
-def _headless(model: Pretrained) -> Pretrained:
+def _headless(model: Model) -> Model:
   encoder = {key: value for key, value in model.params["encoder"].items() if key != "positions"}
   return dataclasses.replace(model, network="encoder", params={"encoder": encoder})
 
 
-def _put(folder: Path, model: Pretrained) -> None:
+def _put(folder: Path, model: Model) -> None:
   arrays = to_theirs(model.params, entries(model.config, model.network))
   safetensors.numpy.save_file(arrays, folder / "model.safetensors", metadata={"format": "pt"})
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from etils import epath
 
+from bert_jax.inference.model import Model
 from bert_jax.interop import reading, writing
 from bert_jax.interop.array_names import entries
 from bert_jax.interop.arrays import to_theirs
 from bert_jax.interop.families import family_of
-from bert_jax.interop.pretrained import Pretrained
 from bert_jax.models import xlnet
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.networks import build
@@ -43,7 +43,7 @@ def assert_close(name: str, ours: Any, theirs: Any, least: float = 0.0) -> None:
   assert np.abs(ours - theirs).max() <= TOLERANCE * max(np.abs(theirs).max(), least), name
 
 
-def read(peer: Any, folder: Path) -> Pretrained:
+def read(peer: Any, folder: Path) -> Model:
   """Their model, as we read what it saves."""
   peer.save_pretrained(folder / "theirs")
   said: list[str] = []
@@ -52,7 +52,7 @@ def read(peer: Any, folder: Path) -> Pretrained:
   return model
 
 
-def assert_opens_there(model: Pretrained, peer: Any, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def assert_opens_there(model: Model, peer: Any, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
   """What we write is their model again, bit by bit, and they have nothing to say about it."""
   import torch
   import transformers

@@ -11,8 +11,9 @@ import pytest
 import safetensors.numpy
 from etils import epath
 
-from bert_jax.interop import pretrained, reading, writing
-from bert_jax.interop.pretrained import Pretrained
+from bert_jax.inference.model import Model
+from bert_jax.interop import reading, writing
+from bert_jax.interop.params import fingerprint
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.networks import build
 from tests.interop import peers, small
@@ -44,7 +45,7 @@ def stirred(model: Any, seed: int = 0) -> Any:
   return model.eval()
 
 
-def assert_equal(model: Pretrained, peer: Any, names: dict[str, str]) -> None:
+def assert_equal(model: Model, peer: Any, names: dict[str, str]) -> None:
   """Outputs of ours → theirs, over a padded batch."""
   import torch
 
@@ -206,4 +207,4 @@ def test_the_line_for_pickles_keeps_all_that_is_in_the_folder(parts: int, tmp_pa
     True,
     True,
   )
-  assert pretrained.fingerprint(read.params) == pretrained.fingerprint(model.params)
+  assert fingerprint(read.params) == fingerprint(model.params)

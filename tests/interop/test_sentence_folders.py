@@ -10,8 +10,9 @@ import pytest
 from etils import epath
 
 import bert_jax
-from bert_jax.interop import imported, pretrained, reading, writing
-from bert_jax.interop.pretrained import Embedding
+from bert_jax.inference.embedding import EmbeddingSettings
+from bert_jax.interop import imported, reading, writing
+from bert_jax.interop.params import fingerprint
 from tests.interop import small
 
 
@@ -45,7 +46,7 @@ def test_version_6(mode: str, folder: Path, tmp_path: Path) -> None:
   stated = json.loads((folder / "tokenizer_config.json").read_text())
   put(folder / "tokenizer_config.json", stated | {"model_max_length": 17})
   read = reading.read(folder, say=silent)
-  assert read.embedding == Embedding(mode, True, 17)  # pyright: ignore[reportArgumentType]
+  assert read.embedding == EmbeddingSettings(mode, True, 17)  # pyright: ignore[reportArgumentType]
   put(folder / "tokenizer_config.json", stated | {"model_max_length": 10**30})
   assert reading.read(folder, say=silent).embedding.max_tokens is None
   for other in ("weightedmean", ["cls", "mean"], None):
@@ -57,7 +58,7 @@ def test_version_6(mode: str, folder: Path, tmp_path: Path) -> None:
 def test_without_modules_a_tokenizers_length_is_not_the_models(folder: Path) -> None:
   stated = json.loads((folder / "tokenizer_config.json").read_text())
   put(folder / "tokenizer_config.json", stated | {"model_max_length": 17})
-  assert reading.read(folder, say=silent).embedding == Embedding()
+  assert reading.read(folder, say=silent).embedding == EmbeddingSettings()
 
 
 def test_more_tokens_than_positions_are_brought_down_in_words(folder: Path) -> None:
@@ -80,7 +81,7 @@ def test_a_model_in_a_folder_of_its_own(folder: Path, tmp_path: Path) -> None:
     if config:
       put(root / "config.json", config)
     model = bert_jax.load(root)
-    assert model.pretrained.embedding == Embedding("max", True, 24)
+    assert model.embedding == EmbeddingSettings("max", True, 24)
     vector = flat.embed("the cat sat", "max", True)
     np.testing.assert_array_equal(model.embed("the cat sat"), vector)
   # What is written has one layout, and embeds alike.
@@ -94,14 +95,14 @@ def test_a_model_in_a_folder_of_its_own(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "sentencepiece.bpe.model"])
 def test_a_tokenizer_that_cannot_be_read_does_not_stop_the_weights(name: str, folder: Path, tmp_path: Path) -> None:
-  wanted = pretrained.fingerprint(reading.read(folder, say=silent).params)
+  wanted = fingerprint(reading.read(folder, say=silent).params)
   for file in ("tokenizer.json", "vocab.txt", "tokenizer_config.json"):
     (folder / file).unlink()
   (folder / name).write_bytes(b'{"model": {"type": "Odd"}}')
   said: list[str] = []
   read = reading.read(folder, say=said.append)
   assert read.tokenizer is None
-  assert pretrained.fingerprint(read.params) == wanted
+  assert fingerprint(read.params) == wanted
   assert "the tokenizer cannot be read, so what is made of" in said[0]
   imported.save(read, tmp_path / "ours")
   model = bert_jax.load(tmp_path / "ours")

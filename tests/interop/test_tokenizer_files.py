@@ -9,7 +9,7 @@ import pytest
 
 from bert_jax.data import tokenizers
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.interop import pretrained, reading, writing
+from bert_jax.interop import reading, tokenizer_files, writing
 from tests.interop import small
 
 TEXTS = [
@@ -93,7 +93,7 @@ def test_the_mask_of_deberta_stands_behind_its_pieces(tmp_path: Path) -> None:
   (tmp_path / "text").unlink()
   pieces = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "spm.model"))
   config = small.CONFIGS["deberta-v2"]
-  tokenizer = pretrained.read_tokenizer(reading.epath.Path(tmp_path), config)
+  tokenizer = tokenizer_files.read(reading.epath.Path(tmp_path), config)
   assert tokenizer is not None
   assert tokenizer.mask_id == pieces.get_piece_size()
   assert (tokenizer.pad_id, tokenizer.cls_id, tokenizer.sep_id, tokenizer.unk_id) == (0, 1, 2, 3)

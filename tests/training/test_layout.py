@@ -2,7 +2,10 @@
 
 import collections
 import dataclasses
+import os
 import re
+import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -197,6 +200,17 @@ def test_a_mesh_of_three_axes_has_the_losses_and_gradients_of_one_device(kind: s
 )
 def test_any_mesh_has_the_losses_and_gradients_of_one_device(kind: str):
   assert_as_on_one_device(kind, ("data:4", "fsdp:4", "tensor:4", "data:2,tensor:2", "data:2,fsdp:2", "fsdp:2,tensor:2"))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bert", "albert", "deberta", "modernbert"])
+def test_eight_devices_have_the_losses_and_gradients_of_one(kind: str):
+  meshes = ("data:8", "fsdp:8", "data:2,fsdp:2,tensor:2", "tensor:4")
+  code = f"from tests.training import test_layout; test_layout.assert_as_on_one_device({kind!r}, {meshes})"
+  devices = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8"}
+  done = subprocess.run([sys.executable, "-c", code], env=os.environ | devices, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
 
 
 def test_the_parameters_of_an_objective_are_a_function_of_the_seed():

@@ -1,4 +1,4 @@
-"""Both Adams and both schedules against the published formulas, in numpy."""
+"""The Adams and the schedules against the published formulas, in numpy."""
 
 import dataclasses
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from tests.models.networks import MODEL, init_params
 
 GOOGLE = dataclasses.replace(recipe("bert_base").optim, peak_lr=0.1, warmup_steps=3)
 FAIRSEQ = dataclasses.replace(recipe("roberta_base").optim, peak_lr=0.1, warmup_steps=3)
+Schedule = Literal["bert_linear", "linear", "product_linear"]
 
 
 def parameters(seed: int = 0) -> dict[str, Any]:
@@ -75,15 +76,16 @@ def test_updates_are_the_published_ones(optim: OptimConfig, steps: int):
 
 
 @pytest.mark.parity
-def test_fairseq_adam_without_eps_is_the_adamw_of_pytorch():
+@pytest.mark.parametrize(("name", "eps"), [("fairseq_adam", 1e-12), ("adamw", 1e-2)])
+def test_adamw_is_that_of_pytorch_and_fairseqs_is_where_eps_does_not_count(name: Any, eps: float):
   import torch
 
-  optim = dataclasses.replace(FAIRSEQ, eps=1e-12)
+  optim = dataclasses.replace(FAIRSEQ, name=name, eps=eps)
   ours = run(optim, 6)
   hyper = hyperparameters(optim, total_steps=10, loss_weights={})
   for name, start in parameters().items():
     parameter = torch.nn.Parameter(torch.from_numpy(np.array(start)))
-    peer = torch.optim.AdamW([parameter], betas=(optim.beta1, optim.beta2), eps=1e-12, weight_decay=optim.weight_decay)
+    peer = torch.optim.AdamW([parameter], betas=(optim.beta1, optim.beta2), eps=eps, weight_decay=optim.weight_decay)
     for step in range(6):
       peer.param_groups[0]["lr"] = float(learning_rate(jnp.int32(step), hyper, "linear"))
       parameter.grad = torch.from_numpy(np.array(gradients(step)[name]))
@@ -109,17 +111,19 @@ def test_decay_leaves_out_biases_and_layer_norms_by_name():
     ("bert_linear", {0: 0.0, 1: 0.25, 3: 0.75, 4: 0.8, 19: 0.05, 20: 0.0, 25: 0.0}),
     # From 0; the peak itself, and the decay from there: the last update, 19, has peak / (total - warm-up).
     ("linear", {0: 0.0, 1: 0.25, 3: 0.75, 4: 1.0, 5: 15 / 16, 19: 1 / 16, 20: 0.0, 25: 0.0}),
+    # From 0; both at once while it warms up; as bert_linear from there.
+    ("product_linear", {0: 0.0, 1: 0.25 * 0.95, 3: 0.75 * 0.85, 4: 0.8, 19: 0.05, 20: 0.0, 25: 0.0}),
   ],
 )
-def test_schedules_at_their_borders(schedule: Literal["bert_linear", "linear"], rates: dict[int, float]):
+def test_schedules_at_their_borders(schedule: Schedule, rates: dict[int, float]):
   optim = OptimConfig(peak_lr=2.0, warmup_steps=4)
   hyper = hyperparameters(optim, total_steps=20, loss_weights={})
   for step, rate in rates.items():
     assert float(learning_rate(jnp.int32(step), hyper, schedule)) == pytest.approx(2 * rate, abs=1e-6), step
 
 
-@pytest.mark.parametrize("schedule", ["bert_linear", "linear"])
-def test_no_warm_up_starts_at_the_peak(schedule: Literal["bert_linear", "linear"]):
+@pytest.mark.parametrize("schedule", ["bert_linear", "linear", "product_linear"])
+def test_no_warm_up_starts_at_the_peak(schedule: Schedule):
   hyper = hyperparameters(OptimConfig(peak_lr=2.0, warmup_steps=0), total_steps=20, loss_weights={})
   assert float(learning_rate(jnp.int32(0), hyper, schedule)) == pytest.approx(2.0)
 

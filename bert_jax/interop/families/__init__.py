@@ -1,4 +1,4 @@
-"""What is known of each architecture's files, in a file for each: names of arrays, config.json, classes."""
+"""What we know of the files of each architecture, a module for each: names of arrays, config.json, classes."""
 
 from bert_jax.architectures import EncoderConfig
 from bert_jax.interop.families.albert import ALBERT
@@ -15,7 +15,7 @@ FAMILIES: dict[str, Family] = {
   family.config_class.kind: family
   for family in (BERT, ROBERTA, DISTILBERT, ALBERT, ELECTRA, XLNET, DEBERTA, DEBERTA_V2, MODERNBERT)
 }
-# By every model_type that a config.json may have: the architectures' own names first, then other names of them.
+# Every model_type that a config.json may have: the architectures' own names first, then their other names.
 BY_MODEL_TYPE: dict[str, Family] = FAMILIES | {name: family for family in FAMILIES.values() for name in family.stems}
 
 

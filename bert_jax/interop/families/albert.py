@@ -29,7 +29,7 @@ def _block(place: Place) -> Iterator[Entry]:
   yield from place.norm("output_norm", "full_layer_layer_norm")
 
 
-_POOLER = dense("pooler.dense", "albert.pooler")  # a Linear itself, where BERT's holds one
+_POOLER = dense("pooler.dense", "albert.pooler")  # is a Linear, where BERT's contains one
 _MLM_HEAD = mlm_head("predictions.dense", "predictions.LayerNorm", "predictions.bias")
 _TIED = {
   "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",

@@ -1,4 +1,4 @@
-"""What is known of one architecture's files, and the parts that several have."""
+"""What we know of the files of one architecture, and the parts that several of them share."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +11,7 @@ from bert_jax.interop.arrays import Entry, Place
 from bert_jax.interop.rules import Rule
 from bert_jax.interop.stored import Arrays
 
-MODEL = "Model"  # ends the name of the class without a head, in whose files the encoder's arrays have no prefix
+MODEL = "Model"  # suffix of the class without a head; in its files the encoder's arrays have no prefix
 Values = dict[str, Any]  # of a config.json
 Parameters = dict[str, np.ndarray]  # ours, by path
 
@@ -23,7 +23,7 @@ class Head:
   Attributes:
     suffix: what the name of Hugging Face's class ends in; None where there is no such class.
     arrays: of the head.
-    tied: second name of an array → the name that it has here. Files hold the one, the other, or both.
+    tied: second name of an array → the name that we read it under. Files hold the one, the other, or both.
   """
 
   suffix: str | None
@@ -41,16 +41,16 @@ class Family:
       the same network under another name.
     prefix: the name of the encoder inside a model with a head.
     encoder: (settings, network) → the encoder's arrays, without the prefix.
-    heads: our network → what stands beside the encoder in it; the first is the encoder alone.
-    keys: our setting → the key of config.json with the same value, but for the names of activations.
+    heads: our network → its head; the first one is the encoder alone.
+    keys: our setting → the key of config.json with the same value (activations have other names).
     defaults: model_type → our settings for keys that a file lacks, where Hugging Face's defaults are not ours.
     required: key → the values that our networks compute.
-    rules: key → what its value may be, where that is not what its setting may be.
-    read: (config.json, settings found so far, its path) → the settings that are not just one key. It raises ValueError.
+    rules: key → what its value may be, where that is not what our setting may be.
+    read: (config.json, settings found so far, its path) → settings that are more than one key. It raises ValueError.
     write: (settings, config.json so far) → config.json.
-    rename: (config.json, arrays, the network asked for) → both, of files that name the arrays otherwise.
-    fit: (settings, our arrays by path, the padding's id) → both, as Hugging Face's class computes the same with.
-    num_blocks: settings → blocks that have arrays of their own.
+    rename: (config.json, arrays, the network asked for) → the first two, for files that have other names for arrays.
+    fit: (settings, our arrays by path, padding's id) → the first two, with which Hugging Face's class gives the same.
+    num_blocks: settings → the number of blocks that have arrays of their own.
     lowercases: whether transformers' tokenizer lower-cases where its files do not say.
   """
 
@@ -89,7 +89,7 @@ def array(ours: str, theirs: str) -> tuple[Entry, ...]:
 
 
 def mlm_head(dense_layer: str, layer_norm: str, bias: str) -> tuple[Entry, ...]:
-  """The masked tokens' head."""
+  """The head for masked tokens."""
   return dense("mlm_head.dense", dense_layer) + norm("mlm_head.layer_norm", layer_norm) + array("mlm_head.bias", bias)
 
 
@@ -102,7 +102,7 @@ def classifier(theirs: str = "classifier") -> tuple[Entry, ...]:
 
 
 def embeddings(root: Place, config: Any) -> Iterator[Entry]:
-  """Tables of words, positions and, where there are segments, those; LayerNorm."""
+  """The tables of words, positions and segments (where there are any), and LayerNorm."""
   yield root.array("embeddings.words", "embeddings.word_embeddings.weight")
   yield root.array("embeddings.positions", "embeddings.position_embeddings.weight")
   if config.num_segments:
@@ -111,7 +111,7 @@ def embeddings(root: Place, config: Any) -> Iterator[Entry]:
 
 
 def after_attention(place: Place) -> Iterator[Entry]:
-  """A block's output of the attention, and its feed-forward part."""
+  """The output of a block's attention, and the feed-forward part."""
   yield from place.dense("attention_output", "attention.output.dense")
   yield from place.norm("attention_norm", "attention.output.LayerNorm")
   yield from place.dense("intermediate", "intermediate.dense")

@@ -1,4 +1,4 @@
-"""DeBERTa's files, of all versions; transformers has two classes of settings for them.
+"""The files of all versions of DeBERTa; transformers has two classes of settings for them.
 
 D hidden size, H heads, C = D / H.
 """
@@ -31,7 +31,7 @@ from bert_jax.interop.stored import Arrays
 def _encoder(c: DebertaConfig, network: str) -> Iterator[Entry]:
   root = Place(("encoder",), "")
   yield root.array("words", "embeddings.word_embeddings.weight")
-  if c.input_positions or network == "enhanced_masked_lm":  # whose decoder reads them
+  if c.input_positions or network == "enhanced_masked_lm":  # its decoder reads positions
     yield root.array("positions", "embeddings.position_embeddings.weight")
   if c.type_vocab_size:
     yield root.array("segments", "embeddings.token_type_embeddings.weight")
@@ -63,7 +63,7 @@ def _encoder(c: DebertaConfig, network: str) -> Iterator[Entry]:
 def _attention(place: Place, c: DebertaConfig) -> Iterator[Entry]:
   shape, size = (c.num_heads, 3, c.hidden_size // c.num_heads), c.hidden_size
 
-  def into(x: np.ndarray) -> np.ndarray:  # rows by head, then query, key, value; ours have query, key, value first
+  def into(x: np.ndarray) -> np.ndarray:  # theirs: by head, then query, key, value; ours: query, key, value first
     return x.reshape(*shape, size).transpose(3, 1, 0, 2).reshape(size, 3 * size)
 
   def back(x: np.ndarray) -> np.ndarray:
@@ -88,12 +88,12 @@ def _attention_v2(place: Place, c: DebertaV2Config) -> Iterator[Entry]:
       yield from place.dense("position_query", "attention.self.pos_query_proj")
 
 
-# The head of the authors' files, and of transformers' class with legacy=false.
+# The head in the authors' files, and in transformers' class with legacy=false.
 _OWN_HEAD = "lm_predictions.lm_head."
 
 
 def _as_legacy(source: Values, arrays: Arrays, head: str | None) -> tuple[Values, Arrays]:
-  """Masked tokens' head of a class with legacy=false under the names of the one without: the same layers."""
+  """Names the head for masked tokens of legacy=false as the one of legacy=true, which has the same layers."""
   if source.get("legacy") is not False or head == "enhanced_masked_lm":
     return source, arrays
 

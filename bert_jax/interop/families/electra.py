@@ -47,12 +47,12 @@ ELECTRA = Family(
       "num_heads": 4,
       "intermediate_size": 1024,
       "embedding_size": 128,
-      "initializer": "normal",  # of Hugging Face's class; the authors' is truncated
+      "initializer": "normal",  # as in Hugging Face's class; the authors' one is truncated
     }
   },
   required={
     "position_embedding_type": ("absolute",),
-    # Their heads have GELU whatever the config says, and ours have the config's activation.
+    # Their heads have GELU whatever the config says; ours have the config's activation.
     "hidden_act": ("gelu", "gelu_python"),
     "summary_type": ("first",),
     "summary_activation": ("gelu",),

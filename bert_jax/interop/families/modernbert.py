@@ -31,7 +31,7 @@ def _encoder(c: ModernBertConfig, network: str) -> Iterator[Entry]:
 
 
 def _read(values: Values, found: Values, origin: str) -> Values:
-  """Rotary angles and kinds of layer, as 4.x or as 5.x writes them."""
+  """The rotary angles and the kinds of layers, as transformers 4 or 5 writes them."""
   rope = values.get("rope_parameters") or {}
   tables = [table for table in (*rope.values(), rope, values.get("rope_scaling")) if isinstance(table, dict)]
   for kind in (table.get(key, "default") for table in tables for key in ("rope_type", "type")):
@@ -79,7 +79,7 @@ def _are_tables(value: Any) -> bool:
 
 
 def _layer(ours: str) -> tuple[Entry, ...]:
-  """The layer that every head begins with, under our name of it."""
+  """The layer that every head begins with; ours: our name of it."""
   return dense(f"{ours}.dense", "head.dense", bias=False) + norm(f"{ours}.layer_norm", "head.norm", bias=False)
 
 

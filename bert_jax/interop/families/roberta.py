@@ -1,4 +1,4 @@
-"""RoBERTa's files, and those of XLM-RoBERTa and CamemBERT, which have the same network."""
+"""The files of RoBERTa, and of XLM-RoBERTa and CamemBERT, which have the same network."""
 
 import dataclasses
 from typing import Any
@@ -12,7 +12,7 @@ from bert_jax.interop.families.bert import BERT_KEYS, bert_encoder
 
 
 def _read(values: Values, found: Values, origin: str) -> Values:
-  """Positions count from the row after the padding's."""
+  """The positions and their offset: position 0 is the row after that of the padding's id."""
   offset, rows = values.get("pad_token_id", 1) + 1, found.get("max_positions", 512)
   if rows <= offset:
     raise ValueError(
@@ -26,7 +26,7 @@ def _write(config: RobertaConfig, values: Values) -> Values:
 
 
 def _fit(config: RobertaConfig, arrays: Parameters, padding: int) -> tuple[RobertaConfig, Parameters]:
-  """Positions moved to where theirs are looked for: from the row after the padding's."""
+  """The positions moved to where Hugging Face's class looks for them: from the row after that of the padding's id."""
   offset, path = padding + 1, "encoder/embeddings/positions"
   if offset == config.position_offset:
     return config, arrays
@@ -37,7 +37,7 @@ def _fit(config: RobertaConfig, arrays: Parameters, padding: int) -> tuple[Rober
 
 _MLM_HEAD = mlm_head("lm_head.dense", "lm_head.layer_norm", "lm_head.bias")
 _TIED = {"lm_head.decoder.weight": "roberta.embeddings.word_embeddings.weight", "lm_head.decoder.bias": "lm_head.bias"}
-# Hugging Face's defaults are BERT's but for the size of RoBERTa's own vocabulary.
+# Hugging Face's defaults are BERT's, except for the size of the vocabulary.
 _DEFAULTS: dict[str, Any] = {"vocab_size": 30522, "layer_norm_eps": 1e-12, "type_vocab_size": 2}
 
 ROBERTA = Family(
@@ -62,11 +62,11 @@ ROBERTA = Family(
     "xlm-roberta": _DEFAULTS,
     "camembert": _DEFAULTS,
   },
-  # Their masked tokens' head has GELU whatever the config says, and ours has the config's activation.
+  # Their head for masked tokens has GELU whatever the config says; ours has the config's activation.
   required={"position_embedding_type": ("absolute",), "hidden_act": ("gelu", "gelu_python")},
   rules={
     "pad_token_id": rules.whole(0, rules.MOST),
-    "max_position_embeddings": rules.whole(1, 2 * MOST_POSITIONS),  # with the rows before position 0
+    "max_position_embeddings": rules.whole(1, 2 * MOST_POSITIONS),  # including the rows before position 0
   },
   read=_read,
   write=_write,

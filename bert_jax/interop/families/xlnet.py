@@ -30,7 +30,7 @@ def _encoder(c: XlnetConfig, network: str) -> Iterator[Entry]:
     place = Place(("encoder", "layers"), f"layer.{layer}.", layer)
     for ours, theirs in (("query", "q"), ("key", "k"), ("value", "v"), ("position", "r")):
       yield place.array(f"{ours}.kernel", f"rel_attn.{theirs}", into, back)
-    yield place.array(  # theirs is used transposed: [D, H, C], with the output first
+    yield place.array(  # theirs is [D, H, C] with the output first
       "attention_output.kernel", "rel_attn.o", lambda x: into(x).T, lambda x: back(np.ascontiguousarray(x.T))
     )
     for ours, theirs in (("content", "w"), ("position", "r"), ("segment", "s")):

@@ -1,11 +1,11 @@
-"""What a model's head says of texts and of pairs of texts: logits, before any softmax.
+"""The logits of a task's head for texts and for pairs of texts.
 
 N texts, B rows of a batch, T tokens, C classes, A answers to choose from.
 """
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +14,12 @@ import numpy as np
 from bert_jax.architectures import EncoderConfig
 from bert_jax.data.frames import Frame, frame_of
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.interop.pretrained import Pretrained
+from bert_jax.inference import windows
 from bert_jax.models import networks
 from bert_jax.models.inputs import Inputs
-from bert_jax.transfer import windows
+
+if TYPE_CHECKING:
+  from bert_jax.inference.model import Model
 
 Text = str | tuple[str, str]
 _OF_TEXTS = {"sequence_classification": "logits", "sentence_pairs": "pair_logits"}
@@ -25,8 +27,8 @@ _OF_TOKENS = {"token_classification": "logits", "replaced_tokens": "replaced_log
 ANSWERS = (*_OF_TEXTS, "multiple_choice", *_OF_TOKENS)
 
 
-def logits(model: Pretrained, params: Any, texts: Sequence[Any], batch_size: int) -> Any:
-  """See `Model.logits`, of a list of texts."""
+def logits(model: "Model", texts: Sequence[Any], batch_size: int) -> Any:
+  """See `Model.logits`; texts: a list."""
   if model.network not in ANSWERS:
     raise ValueError(
       f"the model has the head {model.network}, and logits come from {', '.join(ANSWERS)}; fill_mask and embed ask"
@@ -34,14 +36,13 @@ def logits(model: Pretrained, params: Any, texts: Sequence[Any], batch_size: int
     )
   if batch_size < 1:
     raise ValueError(f"batch_size={batch_size} must be at least 1")
-  assert model.tokenizer is not None
   if model.network != "multiple_choice":
-    return _logits(model, params, [_checked(text, number) for number, text in enumerate(texts)], batch_size)
+    return _logits(model, [_checked(text, number) for number, text in enumerate(texts)], batch_size)
   counts = {len(answers) if isinstance(answers, list) else 0 for answers in texts}
   if len(counts) > 1 or 0 in counts:
     raise ValueError("a model of multiple choice takes, for each question, a list of answers; all are of one length")
   flat = [_checked(answer, number) for number, answers in enumerate(texts) for answer in answers]
-  return _logits(model, params, flat, batch_size).reshape(len(texts), *counts or (0,))
+  return _logits(model, flat, batch_size).reshape(len(texts), *counts or (0,))
 
 
 def _checked(text: Any, number: int) -> Text:
@@ -50,16 +51,15 @@ def _checked(text: Any, number: int) -> Text:
   raise ValueError(f"text {number} must be a str, or a tuple of two. Got {text!r:.80}")
 
 
-def _logits(model: Pretrained, params: Any, texts: list[Text], batch_size: int) -> Any:
-  tokenizer, most, frame = model.tokenizer, model.config.longest_input, frame_of(model.config)
-  assert tokenizer is not None
+def _logits(model: "Model", texts: list[Text], batch_size: int) -> Any:
+  tokenizer, most, frame = model.require_tokenizer(), model.config.longest_input, frame_of(model.config)
   rows = list(framed(texts, frame, tokenizer))
   lengths = [len(token_ids) for token_ids, _ in rows]
   if most is not None and max(lengths, default=0) > most:
     number = int(np.argmax(lengths))
     raise ValueError(f"text {number} has {lengths[number]} tokens, and the model has {most} positions; shorten it")
   found = [np.zeros(0, np.float32)] * len(rows)
-  run = _run(model.config, model.network, model.num_classes)
+  run, params = _run(model.config, model.network, model.num_classes), model.device_params
   for size, length, indices in windows.batches(lengths, batch_size, most):
     some = [rows[i] for i in indices]
     batch = frame.batch([ids for ids, _ in some], size, length, tokenizer.pad_id, [kinds for _, kinds in some])
@@ -72,7 +72,7 @@ def _logits(model: Pretrained, params: Any, texts: list[Text], batch_size: int) 
 
 
 def framed(texts: list[Text], frame: Frame, tokenizer: Tokenizer) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Token ids with special tokens, and segment ids, int32 [T] each."""
+  """Token ids with special tokens, and segment ids, for each text: int32 [T] each."""
   flat = [part for text in texts for part in ((text,) if isinstance(text, str) else text)]
   parts = iter([ids for ids, _ in tokenizer.encode(flat)])
   for text in texts:
@@ -85,7 +85,7 @@ def framed(texts: list[Text], frame: Frame, tokenizer: Tokenizer) -> Iterator[tu
 
 @functools.cache
 def _run(config: EncoderConfig, name: str, num_classes: int):
-  """(params, inputs) → [B, C]; of tokens, [B, T] or [B, T, C]."""
+  """(params, inputs) → [B, C]; for a head that answers for each token, [B, T] or [B, T, C]."""
   network: Any = networks.build(name, config, num_classes, scan_layers=True)
 
   def run(params: Any, inputs: Inputs) -> jax.Array:

@@ -1,18 +1,13 @@
-"""Opening runs, and filling masks."""
+"""A model that is asked: masks, embeddings, attentions."""
 
 import dataclasses
 import itertools
-import os
 import random
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -20,128 +15,64 @@ import bert_jax
 from bert_jax import console
 from bert_jax.config import Config, TokenizerConfig
 from bert_jax.data import tokenizers
-from bert_jax.interop.pretrained import Embedding, Pretrained
+from bert_jax.inference import masks, windows
+from bert_jax.inference.embedding import EmbeddingSettings, Pooling
+from bert_jax.inference.model import Model
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.networks import build
-from bert_jax.training.checkpoints import CheckpointError, Checkpoints
-from bert_jax.training.layout import make_layout
-from bert_jax.training.step import TrainState, init_state
-from bert_jax.transfer import inference, masks, windows
+from bert_jax.training.step import TrainState
+from tests.inference.conftest import SENTENCES, STEPS
 from tests.models.networks import init_params
-from tests.transfer.conftest import SENTENCES, STEPS, save
 
 
-def model_of(config: Config, tokenizer: tokenizers.Tokenizer, params: Any) -> inference.Model:
-  return inference.Model(Pretrained(config.model, "masked_lm", params, tokenizer), params, config, STEPS)
+def model_of(config: Config, tokenizer: tokenizers.Tokenizer, params: Any) -> Model:
+  return Model(config.model, "masked_lm", params, tokenizer, run=config, step=STEPS)
 
 
 @pytest.fixture(scope="module")
-def model(config: Config, tokenizer: tokenizers.Tokenizer, trained: TrainState) -> inference.Model:
-  params = jax.device_put(jax.device_get(trained.params), jax.devices()[0])
-  return model_of(config, tokenizer, params)
+def model(config: Config, tokenizer: tokenizers.Tokenizer, trained: TrainState) -> Model:
+  return model_of(config, tokenizer, jax.device_get(trained.params))
 
 
-def same(one: object, other: object) -> bool:
-  return all(jax.tree.leaves(jax.tree.map(lambda x, y: np.array_equal(np.asarray(x), np.asarray(y)), one, other)))
+# ---- where the parameters are ----
 
 
-# ---- opening ----
-
-
-def test_a_workdir_a_run_and_a_checkpoint_open_alike_on_one_device(
-  workdir: Path, config: Config, trained: TrainState
-) -> None:
-  run = workdir / "runs" / "bert" / "seed-0"
+def test_parameters_are_put_on_one_device_once_and_stay_as_they_came(model: Model, trained: TrainState) -> None:
   assert len(jax.tree.leaves(trained.params)[0].sharding.device_set) == 4
-  for path in (workdir, str(run), run / "checkpoints", run / "checkpoints" / str(STEPS)):
-    opened = bert_jax.load(path)
-    assert opened.step == STEPS, "the best, not the latest"
-    assert opened.run == config
-    assert opened.config == config.model
-    assert same(opened.params, trained.params)
-    assert all(len(leaf.sharding.device_set) == 1 for leaf in jax.tree.leaves(opened.params))
-  filled = opened.fill_mask("Paris is the [MASK] of France.")
-  assert filled[0].token == "capital"
+  for params in (model.params, trained.params):
+    new = dataclasses.replace(model, params=params)
+    assert "device_params" not in vars(new)
+    new.embed("snow")
+    leaves = jax.tree.leaves(new.device_params)
+    assert all(leaf.sharding.device_set == {jax.devices()[0]} for leaf in leaves)
+    new.embed("cold")
+    assert all(one is other for one, other in zip(jax.tree.leaves(new.device_params), leaves, strict=True))
+    assert new.params is params
+  other = dataclasses.replace(new, params=jax.tree.map(lambda x: 0 * x, model.params))
+  assert not any(leaf.any() for leaf in jax.tree.leaves(other.device_params))
 
 
-def test_the_folder_alone_is_enough(workdir: Path, tmp_path: Path) -> None:
-  moved = tmp_path / "elsewhere" / str(STEPS)
-  shutil.copytree(workdir / "runs" / "bert" / "seed-0" / "checkpoints" / str(STEPS), moved)
-  shutil.rmtree(workdir)
-  assert bert_jax.load(moved).fill_mask("the cat [MASK] on the mat.")[0].token == "sat"
+def test_a_first_answer_inside_a_trace_leaves_nothing_of_the_trace_behind(model: Model) -> None:
+  """Someone embeds texts inside a function that is compiled: constants of that program, and no tracer is kept."""
+  new = dataclasses.replace(model)
+  vectors = jax.jit(lambda scale: scale * new.embed("snow"))(2.0)
+  assert not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(new.device_params))
+  np.testing.assert_allclose(vectors, 2 * new.embed("snow"), rtol=1e-5)
 
 
-def test_a_step_can_be_asked_for(workdir: Path) -> None:
-  later = bert_jax.load(workdir, step=STEPS + 7)
-  assert later.step == STEPS + 7
-  assert not any(leaf.any() for leaf in jax.tree.leaves(later.params))
-  with pytest.raises(ValueError, match=rf"has no checkpoint of step 3; it has \[{STEPS}, {STEPS + 7}\]"):
-    bert_jax.load(workdir, step=3)
-  with pytest.raises(ValueError, match=rf"is the checkpoint of step {STEPS}, and step=3 was asked for"):
-    bert_jax.load(workdir / "runs" / "bert" / "seed-0" / "checkpoints" / str(STEPS), step=3)
-
-
-def flip_a_bit(checkpoint: Path) -> None:
-  """In the middle of the largest file of the state."""
-  file = max((checkpoint / "state").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else -1)
-  content = bytearray(file.read_bytes())
-  content[len(content) // 2] ^= 16
-  file.write_bytes(bytes(content))
-
-
-def test_a_damaged_checkpoint_is_refused_and_the_one_before_named(workdir: Path) -> None:
-  folder = workdir / "runs" / "bert" / "seed-0" / "checkpoints"
-  flip_a_bit(folder / str(STEPS + 7))
-  with pytest.raises(CheckpointError, match=rf"{STEPS + 7} is damaged .* step {STEPS} is the one before.*step=N"):
-    bert_jax.load(workdir, step=STEPS + 7)
-  assert bert_jax.load(workdir, step=STEPS).step == STEPS
-  flip_a_bit(folder / str(STEPS))
-  with pytest.raises(CheckpointError, match=rf"{STEPS} is damaged .* there is none before it"):
-    bert_jax.load(workdir)
-
-
-def test_without_evaluations_the_latest_whole_checkpoint_opens(
-  config: Config, tokenizer: tokenizers.Tokenizer, tmp_path: Path
-) -> None:
-  state = init_state(config, make_layout("data:1"))
-  with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-    for step in (5, 9):
-      save(checkpoints, config, tokenizer, dataclasses.replace(state, step=jnp.int32(step)), {})
-  assert bert_jax.load(tmp_path).step == 9
-  flip_a_bit(tmp_path / "checkpoints" / "9")
-  assert bert_jax.load(tmp_path).step == 5
-  flip_a_bit(tmp_path / "checkpoints" / "5")
-  with pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged"):
-    bert_jax.load(tmp_path)
-
-
-def test_what_cannot_be_opened_is_said(workdir: Path, tmp_path: Path) -> None:
-  with pytest.raises(ValueError, match="nowhere is no folder"):
-    bert_jax.load(tmp_path / "nowhere")
-  (tmp_path / "empty" / "checkpoints").mkdir(parents=True)
-  with pytest.raises(ValueError, match="has no checkpoint yet"):
-    bert_jax.load(tmp_path / "empty")
-  (tmp_path / "other").mkdir()
-  with pytest.raises(ValueError, match="other holds no run"):
-    bert_jax.load(tmp_path / "other")
-  run = workdir / "runs" / "bert"
-  shutil.copytree(run / "seed-0" / "checkpoints" / str(STEPS), tmp_path / "best")
-  with pytest.raises(ValueError, match="must be called by its step"):
-    bert_jax.load(tmp_path / "best")
-  shutil.copytree(run / "seed-0", run / "seed-1")
-  with pytest.raises(ValueError, match=r"(?s)holds 2 runs.*bert/seed-0\n.*bert/seed-1"):
-    bert_jax.load(workdir)
-
-
-def test_importing_the_package_does_not_import_jax() -> None:
-  code = "import sys, bert_jax; assert not {'jax', 'numpy', 'flax', 'orbax'} & set(sys.modules); bert_jax.load"
-  subprocess.run([sys.executable, "-c", code], check=True)
+def test_saving_and_exporting_need_no_device(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+  new = dataclasses.replace(model)
+  monkeypatch.setattr(jax, "device_put", lambda *_: pytest.fail("parameters were put on a device"))
+  new.save(tmp_path / "ours")
+  assert bert_jax.load(tmp_path / "ours").network == "masked_lm"
+  new.export(tmp_path / "theirs")
+  assert repr(bert_jax.load(tmp_path / "theirs")).startswith("<bert_jax.Model: bert, masked_lm")
 
 
 # ---- masks ----
 
 
-def test_sentences_known_by_heart_are_completed(model: inference.Model) -> None:
+def test_sentences_known_by_heart_are_completed(model: Model) -> None:
   for sentence in SENTENCES:
     for word in set(re.findall(r"\w+", sentence)):
       text = re.sub(rf"\b{word}\b", "[MASK]", sentence, count=1)
@@ -149,7 +80,7 @@ def test_sentences_known_by_heart_are_completed(model: inference.Model) -> None:
       assert (best.token, best.sequence) == (word, sentence), text
 
 
-def test_candidates_are_sorted_ordinary_tokens(model: inference.Model) -> None:
+def test_candidates_are_sorted_ordinary_tokens(model: Model) -> None:
   everything = model.tokenizer.vocab_size - len(model.tokenizer.special_ids)
   found = model.fill_mask("the cat [MASK] on the mat.", top_k=everything)
   assert len(found) == everything
@@ -161,7 +92,7 @@ def test_candidates_are_sorted_ordinary_tokens(model: inference.Model) -> None:
   assert model.fill_mask("the cat [MASK] on the mat.", top_k=3) == found[:3]
 
 
-def test_several_masks_have_a_list_each(model: inference.Model) -> None:
+def test_several_masks_have_a_list_each(model: Model) -> None:
   found = model.fill_mask("the [MASK] sat on the [MASK].", top_k=2)
   assert [[len(candidates), candidates[0].token] for candidates in found] == [[2, "cat"], [2, "mat"]]
   assert found[0][0].sequence == "the cat sat on the [MASK]."
@@ -171,7 +102,7 @@ def test_several_masks_have_a_list_each(model: inference.Model) -> None:
   assert len({candidates[0].probability for candidates in many}) > 9, "each mask has its own place"
 
 
-def test_padding_does_not_count(model: inference.Model) -> None:
+def test_padding_does_not_count(model: Model) -> None:
   """The same text alone in its bucket and in one of 40 tokens; sums are rounded in another order."""
   text = "snow is [MASK] and cold."
   short = model.fill_mask(text)
@@ -183,17 +114,17 @@ def test_padding_does_not_count(model: inference.Model) -> None:
   np.testing.assert_allclose([c.probability for c in short], [c.probability for c in long], rtol=1e-4)
 
 
-def test_a_length_bucket_is_compiled_once(model: inference.Model) -> None:
-  inference._score.cache_clear()
+def test_a_length_bucket_is_compiled_once(model: Model) -> None:
+  masks._score.cache_clear()
   for text in ("[MASK] is white.", "snow [MASK] white.", "the [MASK] is."):
     model.fill_mask(text)
-  score = inference._score(model.config, "masked_lm")
+  score = masks._score(model.config, "masked_lm")
   assert score._cache_size() == 1
   model.fill_mask("the [MASK] " * 17)
   assert score._cache_size() == 2
 
 
-def test_bad_texts_are_refused(model: inference.Model) -> None:
+def test_bad_texts_are_refused(model: Model) -> None:
   with pytest.raises(ValueError, match=r"has no mask: put \[MASK\] where"):
     model.fill_mask("the cat sat on the mask.")
   with pytest.raises(ValueError, match=r"the text has 43 tokens.*model.max_positions=40"):
@@ -205,7 +136,7 @@ def test_bad_texts_are_refused(model: inference.Model) -> None:
 
 
 @pytest.fixture(scope="module", params=["wordpiece", "bpe", "unigram"])
-def any_model(request: pytest.FixtureRequest, config: Config) -> inference.Model:
+def any_model(request: pytest.FixtureRequest, config: Config) -> Model:
   """A model of each kind of tokenizer, with random numbers for parameters."""
   draw = random.Random(3)
   words = sorted({word + end for word in re.findall(r"\w+", " ".join(SENTENCES)) for end in ("", "s", "ing", "er")})
@@ -219,7 +150,7 @@ def any_model(request: pytest.FixtureRequest, config: Config) -> inference.Model
   return model_of(dataclasses.replace(config, model=shape), tokenizer, params)
 
 
-def test_text_around_a_mask_is_cut_as_in_the_whole_text(any_model: inference.Model) -> None:
+def test_text_around_a_mask_is_cut_as_in_the_whole_text(any_model: Model) -> None:
   tokenizer = any_model.tokenizer
   whole = tokenizer.encode(["the cat sat on the mat."])[0][0]
   for word in ("cat", "mat"):
@@ -230,7 +161,7 @@ def test_text_around_a_mask_is_cut_as_in_the_whole_text(any_model: inference.Mod
     assert masks.token_ids(text, masks.find(text, tokenizer), tokenizer).tolist() == expected.tolist()
 
 
-def test_tokens_are_readable_and_both_mask_names_understood(any_model: inference.Model) -> None:
+def test_tokens_are_readable_and_both_mask_names_understood(any_model: Model) -> None:
   tokenizer = any_model.tokenizer
   everything = tokenizer.vocab_size - len(tokenizer.special_ids)
   found = any_model.fill_mask("the [MASK] sat.", top_k=everything)
@@ -249,14 +180,14 @@ def test_tokens_are_readable_and_both_mask_names_understood(any_model: inference
 LONG = " ".join(SENTENCES) * 3  # more than the 40 positions
 
 
-def hidden(model: inference.Model, token_ids: np.ndarray) -> np.ndarray:
+def hidden(model: Model, token_ids: np.ndarray) -> np.ndarray:
   """The last layer of one row, without padding: [T, D]."""
   row = np.asarray(token_ids, np.int32)[None]
   outputs: Any = build("masked_lm", model.config).apply({"params": model.params}, Inputs(row, row * 0, row >= 0))
   return np.asarray(outputs["hidden"][0])
 
 
-def test_encode_is_what_the_model_reads(model: inference.Model) -> None:
+def test_encode_is_what_the_model_reads(model: Model) -> None:
   encoding = model.encode("the cat sat")
   assert encoding.tokens == ["[CLS]", "the", "cat", "sat", "[SEP]"]
   assert encoding.token_ids.tolist()[0] == model.tokenizer.cls_id
@@ -265,7 +196,7 @@ def test_encode_is_what_the_model_reads(model: inference.Model) -> None:
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
-def test_an_embedding_pools_the_last_layer(model: inference.Model, pooling: inference.Pooling) -> None:
+def test_an_embedding_pools_the_last_layer(model: Model, pooling: Pooling) -> None:
   """Of texts of many lengths together, so that each is padded; what is padded has no part in it."""
   texts = ["", "snow", *SENTENCES, "the sea is cold and white"]
   found = model.embed(texts, pooling, normalize=False, batch_size=3)
@@ -276,18 +207,15 @@ def test_an_embedding_pools_the_last_layer(model: inference.Model, pooling: infe
   np.testing.assert_allclose(model.embed(texts[2], pooling), found[2], rtol=1e-4, atol=1e-5)
 
 
-def test_a_length_of_one_and_what_the_model_was_made_for(model: inference.Model) -> None:
+def test_a_length_of_one_and_what_the_model_was_made_for(model: Model) -> None:
   unit = model.embed(list(SENTENCES), "max", normalize=True)
   np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, rtol=1e-5)
-  made = dataclasses.replace(model.pretrained, embedding=Embedding("max", True, 24))
-  other = dataclasses.replace(model, pretrained=made)
+  other = dataclasses.replace(model, embedding=EmbeddingSettings("max", True, 24))
   np.testing.assert_allclose(other.embed(list(SENTENCES)), unit, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
-def test_long_texts_are_pooled_over_windows(
-  model: inference.Model, pooling: inference.Pooling, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_long_texts_are_pooled_over_windows(model: Model, pooling: Pooling, caplog: pytest.LogCaptureFixture) -> None:
   ids = model.tokenizer.encode([LONG])[0][0]
   cut = windows.windows(ids, 18, 7)
   assert len(cut) > 3
@@ -308,7 +236,7 @@ def test_windows_cover_a_text_and_the_last_ends_with_it() -> None:
   assert [list(window) for window in windows.windows(np.arange(4), 2, 2)] == [[0, 1], [2, 3]]
 
 
-def test_token_embeddings_and_attentions_are_of_the_text_alone(model: inference.Model) -> None:
+def test_token_embeddings_and_attentions_are_of_the_text_alone(model: Model) -> None:
   both = model.token_embeddings([SENTENCES[0], "snow"])
   for text, one in zip((SENTENCES[0], "snow"), both, strict=True):
     assert one.tokens == model.encode(text).tokens
@@ -318,7 +246,7 @@ def test_token_embeddings_and_attentions_are_of_the_text_alone(model: inference.
   np.testing.assert_allclose(found.probabilities.sum(axis=-1), 1, rtol=1e-5)
 
 
-def test_what_cannot_be_embedded_is_said(model: inference.Model) -> None:
+def test_what_cannot_be_embedded_is_said(model: Model) -> None:
   assert model.embed([]).shape == (0, 48)
   for settings, message in (
     ({"pooling": "sum"}, "pooling='sum' must be cls, mean or max"),
@@ -333,10 +261,10 @@ def test_what_cannot_be_embedded_is_said(model: inference.Model) -> None:
     model.embed(["snow", float("nan")])  # pyright: ignore[reportArgumentType]
   with pytest.raises(ValueError, match="positions end at"):
     model.attentions(LONG)
-  encoder = dataclasses.replace(model, pretrained=dataclasses.replace(model.pretrained, network="encoder"))
+  encoder = dataclasses.replace(model, network="encoder")
   with pytest.raises(ValueError, match="the head encoder, which fills no masks"):
     encoder.fill_mask("[MASK]")
-  mute = dataclasses.replace(model, pretrained=dataclasses.replace(model.pretrained, tokenizer=None))
+  mute = dataclasses.replace(model, tokenizer=None)
   with pytest.raises(ValueError, match="came without a tokenizer"):
     mute.embed(["snow"])
 
@@ -357,30 +285,17 @@ def test_a_batch_has_texts_of_about_one_length() -> None:
   assert windows.bucket(41, None) == 48
 
 
-def test_a_model_is_shown_in_a_line(model: inference.Model) -> None:
+def test_a_model_is_shown_in_a_line(model: Model) -> None:
   shown = repr(dataclasses.replace(model, step=1200))
   parameters = sum(leaf.size for leaf in jax.tree.leaves(model.params))
   vocabulary = model.tokenizer.vocab_size
   assert shown == f"<bert_jax.Model: bert, masked_lm, {parameters:,} parameters, {vocabulary} tokens, step 1,200>"
 
 
-def test_fill_masks_has_a_list_for_each_mask(model: inference.Model) -> None:
+def test_fill_masks_has_a_list_for_each_mask(model: Model) -> None:
   one, two = "the cat [MASK] on the mat.", "the [MASK] sat on the [MASK]."
   assert model.fill_masks(one) == [model.fill_mask(one)]
   assert model.fill_masks(two) == model.fill_mask(two)
-
-
-def test_loading_keeps_compiled_programs(workdir: Path, tmp_path: Path) -> None:
-  code = "import sys, bert_jax, jax; bert_jax.load(sys.argv[1]); print(jax.config.values['jax_compilation_cache_dir'])"
-  own = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"} | {"XDG_CACHE_HOME": str(tmp_path)}
-  for environment, expected in (
-    (own, tmp_path / "bert_jax" / "compiled"),
-    (own | {"JAX_COMPILATION_CACHE_DIR": "/x"}, "/x"),
-  ):
-    done = subprocess.run(
-      [sys.executable, "-c", code, str(workdir)], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == str(expected)
 
 
 def test_a_bar_is_shown_on_a_terminal_and_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:

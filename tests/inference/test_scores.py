@@ -8,18 +8,17 @@ import pytest
 from etils import epath
 
 import bert_jax
+from bert_jax.inference.model import Model
 from bert_jax.interop import writing
 from bert_jax.models import networks
 from bert_jax.models.inputs import Inputs
-from bert_jax.transfer.inference import Model
 from tests.interop import small
 
 TEXTS = ["Paris is the capital.", ("The cat sat.", "On the mat, 2019."), "Snow", ("the sea", "is cold.")]
 
 
 def model_of(network: str, name: str = "bert", kind: str = "wordpiece") -> Model:
-  made = small.make(name, network, small.tokenizer_of(kind))
-  return Model(made, made.params)
+  return small.make(name, network, small.tokenizer_of(kind))
 
 
 def test_a_classifier_answers_a_row_a_text() -> None:

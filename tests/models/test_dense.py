@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from bert_jax.models.products import dense_product
+from bert_jax.models.dense import dense_product
 
 
 @pytest.mark.parametrize(("width", "features"), [(5, 11), (11, 5), (7, 7)])

@@ -5,28 +5,28 @@ import itertools
 import numpy as np
 import pytest
 
-from bert_jax.data import draws
+from bert_jax.data import random_bits
 
 
 def test_known_answers_never_change():
   # A change here changes every batch of every run: it would break resuming across versions.
-  np.testing.assert_array_equal(draws.bits(7, 3), np.array([0x1E5507B778C2995D], np.uint64))
-  np.testing.assert_array_equal(draws.permutation(7, draws.bits(11)), [2, 0, 6, 1, 3, 4, 5])
+  np.testing.assert_array_equal(random_bits.bits(7, 3), np.array([0x1E5507B778C2995D], np.uint64))
+  np.testing.assert_array_equal(random_bits.permutation(7, random_bits.bits(11)), [2, 0, 6, 1, 3, 4, 5])
 
 
 def test_integers_and_arrays_agree_and_broadcast():
   rows, columns = np.arange(3)[:, None], np.arange(5)[None]
-  table = draws.bits(-4, rows, columns)
+  table = random_bits.bits(-4, rows, columns)
   assert table.shape == (3, 5)
   for row, column in itertools.product(range(3), range(5)):
-    assert table[row, column] == draws.bits(-4, row, column)[0]
+    assert table[row, column] == random_bits.bits(-4, row, column)[0]
   assert len(np.unique(table)) == 15
-  assert draws.bits(np.int64(-4), np.int32(2)) == draws.bits(-4, 2)  # numpy's scalars are integers too
+  assert random_bits.bits(np.int64(-4), np.int32(2)) == random_bits.bits(-4, 2)  # numpy's scalars are integers too
 
 
 @pytest.mark.parametrize("parts", [(np.arange(1 << 16),), (5, np.arange(1 << 16)), (np.arange(1 << 16), 5)])
 def test_every_bit_is_fair(parts: tuple):
-  numbers = draws.bits(*parts)
+  numbers = random_bits.bits(*parts)
   ones = (numbers[:, None] >> np.arange(64, dtype=np.uint64) & np.uint64(1)).mean(axis=0)
   assert np.abs(ones - 0.5).max() < 5 * 0.5 / np.sqrt(len(numbers))  # 5 sd: 64 bits are looked at
   neighbours = numbers[1:] ^ numbers[:-1]
@@ -35,31 +35,31 @@ def test_every_bit_is_fair(parts: tuple):
 
 
 def test_below_and_uniform_are_uniform():
-  numbers = draws.bits(1, np.arange(70_000))
-  counts = np.bincount(draws.below(numbers, 7), minlength=7)
+  numbers = random_bits.bits(1, np.arange(70_000))
+  counts = np.bincount(random_bits.below(numbers, 7), minlength=7)
   assert len(counts) == 7
   assert np.abs(counts - 10_000).max() < 5 * np.sqrt(10_000)
-  values = draws.uniform(numbers)
+  values = random_bits.uniform(numbers)
   assert values.min() >= 0
   assert values.max() < 1
   assert abs(values.mean() - 0.5) < 5 / np.sqrt(12 * len(values))
 
 
 def test_streams_go_on_without_repeating():
-  taken = list(itertools.islice(draws.words(draws.bits(2)), 40_000))
+  taken = list(itertools.islice(random_bits.words(random_bits.bits(2)), 40_000))
   assert len(set(taken)) == 40_000
-  floats = list(itertools.islice(draws.uniforms(draws.bits(2)), 40_000))
-  np.testing.assert_array_equal(floats, draws.uniform(np.array(taken, np.uint64)))
+  floats = list(itertools.islice(random_bits.uniforms(random_bits.bits(2)), 40_000))
+  np.testing.assert_array_equal(floats, random_bits.uniform(np.array(taken, np.uint64)))
 
 
 @pytest.mark.parametrize("size", [1, 2, 17, 1000])
 def test_permutations_hold_each_index_once(size: int):
-  np.testing.assert_array_equal(np.sort(draws.permutation(size, draws.bits(size))), np.arange(size))
+  np.testing.assert_array_equal(np.sort(random_bits.permutation(size, random_bits.bits(size))), np.arange(size))
 
 
 def test_permutations_are_uniform_over_places_and_pairs():
   trials, size = 4000, 5
-  table = np.stack([draws.permutation(size, draws.bits(3, trial)) for trial in range(trials)])
+  table = np.stack([random_bits.permutation(size, random_bits.bits(3, trial)) for trial in range(trials)])
   expected = trials / size
   for place in range(size):
     counts = np.bincount(table[:, place], minlength=size)

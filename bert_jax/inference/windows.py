@@ -1,4 +1,4 @@
-"""Texts of any length in batches of about equal length: windows over long ones, padded lengths. T tokens."""
+"""Long texts cut into windows, and texts of about equal length put into batches."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def windows(ids: np.ndarray, size: int, stride: int) -> list[np.ndarray]:
-  """Windows of `size` tokens, each `stride` after the one before; the last ends with the text and may start nearer."""
+  """Windows of `size` tokens, each `stride` after the one before, but the last one ends with the text."""
   if len(ids) <= size:
     return [ids]
   starts = [*range(0, len(ids) - size, stride), len(ids) - size]
@@ -30,8 +30,8 @@ def batches(
 ) -> Iterator[tuple[int, int, np.ndarray]]:
   """(rows, padded length, indices) of batches of texts of about one length.
 
-  The longest come first, so that memory runs out at once or never. Rows are `batch_size`, or fewer where they would
-  have more than `most_tokens` tokens, padding counted; the last batch has the next power of two that is enough.
+  The longest come first, so that memory runs out at once or never. A batch has `batch_size` rows, or fewer where these
+  would have more than `most_tokens` tokens with padding; the last batch has the smallest power of two that is enough.
   """
   order = np.argsort(-np.asarray(lengths), kind="stable")
   start = 0

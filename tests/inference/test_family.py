@@ -1,26 +1,25 @@
 """Architectures that are framed, padded or asked in ways of their own, as models to ask."""
 
-import jax
 import numpy as np
 import pytest
 
 from bert_jax.data.frames import Frame
+from bert_jax.inference import masks, windows
+from bert_jax.inference.embedding import Pooling
+from bert_jax.inference.model import Model
 from bert_jax.models.inputs import Inputs
-from bert_jax.transfer import inference, windows
-from bert_jax.transfer.inference import Model
 from tests.interop import small
 
 TEXTS = ["Snow is white.", "The cat sat on the mat, and the sea is cold.", "cat"]
 
 
 def model_of(name: str) -> Model:
-  pretrained = small.make(name, tokenizer=small.tokenizer_of())
-  return Model(pretrained, jax.device_put(pretrained.params))
+  return small.make(name, tokenizer=small.tokenizer_of())
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 @pytest.mark.parametrize("name", ["xlnet", "deberta-v2", "modernbert", "albert"])
-def test_padding_has_no_influence(name: str, pooling: inference.Pooling, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_padding_has_no_influence(name: str, pooling: Pooling, monkeypatch: pytest.MonkeyPatch) -> None:
   model = model_of(name)
   alone = np.stack([model.embed(text, pooling) for text in TEXTS])
   monkeypatch.setattr(windows, "bucket", lambda length, longest: 33)
@@ -46,7 +45,7 @@ def test_xlnet_fills_a_mask_from_what_stands_around_it() -> None:
   model = model_of("xlnet")
   ids = model.encode("the cat is white").token_ids
   places = np.full((1, 8), 2, np.int32)
-  score = inference._score(model.config, "permutation_lm")
+  score = masks._score(model.config, "permutation_lm")
 
   def probabilities(token: int, other: int) -> np.ndarray:
     row = ids.copy()

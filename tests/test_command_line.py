@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bert_jax import experiment, recipes, settings
+from bert_jax import recipes, settings
 from bert_jax.config import Config
 from bert_jax.experiment import Arm, Experiment, Size
 from bert_jax.settings import lookup
@@ -21,11 +21,11 @@ WITHOUT_JAX = "import runpy, sys; sys.modules['jax'] = None; runpy.run_module('t
 PRINTING = """
 import json, sys
 from absl import app
-from bert_jax import experiment, recipes, settings
+from bert_jax import command_line, recipes, settings
 from tests import tiny
-app.run = lambda *_, **__: experiment.FLAGS(sys.argv)
-experiment.main(tiny.EXPERIMENT)
-plan = experiment._plan(tiny.EXPERIMENT)
+app.run = lambda *_, **__: command_line.FLAGS(sys.argv)
+command_line.main(tiny.EXPERIMENT)
+plan = command_line._plan(tiny.EXPERIMENT)
 print(json.dumps({name: settings.to_dict(config) for name, config in plan.configs.items()} | {"seeds": plan.seeds}))
 """
 
@@ -188,4 +188,3 @@ def test_lines_are_for_a_person(capfd: pytest.CaptureFixture[str]) -> None:
   )
   done = call(code)
   assert done.stderr == "bert, seed 0: step 5\nwarning: hm\nwarning: careful\n"
-  assert experiment.SCALES[0] == "smoke"

@@ -1,37 +1,26 @@
-"""A run, an imported folder or a Hugging Face folder, opened alike, on one device."""
+"""Loads a model from a run, an imported folder, a Hugging Face folder or its hub."""
 
 import dataclasses
 import re
 
+import jax
 from absl import logging
 from etils import epath
 
 from bert_jax import foreign, settings
 from bert_jax.config import ClassificationConfig, Config
+from bert_jax.inference.model import Model
 from bert_jax.interop import hub, imported, reading
-from bert_jax.interop.pretrained import Pretrained
 from bert_jax.objectives import objective_of
+from bert_jax.training import platform
 from bert_jax.training.checkpoints import Checkpoint, CheckpointError, Checkpoints
 from bert_jax.training.layout import make_layout
 
 
-@dataclasses.dataclass(frozen=True)
-class Opened:
-  """A model, and where it stands if it is a run's.
-
-  Attributes:
-    model: with its parameters and tokenizer.
-    run: the run's config; None for a model from elsewhere.
-    step: optimizer steps done; None for a model from elsewhere.
-  """
-
-  model: Pretrained
-  run: Config | None = None
-  step: int | None = None
-
-
-def open_model(path: epath.PathLike, step: int | None = None, head: str | None = None) -> Opened:
-  """Opens whatever stands at a path; see `bert_jax.load`, which raises the same errors."""
+def load(path: epath.PathLike, step: int | None = None, head: str | None = None) -> Model:
+  """See `bert_jax.load`."""
+  if not jax.config.values["jax_compilation_cache_dir"]:  # whoever set it has set the rest too
+    platform.use_compilation_cache()
   folder, origin = hub.fetch(path)
   if not folder.is_dir():
     raise ValueError(f"{path} is no folder; give a workdir, a run's folder, a checkpoint's, or a model's")
@@ -39,27 +28,27 @@ def open_model(path: epath.PathLike, step: int | None = None, head: str | None =
   if step is not None and (ours or huggingface):
     raise ValueError(f"{path} is no run and has no steps; leave step={step} out")
   if ours:
-    return Opened(imported.load(folder))
+    return imported.load(folder)
   if huggingface:
-    return Opened(dataclasses.replace(reading.read(folder, head), origin=origin))
-  return _open_run(folder, step, head)
+    return dataclasses.replace(reading.read(folder, head), origin=origin)
+  return _load_run(folder, step, head)
 
 
 def is_huggingface(folder: epath.Path) -> bool:
-  """A run has a config.json too, of another form, and its checkpoints beside it."""
-  if not reading.is_huggingface(folder) or (folder / "checkpoints").is_dir():
+  """Whether it is a Hugging Face folder; a run has a config.json too, of another form, and checkpoints beside it."""
+  if not reading.has_huggingface_files(folder) or (folder / "checkpoints").is_dir():
     return False
   try:
     return "train" not in foreign.read_object(folder, reading.CONFIG)
   except ValueError:
-    return True  # which says what is wrong with it
+    return True  # reading it says what is wrong
 
 
 # ---- runs -------------------------------------------------------------------------------------------------------
 
 
-def _open_run(path: epath.Path, step: int | None, head: str | None) -> Opened:
-  folder, in_path = _find(path)
+def _load_run(path: epath.Path, step: int | None, head: str | None) -> Model:
+  folder, in_path = _find_checkpoints(path)
   if step is not None and in_path not in (None, step):
     raise ValueError(
       f"{path} is the checkpoint of step {in_path}, and step={step} was asked for; give the run's folder"
@@ -76,18 +65,11 @@ def _open_run(path: epath.Path, step: int | None, head: str | None) -> Opened:
       raise ValueError(f"head={head!r} is none of the networks that this run trained: {', '.join(trained)}")
     config, params = trained[name]
     classes = run.objective.num_classes if isinstance(run.objective, ClassificationConfig) else 2
-    model = Pretrained(
-      config=config,
-      network=name,
-      params=params,
-      tokenizer=checkpoints.tokenizer(found.step),
-      num_classes=classes,
-    )
-    return Opened(model, run, found.step)
+    return Model(config, name, params, checkpoints.tokenizer(found.step), classes, run=run, step=found.step)
 
 
 def _restore(checkpoints: Checkpoints, step: int | None) -> Checkpoint:
-  """The checkpoint of a step; else the best; else, where none was evaluated, the latest that is whole."""
+  """The checkpoint of `step`; by default the best, or where none was evaluated the latest that is not damaged."""
   layout = make_layout("data:1")
   chosen = checkpoints.best_step() if step is None else step
   if chosen is not None:
@@ -110,16 +92,16 @@ def _restore(checkpoints: Checkpoints, step: int | None) -> Checkpoint:
 
 
 def find_run(path: epath.Path) -> epath.Path:
-  """The folder of the run that a path stands for: a workdir with one run, a run's folder, its checkpoints, or one.
+  """The folder of a run, from that of its workdir (with no other run), its own, its checkpoints' or one checkpoint's.
 
   Raises:
     ValueError: there is none, or there are several.
   """
-  return _find(path)[0].parent
+  return _find_checkpoints(path)[0].parent
 
 
-def _find(path: epath.Path) -> tuple[epath.Path, int | None]:
-  """The folder of checkpoints that a workdir, run, or checkpoint stands for, and the step if it is one checkpoint."""
+def _find_checkpoints(path: epath.Path) -> tuple[epath.Path, int | None]:
+  """The folder of checkpoints of a workdir, of a run, or of a checkpoint; and the step, if it is a checkpoint."""
   if (path / "state").is_dir() and (path / "about").is_dir():
     if not path.name.isdigit():
       raise ValueError(f"{path} is a checkpoint, and its folder must be called by its step, a number; rename it back")
@@ -141,6 +123,6 @@ def _find(path: epath.Path) -> tuple[epath.Path, int | None]:
 
 
 def _runs(workdir: epath.Path) -> list[epath.Path]:
-  """Folders WORKDIR/runs/ARM/seed-N; no glob, for the path may hold brackets, and no copies of a seed's folder."""
+  """Folders WORKDIR/runs/ARM/seed-N, but no copies of them. No glob, for the path may hold brackets."""
   arms = sorted(arm for arm in (workdir / "runs").iterdir() if arm.is_dir()) if (workdir / "runs").is_dir() else []
   return sorted(run for arm in arms for run in arm.iterdir() if re.fullmatch(r"seed-\d+", run.name))

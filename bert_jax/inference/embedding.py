@@ -1,13 +1,13 @@
-"""One vector for each text: cut into windows, encoded in batches, pooled.
+"""Vectors of texts: each text is cut into windows, which are encoded in batches and pooled.
 
-N texts, W windows, B rows of a batch, T tokens, D hidden size.
+N texts, W windows, B rows of a batch, T tokens, D hidden size, L layers, H heads.
 """
 
 import concurrent.futures
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,12 @@ from absl import logging
 from bert_jax.architectures import EncoderConfig
 from bert_jax.data.frames import Frame, frame_of
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.interop.pretrained import Pretrained
+from bert_jax.inference import windows
 from bert_jax.models import networks
 from bert_jax.models.inputs import Inputs
-from bert_jax.transfer import windows as windowed
+
+if TYPE_CHECKING:
+  from bert_jax.inference.model import Model
 
 _TEXTS_AT_ONCE = 65_536  # texts whose windows are in memory together
 _CPU_TOKENS = 2048  # of a batch: with four times as many, MiniLM's activations leave the caches, and it runs at 3/4
@@ -28,12 +30,27 @@ Pooling = Literal["cls", "mean", "max"]
 
 
 @dataclasses.dataclass(frozen=True)
+class EmbeddingSettings:
+  """How a model was made to embed texts, as the files of sentence-transformers say.
+
+  Attributes:
+    pooling: over the tokens; None where the files do not say.
+    normalize: whether vectors are scaled to length 1.
+    max_tokens: of a text, special tokens counted; None where the files do not say.
+  """
+
+  pooling: Pooling | None = None
+  normalize: bool = False
+  max_tokens: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Windows:
-  """How a text is read.
+  """How a long text is read.
 
   Attributes:
     max_tokens: of a window, special tokens counted.
-    stride: tokens from one window to the next; None: only the first window is read.
+    stride: tokens from one window to the next; with None only the first window is read.
     unpooled: tokens at the front of each window that are read and not pooled.
   """
 
@@ -42,14 +59,13 @@ class Windows:
   unpooled: int = 0
 
 
-def vectors(
-  model: Pretrained, params: Any, texts: Sequence[str], pooling: Pooling, windows: Windows, batch_size: int, bar: Any
+def text_vectors(
+  model: "Model", texts: Sequence[str], pooling: Pooling, reading: Windows, batch_size: int, bar: Any
 ) -> np.ndarray:
   """See `Model.embed`.
 
   Args:
-    params: of the model, where they are to be computed with.
-    bar: is told of each text that is done.
+    bar: progress bar, which is told of each text that is done.
 
   Returns:
     float32 [N, D], not normalised.
@@ -57,31 +73,30 @@ def vectors(
   result = np.zeros((len(texts), model.config.hidden_size), np.float32)
   for first in range(0, len(texts), _TEXTS_AT_ONCE):
     some = texts[first : first + _TEXTS_AT_ONCE]
-    result[first : first + len(some)] = _some_vectors(model, params, some, pooling, windows, batch_size, bar)
+    result[first : first + len(some)] = _some_vectors(model, some, pooling, reading, batch_size, bar)
   return result
 
 
 def _some_vectors(
-  model: Pretrained, params: Any, texts: Sequence[str], pooling: Pooling, windows: Windows, batch_size: int, bar: Any
+  model: "Model", texts: Sequence[str], pooling: Pooling, reading: Windows, batch_size: int, bar: Any
 ) -> np.ndarray:
-  config, tokenizer, frame = model.config, model.tokenizer, frame_of(model.config)
-  assert tokenizer is not None
-  rows, owners = _cut(texts, tokenizer, frame, pooling, windows)
+  config, tokenizer, frame = model.config, model.require_tokenizer(), frame_of(model.config)
+  rows, owners = _cut(texts, tokenizer, frame, pooling, reading)
   lengths = np.array([len(row) for row in rows])
   run, found = _pooled(config, pooling), np.zeros((len(rows), config.hidden_size), np.float32)
-  encoder = {"encoder": params["encoder"]}
-  left = np.bincount(owners)  # windows to come, of each text
+  encoder = {"encoder": model.device_params["encoder"]}
+  left = np.bincount(owners)  # windows of each text that are still to come
 
   def of_batch(batch: tuple[int, int, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     size, length, indices = batch
     inputs = Inputs.of(frame.batch([rows[i] for i in indices], size, length, tokenizer.pad_id))
-    unpooled = np.where(np.arange(size) < len(indices), windows.unpooled, 0).astype(np.int32)
+    unpooled = np.where(np.arange(size) < len(indices), reading.unpooled, 0).astype(np.int32)
     return indices, np.asarray(run(encoder, inputs, unpooled))[: len(indices)]
 
-  # Two at a time: while one is made ready, or is in a part that one core does, the other keeps the device busy.
+  # Two at a time: while one is prepared, or is in a part that uses one core only, the other keeps the device busy.
   with concurrent.futures.ThreadPoolExecutor(2) as pool:
     most = _CPU_TOKENS if jax.default_backend() == "cpu" else None
-    for indices, some in pool.map(of_batch, windowed.batches(lengths, batch_size, config.longest_input, most)):
+    for indices, some in pool.map(of_batch, windows.batches(lengths, batch_size, config.longest_input, most)):
       found[indices] = some
       touched, counts = np.unique(owners[indices], return_counts=True)
       left[touched] -= counts
@@ -90,29 +105,29 @@ def _some_vectors(
 
 
 def _cut(
-  texts: Sequence[str], tokenizer: Tokenizer, frame: Frame, pooling: Pooling, windows: Windows
+  texts: Sequence[str], tokenizer: Tokenizer, frame: Frame, pooling: Pooling, reading: Windows
 ) -> tuple[list[np.ndarray], np.ndarray]:
-  """The token ids of each window, special ones and all, and whose each is: int [W], ascending."""
+  """The token ids of each window with special tokens, and the number of the text that it is of: int [W], ascending."""
   rows, owners, beyond = [], [], 0
-  room = windows.max_tokens - 2
+  room = reading.max_tokens - 2
   for owner, (ids, _) in enumerate(tokenizer.encode(texts)):
-    some = windowed.windows(ids, room, windows.stride) if windows.stride else [ids[:room]]
+    some = windows.windows(ids, room, reading.stride) if reading.stride else [ids[:room]]
     rows += [frame.text(window, tokenizer) for window in some]
     owners += [owner] * len(some)
     beyond += len(ids) > room
   if beyond:
-    how = f"read in windows of that length, {windows.stride} tokens apart, and pooled over all of them ({pooling})"
+    how = f"read in windows of that length, {reading.stride} tokens apart, and pooled over all of them ({pooling})"
     logging.info(
       "%d of %d texts have more than %d tokens; they are %s",
-      *(beyond, len(texts), windows.max_tokens, how if windows.stride else "cut"),
+      *(beyond, len(texts), reading.max_tokens, how if reading.stride else "cut"),
     )
   return rows, np.array(owners)
 
 
 def _over_windows(found: np.ndarray, owners: np.ndarray, pooling: Pooling) -> np.ndarray:
-  """Windows' vectors [W, D] to those of their texts [N, D]; `owners` says whose, in order.
+  """Pools the vectors of windows [W, D] to those of their texts [N, D]; `owners` is the text of each, ascending.
 
-  All windows of a text have one length, so their plain mean is that over their tokens.
+  All windows of a text have one length, so their plain mean is the mean over their tokens.
   """
   starts = np.flatnonzero(np.diff(owners, prepend=-1))
   if len(starts) == len(owners):
@@ -122,16 +137,19 @@ def _over_windows(found: np.ndarray, owners: np.ndarray, pooling: Pooling) -> np
   return np.add.reduceat(found, starts) / np.bincount(owners)[:, None]
 
 
-def encoder_of(config: EncoderConfig, **computation: Any) -> networks.Network:
+# ---- compiled programs: one for each shape ----------------------------------------------------------------------
+
+
+def _encoder(config: EncoderConfig, **computation: Any) -> Any:
   """The encoder alone: its parameters are the same in every network."""
-  # Layers in a loop: in a third of the time compiled, and as quick to run without a backward pass.
+  # Layers in a loop compile in a third of the time, and without a backward pass they run as fast.
   return networks.build("encoder", config, scan_layers=True, **computation)
 
 
 @functools.cache
 def _pooled(config: EncoderConfig, pooling: Pooling):
   """(params, inputs, unpooled) → [B, D]; `unpooled`: see `Windows`, int32 [B]."""
-  network = encoder_of(config)
+  network = _encoder(config)
 
   def run(params: Any, inputs: Inputs, unpooled: jax.Array) -> jax.Array:
     outputs: Any = network.apply({"params": params}, inputs)
@@ -142,3 +160,17 @@ def _pooled(config: EncoderConfig, pooling: Pooling):
     return networks.embed(outputs["hidden"], pooled, pooling, normalize=False)
 
   return jax.jit(run)
+
+
+@functools.cache
+def hidden_states(config: EncoderConfig):
+  """(params, inputs) → the last layer's vectors, [B, T, D]."""
+  network = _encoder(config)
+  return jax.jit(lambda params, inputs: network.apply({"params": params}, inputs)["hidden"])
+
+
+@functools.cache
+def attention_probabilities(config: EncoderConfig):
+  """(params, inputs) → what each token attends to, [L, B, H, T, T]."""
+  network = _encoder(config, record=True)
+  return jax.jit(lambda params, inputs: network.apply({"params": params}, inputs)["attentions"])

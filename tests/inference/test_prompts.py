@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from etils import epath
@@ -18,9 +17,10 @@ from etils import epath
 import bert_jax
 from bert_jax import console
 from bert_jax.cli import main
-from bert_jax.interop import prompts, reading, writing
-from bert_jax.interop.pretrained import Embedding
-from bert_jax.transfer.inference import Model
+from bert_jax.inference import prompts
+from bert_jax.inference.embedding import EmbeddingSettings
+from bert_jax.inference.model import Model
+from bert_jax.interop import reading, writing
 from tests.interop import small
 
 TEXTS = ["Snow is white.", "The cat sat on the mat, and the sea is cold; snow is white, and Paris is white."]
@@ -33,8 +33,7 @@ def model_of(stated: Any, pooled: bool = True, **embedding: Any) -> Model:
     "config_sentence_transformers.json": json.dumps(stated).encode(),
     "1_Pooling/config.json": json.dumps({"include_prompt": pooled}).encode(),
   }
-  made = dataclasses.replace(made, files=files, embedding=Embedding(**embedding))
-  return Model(made, jax.device_put(made.params))
+  return dataclasses.replace(made, files=files, embedding=EmbeddingSettings(**embedding))
 
 
 def test_the_default_prompt_goes_before_a_text() -> None:
@@ -54,9 +53,9 @@ def test_a_prompt_that_is_none_is_refused() -> None:
   with pytest.raises(ValueError, match=r"prompt='query' is no prompt of the model, which has none"):
     model_of({}).embed(TEXTS, prompt="query")
   with pytest.raises(ValueError, match=r"default_prompt_name='nose', and has the prompts 'query'"):
-    prompts.read(model_of(STATED | {"default_prompt_name": "nose"}).pretrained.files, "M")
+    prompts.read(model_of(STATED | {"default_prompt_name": "nose"}).files, "M")
   with pytest.raises(ValueError, match=r"prompts=\["):
-    prompts.read(model_of({"prompts": ["query"]}).pretrained.files, "M")
+    prompts.read(model_of({"prompts": ["query"]}).files, "M")
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max", "cls"])
@@ -74,9 +73,8 @@ def test_a_prompt_can_be_read_and_not_pooled(pooling: Any) -> None:
 
 
 def test_texts_are_lower_cased_where_the_files_say_so() -> None:
-  made = small.make("bert", tokenizer=small.tokenizer_of(lowercase=False))
-  stated = dataclasses.replace(made, files={"sentence_bert_config.json": b'{"do_lower_case": true}'})
-  model, plain = (Model(x, jax.device_put(x.params)) for x in (stated, made))
+  plain = small.make("bert", tokenizer=small.tokenizer_of(lowercase=False))
+  model = dataclasses.replace(plain, files={"sentence_bert_config.json": b'{"do_lower_case": true}'})
   np.testing.assert_array_equal(model.embed("Snow is White"), plain.embed("snow is white"))
   assert np.abs(plain.embed("Snow is White") - plain.embed("snow is white")).max() > 0.01
 
@@ -96,11 +94,10 @@ def test_long_texts_can_be_cut() -> None:
 
 def test_prompts_go_through_import_and_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
   monkeypatch.setattr(console, "log_own_lines_only", lambda: None)
-  made = small.make("bert", tokenizer=small.tokenizer_of())
-  writing.write_files(made, epath.Path(tmp_path / "hf"))
+  model = small.make("bert", tokenizer=small.tokenizer_of())
+  writing.write_files(model, epath.Path(tmp_path / "hf"))
   file = tmp_path / "hf" / "config_sentence_transformers.json"
   file.write_text(json.dumps(STATED))
-  model = Model(made, jax.device_put(made.params))
   expected = model.embed([f"the sea: {text}" for text in TEXTS], max_tokens=12, stride=10)
   cut = model.embed([f"the sea: {text}" for text in TEXTS], max_tokens=12, long="cut")
   assert main.main(["import", str(tmp_path / "hf"), str(tmp_path / "M")]) == 0

@@ -11,7 +11,7 @@ from flax import linen as nn
 from flax import struct
 
 from bert_jax.architectures import EncoderConfig
-from bert_jax.models.products import dense_product
+from bert_jax.models.dense import dense_product
 
 
 @struct.dataclass

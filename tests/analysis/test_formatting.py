@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from bert_jax.analysis import wording
+from bert_jax.analysis import formatting
 from bert_jax.analysis.plots import _spread_out
 from bert_jax.analysis.statistics import Spread
 
@@ -22,27 +22,27 @@ from bert_jax.analysis.statistics import Spread
   ],
 )
 def test_si(value: float, text: str) -> None:
-  assert wording.si(value) == text
+  assert formatting.si(value) == text
 
 
 @pytest.mark.parametrize(
   ("seconds", "text"), [(4.21, "4.2 s"), (59.97, "1 min 0 s"), (125, "2 min 5 s"), (4320, "1 h 12 min")]
 )
 def test_duration(seconds: float, text: str) -> None:
-  assert wording.duration(seconds) == text
+  assert formatting.duration(seconds) == text
 
 
 def test_signs() -> None:
-  assert wording.signed(0.0004, 3) == wording.signed(-0.0004, 3) == "0.000"
-  assert wording.signed(0.0104, 3) == "+0.010"
-  assert wording.signed(-0.0104, 3) == "−0.010"
+  assert formatting.signed(0.0004, 3) == formatting.signed(-0.0004, 3) == "0.000"
+  assert formatting.signed(0.0104, 3) == "+0.010"
+  assert formatting.signed(-0.0104, 3) == "−0.010"
 
 
 def test_lists_and_means() -> None:
-  assert [wording.listing(list("abc")[:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
-  assert wording.mean_sd(Spread(1, 0.4567, None), 1, 100) == "45.7"
-  assert wording.mean_sd(Spread(2, 5.9123, 0.0131), 3) == "5.912 ± 0.013"
-  assert wording.mean_sd(None, 3) == "–"
+  assert [formatting.listing(list("abc")[:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
+  assert formatting.mean_sd(Spread(1, 0.4567, None), 1, 100) == "45.7"
+  assert formatting.mean_sd(Spread(2, 5.9123, 0.0131), 3) == "5.912 ± 0.013"
+  assert formatting.mean_sd(None, 3) == "–"
 
 
 def test_labels_are_pushed_apart_and_stay_in_order_and_inside() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bert_jax.config import TokenizerConfig
 from bert_jax.data import tokenizers
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.transfer import masks
+from bert_jax.inference import masks
 
 SIGNS = "€°™≤😀½中,.;!?()'\"-–…%$#@&*+=<>/\\|~^_`§¶£©®×÷→∞¿¡«»“”\u0301\ufe0f\u200b\u00a0"
 KINDS = ("wordpiece", "bpe", "unigram")

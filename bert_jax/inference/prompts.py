@@ -1,4 +1,4 @@
-"""What sentence-transformers' files say of a text before it comes to the tokenizer: words before it, and casing."""
+"""What the files of sentence-transformers ask for before a text is tokenised: words in front of it, and lower case."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,10 +12,10 @@ class Prompts(NamedTuple):
   """Named prompts.
 
   Attributes:
-    by_name: name → the words, which go right before a text.
-    default: the name of those that are used where none is asked for.
-    pooled: whether their tokens are pooled with the text's.
-    lowercase: whether both are lower-cased before they come to the tokenizer.
+    by_name: name → the words that go right before a text.
+    default: the name of the prompt that is used where none is asked for.
+    pooled: whether the tokens of the prompt are pooled with those of the text.
+    lowercase: whether prompt and text are lower-cased before they are tokenised.
   """
 
   by_name: dict[str, str]
@@ -24,7 +24,7 @@ class Prompts(NamedTuple):
   lowercase: bool = False
 
   def words(self, name: str | None) -> str:
-    """The words of a name; of None, the default's; of "", none.
+    """The words of the prompt `name`; of the default one for None; none for "".
 
     Raises:
       ValueError: there is no such prompt.
@@ -39,10 +39,10 @@ class Prompts(NamedTuple):
 
 
 def read(files: Mapping[str, bytes], origin: str) -> Prompts:
-  """Those that a model's files (name → content) state; none where they do not.
+  """The prompts that a model's files (name → content) state; none where they state none.
 
   Raises:
-    ValueError: they are damaged, or the default is none of them.
+    ValueError: the files are damaged, or the default is not among the prompts.
   """
   pooled = True
   for name, content in files.items():

@@ -1,0 +1,361 @@
+"""A model: its network and parameters, its tokenizer, and what it answers.
+
+N texts, T tokens, C classes, A answers to choose from, D hidden size, L layers, H heads.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, overload
+
+import jax
+import numpy as np
+from absl import logging
+from etils import epath
+
+from bert_jax import console
+from bert_jax.architectures import EncoderConfig
+from bert_jax.config import Config
+from bert_jax.data.frames import Frame, frame_of
+from bert_jax.data.tokenizers import Tokenizer
+from bert_jax.inference import embedding, masks, prompts, scores, windows
+from bert_jax.inference.embedding import EmbeddingSettings, Pooling
+from bert_jax.inference.masks import Candidate
+from bert_jax.models.inputs import Inputs
+
+
+class Encoding(NamedTuple):
+  """A text as the model reads it.
+
+  Attributes:
+    token_ids: int32 [T], with special tokens.
+    segment_ids: int32 [T].
+    tokens: T, the vocabulary's text of each.
+  """
+
+  token_ids: np.ndarray
+  segment_ids: np.ndarray
+  tokens: list[str]
+
+
+class TokenEmbeddings(NamedTuple):
+  """The last layer's vectors of a text.
+
+  Attributes:
+    tokens: T, with special tokens.
+    vectors: float32 [T, D].
+  """
+
+  tokens: list[str]
+  vectors: np.ndarray
+
+
+class Attentions(NamedTuple):
+  """What each token of a text attends to.
+
+  Attributes:
+    tokens: T, with special tokens.
+    probabilities: float32 [L, H, T, T]; they sum to 1 over the last axis, the tokens that are attended to.
+  """
+
+  tokens: list[str]
+  probabilities: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+  """A network with its parameters, its tokenizer, and what came with them.
+
+  Attributes:
+    config: of the encoder.
+    network: a name of `networks.NETWORKS`: the encoder with its head.
+    params: of the network, float32, as numpy arrays or on devices.
+    tokenizer: None where the model came without one that can be read.
+    num_classes: of a classifier's head.
+    embedding: how the model was made to embed texts, where that is known.
+    source: the config.json that it came with; empty for a model of our own.
+    files: name → content of the files of its tokenizer, of sentence-transformers and of its card that it came with.
+    origin: name and commit of a model from the Hugging Face hub; empty for others.
+    run: the config of the run that trained it; None for a model from elsewhere.
+    step: the optimizer steps of that run; None for a model from elsewhere.
+  """
+
+  config: EncoderConfig
+  network: str
+  params: Any
+  tokenizer: Tokenizer | None
+  num_classes: int = 2
+  embedding: EmbeddingSettings = EmbeddingSettings()
+  source: dict[str, Any] = dataclasses.field(default_factory=dict)
+  files: dict[str, bytes] = dataclasses.field(default_factory=dict)
+  origin: str = ""
+  run: Config | None = None
+  step: int | None = None
+
+  def __repr__(self) -> str:
+    of_run = "" if self.step is None else f", step {self.step:,}"
+    return f"<bert_jax.Model: {self.describe()}{of_run}>"
+
+  def describe(self) -> str:
+    """Architecture, network and sizes in a line."""
+    parameters = sum(x.size for x in jax.tree.leaves(self.params))
+    tokenizer = f"{self.tokenizer.vocab_size} tokens" if self.tokenizer else "no tokenizer"
+    return f"{self.config.kind}, {self.network}, {parameters:,} parameters, {tokenizer}"
+
+  @functools.cached_property
+  def device_params(self) -> Any:
+    """`params` on the first device, where the first answer puts them."""
+    # Inside a caller's jax.jit, device_put would give a value of that trace, which must not be kept.
+    with jax.ensure_compile_time_eval():
+      return jax.device_put(self.params, jax.local_devices()[0])
+
+  def require_tokenizer(self) -> Tokenizer:
+    """Raises ValueError where the model came without a tokenizer."""
+    if self.tokenizer is None:
+      raise ValueError(
+        "the model came without a tokenizer that can be read, so it reads no text; put its tokenizer.json beside it"
+      )
+    return self.tokenizer
+
+  @property
+  def _frame(self) -> Frame:
+    return frame_of(self.config)
+
+  # ---- on disk ----
+
+  def save(self, folder: epath.PathLike) -> None:
+    """Writes a folder in bert_jax's own format, as `bert-jax import` does; `bert_jax.load` opens it.
+
+    Raises:
+      ValueError: something stands there already.
+    """
+    from bert_jax.interop import imported  # not above: interop builds on this module
+
+    imported.save(self, folder)
+
+  def export(self, folder: epath.PathLike) -> dict[str, Any]:
+    """Writes a Hugging Face folder, as `bert-jax export` does, and returns its receipt; see `writing.write`."""
+    from bert_jax.interop import writing  # not above: interop builds on this module
+
+    return writing.write(self, folder)
+
+  # ---- tokens ----
+
+  @overload
+  def encode(self, texts: str) -> Encoding: ...
+  @overload
+  def encode(self, texts: Sequence[str]) -> list[Encoding]: ...
+  def encode(self, texts: str | Sequence[str]) -> Encoding | list[Encoding]:
+    """Texts as the model reads them, with special tokens; long ones are not cut."""
+    if isinstance(texts, str):
+      return self.encode([texts])[0]
+    tokenizer = self.require_tokenizer()
+    rows = (self._frame.text(ids, tokenizer) for ids, _ in tokenizer.encode(_checked(texts)))
+    return [Encoding(row, self._frame.segments(row), tokenizer.tokens(row)) for row in rows]
+
+  # ---- embeddings ----
+
+  def embed(
+    self,
+    texts: str | Sequence[str],
+    pooling: Pooling | None = None,
+    normalize: bool | None = None,
+    *,
+    batch_size: int = 32,
+    max_tokens: int | None = None,
+    stride: int | None = None,
+    prompt: str | None = None,
+    long: Literal["windows", "cut"] = "windows",
+    progress: bool | None = None,
+  ) -> np.ndarray:
+    """One vector for each text.
+
+    A text of more tokens than `max_tokens` is read in windows of that length, each starting `stride` tokens after the
+    one before (the last ends with the text). Its vector is the mean of theirs, or their maximum with `max`; a token
+    in two windows counts twice. With `long="cut"` only its first tokens are read, as sentence-transformers does.
+    The log says when either happens.
+
+    Args:
+      pooling: `cls`, `mean` or `max` over the tokens, special ones included; by default what the model was made for,
+        else `mean`.
+      normalize: whether to scale vectors to length 1; by default what the model was made for, else not.
+      batch_size: the most texts at a time; on a CPU, long texts come in smaller batches.
+      max_tokens: of a window, special tokens counted; by default what the model was made for, else all its positions.
+      stride: tokens from one window to the next; by default half a window.
+      prompt: the name of one of the model's own prompts (sentence-transformers' `prompts`), whose words go right before
+        each text; by default the model's default prompt, if it has one; "" for none.
+      long: how to read a text beyond `max_tokens`.
+      progress: whether to show a progress bar on stderr; by default on a terminal only.
+
+    Returns:
+      float32 [N, D], in the order of the texts; [D] for one text.
+
+    Raises:
+      ValueError: a setting is out of its range, or a text is not a str.
+    """
+    if isinstance(texts, str):
+      settings: Any = {"batch_size": batch_size, "max_tokens": max_tokens, "stride": stride, "progress": False}
+      return self.embed([texts], pooling, normalize, prompt=prompt, long=long, **settings)[0]
+    made_for, most = self.embedding, self.config.longest_input
+    pooling = pooling or made_for.pooling or "mean"
+    normalize = made_for.normalize if normalize is None else normalize
+    max_tokens = made_for.max_tokens or most or 512 if max_tokens is None else max_tokens
+    stride = max(1, (max_tokens - 2) // 2) if stride is None else stride
+    if pooling not in ("cls", "mean", "max"):
+      raise ValueError(f"pooling={pooling!r} must be cls, mean or max")
+    if max_tokens < 3 or (most is not None and max_tokens > most):
+      raise ValueError(f"max_tokens={max_tokens} must be at least 3, and at most the model's positions, {most}")
+    if long not in ("windows", "cut"):
+      raise ValueError(f"long={long!r} must be windows or cut")
+    if not 1 <= stride <= max_tokens - 2:
+      raise ValueError(f"stride={stride} must be at least 1, and at most max_tokens - 2 = {max_tokens - 2}")
+    if batch_size < 1:
+      raise ValueError(f"batch_size={batch_size} must be at least 1")
+    self.require_tokenizer()
+    stated = prompts.read(self.files, "the model's files")
+    words = stated.words(prompt)
+    texts = [words + text for text in _checked(texts)]
+    if stated.lowercase:
+      texts = [text.lower() for text in texts]
+    if words:
+      logging.info("the model's prompt %r goes before every text", words)
+    unpooled = len(self.encode(words).token_ids) - 1 if words and not stated.pooled else 0
+    if unpooled and long == "windows":
+      raise ValueError("the tokens of this model's prompts are not pooled, which windows do not do; say long='cut'")
+    reading = embedding.Windows(max_tokens, None if long == "cut" else stride, unpooled)
+    with console.progress_bar(len(texts), "text", progress) as bar:
+      result = embedding.text_vectors(self, texts, pooling, reading, batch_size, bar)
+    if normalize:
+      result /= np.maximum(np.linalg.norm(result, axis=1, keepdims=True), 1e-12)
+    return result
+
+  @overload
+  def token_embeddings(self, texts: str, *, batch_size: int = 32) -> TokenEmbeddings: ...
+  @overload
+  def token_embeddings(self, texts: Sequence[str], *, batch_size: int = 32) -> list[TokenEmbeddings]: ...
+  def token_embeddings(
+    self, texts: str | Sequence[str], *, batch_size: int = 32
+  ) -> TokenEmbeddings | list[TokenEmbeddings]:
+    """The last layer's vectors of the tokens of each text.
+
+    Args:
+      batch_size: texts at a time.
+
+    Returns:
+      Those of each text in a list; for one text, without the list.
+
+    Raises:
+      ValueError: a text has more tokens than the model has positions.
+    """
+    if isinstance(texts, str):
+      return self.token_embeddings([texts], batch_size=batch_size)[0]
+    encodings, tokenizer = self.encode(texts), self.require_tokenizer()
+    lengths = [len(encoding.token_ids) for encoding in encodings]
+    for length in lengths:
+      self.check_length(length)
+    found: list[Any] = [None] * len(encodings)
+    run, encoder = embedding.hidden_states(self.config), {"encoder": self.device_params["encoder"]}
+    for size, length, indices in windows.batches(lengths, batch_size, self.config.longest_input):
+      batch = self._frame.batch([encodings[i].token_ids for i in indices], size, length, tokenizer.pad_id)
+      hidden = np.asarray(run(encoder, Inputs.of(batch)))
+      for row, index in enumerate(indices):
+        found[index] = TokenEmbeddings(encodings[index].tokens, hidden[row][batch["attention_mask"][row]])
+    return found
+
+  def attentions(self, text: str) -> Attentions:
+    """What each token attends to, in every layer and head.
+
+    Raises:
+      ValueError: the text has more tokens than the model has positions.
+    """
+    encoding, tokenizer = self.encode(text), self.require_tokenizer()
+    length = len(encoding.token_ids)
+    self.check_length(length)
+    padded = windows.bucket(length, self.config.longest_input)
+    batch = self._frame.batch([encoding.token_ids], 1, padded, tokenizer.pad_id)
+    run, encoder = embedding.attention_probabilities(self.config), {"encoder": self.device_params["encoder"]}
+    probabilities, seen = np.asarray(run(encoder, Inputs.of(batch)))[:, 0], np.flatnonzero(batch["attention_mask"][0])
+    return Attentions(encoding.tokens, probabilities[:, :, seen][..., seen])
+
+  # ---- a task's head ----
+
+  def logits(self, texts: Any, *, batch_size: int = 32) -> Any:
+    """What the model's head says of texts, before any softmax.
+
+    Classes are in the order of `source["id2label"]`, where the model came with names for them.
+
+    Args:
+      texts: a list of texts; each is a str, or a tuple of two that are read as a pair (two sentences, or a question
+        and its context). For `multiple_choice`, each is a list of A such answers. One str or tuple is one text.
+      batch_size: texts at a time.
+
+    Returns:
+      float32, without the first axis for one text. It depends on the network:
+      `sequence_classification` [N, C]; `sentence_pairs` [N, 2], of which 0 is "next"; `multiple_choice` [N, A].
+      The networks that answer for each token give a list of N arrays with a row for each token, special ones included
+      (for a single text, those of `encode`): `token_classification` [T, C]; `question_answering` [T, 2], start and end;
+      `replaced_tokens` [T].
+
+    Raises:
+      ValueError: the network is another; a text is neither a str nor a pair, or has more tokens than the model has
+        positions.
+    """
+    one = isinstance(texts, str | tuple)
+    self.require_tokenizer()
+    found = scores.logits(self, [texts] if one else list(texts), batch_size)
+    return found[0] if one else found
+
+  # ---- masks ----
+
+  def fill_mask(self, text: str, top_k: int = 5) -> list[Candidate] | list[list[Candidate]]:
+    """The likeliest tokens in the place of a mask; see `fill_masks`.
+
+    Returns:
+      The candidates of the mask, the likeliest first; for several masks, such a list for each. `fill_masks` always
+      gives a list for each.
+    """
+    found = self.fill_masks(text, top_k)
+    return found if len(found) > 1 else found[0]
+
+  def fill_masks(self, text: str, top_k: int = 5) -> list[list[Candidate]]:
+    """The likeliest tokens in the place of each mask, special tokens left out.
+
+    Args:
+      text: with `[MASK]`, or the tokenizer's own mask token, once or more.
+      top_k: candidates of a mask.
+
+    Returns:
+      For each mask its candidates, the likeliest first. Masks are filled independently.
+
+    Raises:
+      ValueError: there is no mask, the text is longer than the model's positions, top_k is out of its range, or
+        the model was not made to fill masks.
+    """
+    self.require_tokenizer()
+    return masks.fill(self, _checked([text])[0], top_k)
+
+  def check_length(self, length: int) -> None:
+    """Raises ValueError where a text of so many tokens is longer than the model's positions."""
+    most = self.config.longest_input
+    if most is not None and length > most:
+      raise ValueError(
+        f"the text has {length} tokens, special ones counted, and the model's positions end at"
+        f" model.max_positions={most}; shorten it"
+      )
+
+
+def _checked(texts: Sequence[str]) -> list[str]:
+  """The texts. Raises ValueError for the first that is not a str of whole characters."""
+  texts = list(texts)
+  for number, text in enumerate(texts):
+    if not isinstance(text, str):
+      raise ValueError(f"text {number} is {type(text).__name__} and must be str. Got {text!r:.80}")
+    if not text.isascii():
+      try:
+        text.encode()
+      except UnicodeEncodeError as error:
+        raise ValueError(
+          f"text {number} holds half a character, U+{ord(text[error.start]):04X} at {error.start}, as text has that was"
+          " decoded as another encoding than its own; decode it anew, or drop it: text.encode(errors='ignore').decode()"
+        ) from error
+  return texts
