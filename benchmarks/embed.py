@@ -1,6 +1,6 @@
 """Speed of sentence embeddings, here and in PyTorch transformers, as a ratio measured in one run.
 
-Both sides have the same weights and texts, start from strings, tokenise, sort by length, pool by the mean, and return
+Both sides have the same weights and texts, start from strings, tokenize, sort by length, pool by the mean, and return
 vectors of length 1 in the order of the texts; the peer pads each batch to its longest text, under `inference_mode`.
 Before the clock starts, both must give the same vectors. Texts that the peer would cut are left out. Our first pass
 compiles a program for each length; it is timed separately.

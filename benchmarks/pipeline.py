@@ -57,7 +57,7 @@ def main(_: list[str]) -> None:
 
 
 def prepare(source: str, folder: pathlib.Path) -> Corpus:
-  """The tokenised corpus of a source."""
+  """The tokenized corpus of a source."""
   data = DataConfig(source=source, tokenizer=TokenizerConfig(vocab_size=VOCAB_SIZE.value))
   if source == "synthetic":
     (folder / "synthetic.txt").write_text(synthetic_text(SENTENCES.value))

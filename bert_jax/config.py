@@ -6,7 +6,7 @@ model is measured; `runtime` may change speed and comfort only. `flags.py` makes
 and `recipes.py` holds the published values.
 
 `decides` says what is made anew where a setting differs:
-  store       the tokenised corpus on disk
+  store       the tokenized corpus on disk
   examples    how documents are cut into examples
   order       which examples are trained on, and in which order
   evaluation  the held-out examples that all arms are compared on
@@ -97,7 +97,7 @@ class DataConfig:
     "of the text, as a code such as de: by its rules sentences are told apart",
     decides="store evaluation",
   )
-  store: str | None = setting(None, "folder of the tokenised corpus; none: WORKDIR/data")
+  store: str | None = setting(None, "folder of the tokenized corpus; none: WORKDIR/data")
   eval_fraction: float = setting(
     0.05,
     "share of documents held out, by a hash of their text; near duplicates together",
@@ -242,7 +242,7 @@ class TrainConfig:
   )
   start_from: str | None = setting(
     None,
-    "initialise the weights from a run, an imported folder or a Hugging Face folder; none: at random",
+    "initialize the weights from a run, an imported folder or a Hugging Face folder; none: at random",
   )
   max_nonfinite_steps: int = setting(
     10,
@@ -310,7 +310,7 @@ class RuntimeConfig:
   )
   remat: bool = setting(False, "recompute activations in the backward pass: less memory, about a third more work")
   prefetch_batches: int = setting(4, "batches made ahead by a thread", at_least=1, at_most=1_000)
-  num_workers: int | None = setting(None, "processes that tokenise; none: one a core", at_least=1, at_most=1_024)
+  num_workers: int | None = setting(None, "processes that tokenize; none: one a core", at_least=1, at_most=1_024)
   log_every_steps: int = setting(50, "steps between lines of metrics.jsonl", at_least=1)
   save_every_steps: int = setting(0, "steps between checkpoints; 0: by time alone", at_least=0)
   save_every_minutes: float = setting(10.0, "minutes between checkpoints; 0: by steps alone", at_least=0)

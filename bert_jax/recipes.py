@@ -209,7 +209,7 @@ def electra(size: str) -> Config:
 def distilbert() -> Config:
   """DistilBERT's network and optimizer on masked tokens (Sanh et al. 2019, section 3; distillation/train.py).
 
-  Left out: the teacher, and so two of its three losses and its initialisation; and masks that prefer rare tokens.
+  Left out: the teacher, and so two of its three losses and its initialization; and masks that prefer rare tokens.
   """
   base = roberta("base")
   return dataclasses.replace(
@@ -281,7 +281,7 @@ def deberta_v2_xlarge() -> Config:
 def modernbert(layers: int, hidden: int, intermediate: int, peak_lr: float) -> Config:
   """ModernBERT's first phase, at 1,024 tokens (Warner et al. 2024, section 2 and appendix A).
 
-  Left out: its batch ramp, its schedule (constant after warm-up), StableAdamW's clipping, packing, and initialisation
+  Left out: its batch ramp, its schedule (constant after warm-up), StableAdamW's clipping, packing, and initialization
   by depth. In their place: the largest batch throughout, linear decay, AdamW with clipping.
   """
   base = roberta("base")

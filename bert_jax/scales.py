@@ -88,7 +88,7 @@ DEMO: Assignments = {
 
 DEMO_NOTE = (
   "The models have two layers and see a few million tokens, so they are at the beginning of what BERT learns: words"
-  " from their neighbours, hardly sentences. Differences of optimisation show at this size; those"
+  " from their neighbours, hardly sentences. Differences of optimization show at this size; those"
   " that the papers found after 100,000 times the work may be absent or point the other way. Two seeds allow a verdict"
   " only on differences that are large against their spread."
 )
@@ -118,7 +118,7 @@ NIGHT: Assignments = {
 }
 
 NIGHT_NOTE = (
-  "Small models that see at least 20 million tokens each, with three seeds: optimisation, masks and repetition of text"
+  "Small models that see at least 20 million tokens each, with three seeds: optimization, masks and repetition of text"
   " can show; what needs long training, big models or much text cannot."
 )
 

@@ -1,6 +1,6 @@
 """Arms × seeds, each a run; a stopped sweep goes on where it was; a report after runs that take a while.
 
-WORKDIR/data/                 the tokenised corpus, shared by all runs
+WORKDIR/data/                 the tokenized corpus, shared by all runs
 WORKDIR/sweep.json            the question, the arms, the settings
 WORKDIR/runs/ARM/seed-N/      one run: see `training/pretraining.py`; result.json when it is finished
 WORKDIR/gates.json            what arms share, proved
@@ -188,7 +188,7 @@ def _start_of(config: Config, corpus: Corpus) -> Start | None:
   tokenizer = begin.model.tokenizer
   if tokenizer is not None and tokenizer.hash != corpus.tokenizer.hash:
     raise ValueError(
-      f"train.start_from={path} reads text by the tokenizer {tokenizer.hash}, and {corpus.folder} is tokenised by"
+      f"train.start_from={path} reads text by the tokenizer {tokenizer.hash}, and {corpus.folder} is tokenized by"
       f" {corpus.tokenizer.hash}; set data.tokenizer.path to the model's own tokenizer"
     )
   return begin
@@ -321,12 +321,12 @@ def _stop_at_signals() -> Iterator[None]:
 # ---- what arms have in common ----------------------------------------------------------------------------------------
 
 # What each gate is about: the fingerprint of it is equal wherever no setting differs that decides it.
-GATES = {"initialisation": (), "data_order": ("store", "examples", "order"), "evaluation": ("evaluation",)}
+GATES = {"initialization": (), "data_order": ("store", "examples", "order"), "evaluation": ("evaluation",)}
 
 
 def _decided(config: Config, gate: str) -> Any:
   """The settings that decide what a gate is about."""
-  if gate == "initialisation":
+  if gate == "initialization":
     return config.model, config.train.seed, config.train.start_from
   return settings.deciding(config, *GATES[gate])
 

@@ -19,7 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
   jax.config.update("jax_platforms", "cpu")
   jax.config.update("jax_num_cpu_devices", 4)
   jax.config.update("jax_numpy_rank_promotion", "raise")
-  # Tests spend most of their time in the compiler. Those that run experiments keep all optimisations, as users have
+  # Tests spend most of their time in the compiler. Those that run experiments keep all optimizations, as users have
   # them.
   jax.config.update("jax_disable_most_optimizations", True)
   if not jax.config.values["jax_compilation_cache_dir"] and config.cache is not None:

@@ -81,7 +81,7 @@ def test_the_report_reads_what_a_run_writes_and_no_more(finished: Path) -> None:
 def test_arms_share_what_they_can(finished: Path) -> None:
   gates = json.loads((finished / "gates.json").read_text())
   assert {(gate["gate"], gate["holds"]) for gate in gates} == {
-    ("initialisation", True),
+    ("initialization", True),
     ("data_order", True),
     ("evaluation", True),
   }
@@ -172,7 +172,7 @@ def test_an_arm_that_was_changed_since_is_refused(source: str, copy: Path) -> No
     sweep.run(tiny.plan(source, copy, experiment=changed))
 
 
-@pytest.mark.parametrize("gate", ["initialisation", "data_order", "evaluation"])
+@pytest.mark.parametrize("gate", ["initialization", "data_order", "evaluation"])
 def test_a_broken_gate_is_found_and_in_the_report(gate: str, source: str, copy: Path) -> None:
   path = copy / "runs" / "faster" / "seed-0" / "result.json"
   result: Any = records.read_json(epath.Path(path), "")

@@ -74,7 +74,7 @@ def paired_interval(
 def sampling_error(differences: Sequence[float], counts: Sequence[float]) -> float | None:
   """The standard error of a difference of losses from the choice of held-out documents; None for fewer than two.
 
-  The difference is a ratio of sums over documents; this is the usual linearised error of such a ratio, with documents
+  The difference is a ratio of sums over documents; this is the usual linearized error of such a ratio, with documents
   as the units drawn (Cochran 1977, section 6.4).
 
   Args:

@@ -56,7 +56,7 @@ class TrainBatches:
     """Builds no examples yet.
 
     Args:
-      corpus: the tokenised corpus.
+      corpus: the tokenized corpus.
       data: split, format, lengths and masks.
       seed: of cuttings, order and masks.
       batch_size: B, over all processes.
@@ -202,7 +202,7 @@ class EvalBatches:
     """Cuts the held-out documents.
 
     Args:
-      corpus: the tokenised corpus.
+      corpus: the tokenized corpus.
       data: eval_fraction, max_seq_len and, where `common` is false, the format.
       batch_size: B.
       max_examples: examples to use at most, chosen at random, once and for all.

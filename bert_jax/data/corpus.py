@@ -1,4 +1,4 @@
-"""A tokenised corpus, memory-mapped, and checked against its checksums when it is opened."""
+"""A tokenized corpus, memory-mapped, and checked against its checksums when it is opened."""
 
 import json
 import threading
@@ -76,7 +76,7 @@ class Corpus:
     stated = self.metadata["tokenizer"]["hash"]
     if self.tokenizer.hash != stated:
       raise ValueError(
-        f"{self.folder} was tokenised by the tokenizer {stated}, but {self.folder / 'tokenizer'} holds "
+        f"{self.folder} was tokenized by the tokenizer {stated}, but {self.folder / 'tokenizer'} holds "
         f"{self.tokenizer.hash}; put the first back, or {WAY_OUT}"
       )
 

@@ -164,7 +164,7 @@ def build(corpus: "Corpus", documents: np.ndarray, data: DataConfig, seed: int, 
   example of its own, fills as many as it can, and what is left of it stands before the sentences after it.
 
   Args:
-    corpus: the tokenised corpus.
+    corpus: the tokenized corpus.
     documents: int64 indices of the documents to use.
     data: format, max_seq_len, short_seq_prob, random_next_prob, sentence_separators are read.
     seed: of all random choices.

@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 
 from bert_jax.data.sources import Source
-from bert_jax.data.tokenise import hash_text
+from bert_jax.data.tokenize import hash_text
 
 RUN_WORDS = 8
 SKETCH_HASHES = 128  # kept of a document: 1 KiB; one of fewer runs is sketched whole

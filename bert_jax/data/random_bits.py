@@ -1,7 +1,7 @@
 """Random numbers as pure functions of what they are for: no state, equal on every machine and numpy version.
 
 A draw is a hash of integers: `bits(seed, STREAM, epoch, index)` is always the same 64 bits, whatever was
-drawn before. Mixing is the finaliser of splitmix64 (Steele, Lea and Flood 2014, figure 15), once a part.
+drawn before. Mixing is the finalizer of splitmix64 (Steele, Lea and Flood 2014, figure 15), once a part.
 """
 
 import itertools

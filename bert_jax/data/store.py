@@ -1,4 +1,4 @@
-"""Text to a tokenised corpus on disk: once, in parallel, resumable.
+"""Text to a tokenized corpus on disk: once, in parallel, resumable.
 
 A store is a folder:
   plan.json        what it is made of; written first
@@ -29,7 +29,7 @@ from etils import epath
 
 from bert_jax import records
 from bert_jax.config import DataConfig
-from bert_jax.data import checksums, near_duplicates, sentences, tokenise, tokenizers
+from bert_jax.data import checksums, near_duplicates, sentences, tokenize, tokenizers
 from bert_jax.data.corpus import FORMAT_VERSION, SHARD_ARRAYS, WAY_OUT, Corpus, is_held_out, open_corpus, read_metadata
 from bert_jax.data.sources import Document, Source, open_source
 from bert_jax.settings import deciding
@@ -53,7 +53,7 @@ def prepare(data: DataConfig, folder: epath.PathLike, num_workers: int | None = 
   Args:
     data: the source, and the tokenizer to load or train.
     folder: where the store is or shall be; on a local disk, as it is memory-mapped.
-    num_workers: processes that tokenise; none: one a core; 1: no process but this one. The result is the same.
+    num_workers: processes that tokenize; none: one a core; 1: no process but this one. The result is the same.
 
   Raises:
     ValueError: bad input, or the folder holds a store of other text or of another tokenizer.
@@ -113,7 +113,7 @@ def _plan(data: DataConfig, source: Source | None) -> dict[str, Any]:
   if tokenizer.path is not None:
     loaded = tokenizers.load(tokenizer.path, tokenizer)
     plan["the hash of data.tokenizer.path"] = loaded.hash
-    sees_spaces = tokenise.sees_spaces(loaded)
+    sees_spaces = tokenize.sees_spaces(loaded)
     of_no_effect |= {name for name in plan if name.startswith("data.tokenizer.")}
     of_no_effect.add("data.eval_fraction")  # which decides what a tokenizer is trained on: not on what is held out
   if not sees_spaces:
@@ -230,7 +230,7 @@ def _write_shards(folder: epath.Path, source: Source, data: DataConfig, groups: 
     logging.info("%s: %d shards were finished before; going on after document %d", folder, len(shards), done)
   units = _units(itertools.islice(source, done, None))
   documents: list[Document] = []
-  parts: list[tokenise.Tokenised] = []
+  parts: list[tokenize.Tokenized] = []
   characters, number = 0, len(shards)
 
   def write() -> None:
@@ -240,8 +240,8 @@ def _write_shards(folder: epath.Path, source: Source, data: DataConfig, groups: 
     _write_shard(folder / "shards", f"{number:05d}", documents, groups[done : done + len(documents)], parts)
     done += len(documents)
 
-  rules = tokenise.Rules(data.language, spaces=not data.sentence_separators)
-  with contextlib.closing(tokenise.tokenise_all(units, str(folder / "tokenizer"), rules, num_workers)) as results:
+  rules = tokenize.Rules(data.language, spaces=not data.sentence_separators)
+  with contextlib.closing(tokenize.tokenize_all(units, str(folder / "tokenizer"), rules, num_workers)) as results:
     for unit, part in _with_progress(results, source):
       documents += (dataclasses.replace(document, text="") for document in unit)
       parts.append(part)
@@ -275,14 +275,14 @@ def _changed(folder: epath.Path, description: str) -> ValueError:
   return ValueError(f"the text of {description} changed while {folder} was made of it; run the same command again")
 
 
-Results = Iterable[tuple[tokenise.Unit, tokenise.Tokenised]]
+Results = Iterable[tuple[tokenize.Unit, tokenize.Tokenized]]
 
 
 def _with_progress(results: Results, source: Source) -> Results:
   """The results, shown as a bar, or where there is no terminal as a line a minute."""
   start = last = time.monotonic()
   tokens = 0
-  with tqdm.tqdm(desc="tokenising", total=source.size, unit_scale=True, disable=not sys.stderr.isatty()) as bar:
+  with tqdm.tqdm(desc="tokenizing", total=source.size, unit_scale=True, disable=not sys.stderr.isatty()) as bar:
     for unit, part in results:
       yield unit, part
       tokens += len(part.token_ids)
@@ -291,15 +291,15 @@ def _with_progress(results: Results, source: Source) -> Results:
       bar.set_postfix_str(f"{tokens / (now - start):,.0f} token/s")
       if bar.disable and now > last + 60:
         last = now
-        logging.info("tokenising: %.0f %%, %s tokens", 100 * source.position / source.size, f"{tokens:,}")
-  logging.info("tokenised %s tokens in %.0f s", f"{tokens:,}", time.monotonic() - start)
+        logging.info("tokenizing: %.0f %%, %s tokens", 100 * source.position / source.size, f"{tokens:,}")
+  logging.info("tokenized %s tokens in %.0f s", f"{tokens:,}", time.monotonic() - start)
 
 
 # ---- shards ----------------------------------------------------------------------------------------------
 
 
 def _write_shard(
-  folder: epath.Path, name: str, documents: list[Document], groups: np.ndarray, parts: list[tokenise.Tokenised]
+  folder: epath.Path, name: str, documents: list[Document], groups: np.ndarray, parts: list[tokenize.Tokenized]
 ) -> None:
   kept = np.concatenate([part.kept for part in parts])
   labels = [document.label for document in itertools.compress(documents, kept)]
@@ -394,7 +394,7 @@ def _finish(folder: epath.Path) -> None:
       "lowercase": tokenizer.lowercase,
       "vocab_size": tokenizer.vocab_size,
     },
-    "dtype": tokenise.token_dtype(tokenizer.vocab_size).name,
+    "dtype": tokenize.token_dtype(tokenizer.vocab_size).name,
     **totals,
     "labels": labels,
     "content_hash": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),

@@ -20,7 +20,7 @@ from bert_jax.data.corpus import is_held_out
 from bert_jax.data.frames import CLS_FIRST, Frame
 from bert_jax.data.near_duplicates import split_hashes
 from bert_jax.data.sources import Document, labelled_tasks, open_source
-from bert_jax.data.tokenise import Rules, hash_text, tokenise
+from bert_jax.data.tokenize import Rules, hash_text, tokenize
 from bert_jax.data.tokenizers import Tokenizer
 
 LENGTH_MULTIPLE = 32  # tokens: tasks with texts of about the same length share a compiled program
@@ -229,12 +229,12 @@ def encode(
     token_ids and segment_ids int32 [N, T], and attention_mask bool [N, T], where T is the least multiple of 32 that
     holds all texts, but at most `max_seq_len`.
   """
-  tokenised = tokenise(texts, tokenizer, Rules(language))
-  owners = np.repeat(np.flatnonzero(tokenised.kept), tokenised.document_lengths)
-  lengths = np.bincount(owners, tokenised.sentence_lengths, len(texts)).astype(np.int64)
+  tokenized = tokenize(texts, tokenizer, Rules(language))
+  owners = np.repeat(np.flatnonzero(tokenized.kept), tokenized.document_lengths)
+  lengths = np.bincount(owners, tokenized.sentence_lengths, len(texts)).astype(np.int64)
   starts = np.cumsum(lengths) - lengths
   wanted = int(lengths.max(initial=0)) + 2
   width = min(max_seq_len, -(-wanted // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
   stops = starts + np.minimum(lengths, width - 2)
-  rows = [frame.text(tokenised.token_ids[start:stop], tokenizer) for start, stop in zip(starts, stops, strict=True)]
+  rows = [frame.text(tokenized.token_ids[start:stop], tokenizer) for start, stop in zip(starts, stops, strict=True)]
   return frame.batch(rows, len(rows), width, tokenizer.pad_id)

@@ -68,7 +68,7 @@ def text_vectors(
     bar: progress bar, which is told of each text that is done.
 
   Returns:
-    float32 [N, D], not normalised.
+    float32 [N, D], not normalized.
   """
   result = np.zeros((len(texts), model.config.hidden_size), np.float32)
   for first in range(0, len(texts), _TEXTS_AT_ONCE):

@@ -137,7 +137,7 @@ def _part_ids(part: str, tokenizer: Tokenizer, follows_mask: bool) -> np.ndarray
   alone = tokenizer.encode([text])[0][0]
   if not follows_mask or tokenizer.kind == "wordpiece":  # which has no mark for a space
     return alone
-  # Alone, what stands right after the mask, as in "[MASK].", would be tokenised as if a space stood before it; so we
+  # Alone, what stands right after the mask, as in "[MASK].", would be tokenized as if a space stood before it; so we
   # put a word before it. The word's own tokens come out unchanged where it did not merge with the text.
   for word in ("0", "a") if text[0].isalpha() else ("a", "0"):
     (before, _), (both, _) = tokenizer.encode([word, word + text])

@@ -1,4 +1,4 @@
-"""What the files of sentence-transformers ask for before a text is tokenised: words in front of it, and lower case."""
+"""What the files of sentence-transformers ask for before a text is tokenized: words in front of it, and lower case."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ class Prompts(NamedTuple):
     by_name: name → the words that go right before a text.
     default: the name of the prompt that is used where none is asked for.
     pooled: whether the tokens of the prompt are pooled with those of the text.
-    lowercase: whether prompt and text are lower-cased before they are tokenised.
+    lowercase: whether prompt and text are lower-cased before they are tokenized.
   """
 
   by_name: dict[str, str]

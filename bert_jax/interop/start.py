@@ -21,7 +21,7 @@ class Start:
   """A model to start from.
 
   Attributes:
-    model: if it has a tokenizer, the corpus must be tokenised with that.
+    model: if it has a tokenizer, the corpus must be tokenized with that.
     about: what a checkpoint notes of it: path, network, step if it is a run's, and sha256 of the parameters.
   """
 

@@ -56,7 +56,7 @@ class Stored:
     place = f"{self.origin} holds {self.name}"
     if array.dtype not in _DTYPES.values():
       raise ValueError(
-        f"{place} as {array.dtype}; weights are float32, float16, bfloat16 or float64, and bert_jax reads no quantised"
+        f"{place} as {array.dtype}; weights are float32, float16, bfloat16 or float64, and bert_jax reads no quantized"
         " ones. Take the model as it was before"
       )
     tiny = 0.0 if array.dtype == np.float16 else float(ml_dtypes.finfo(array.dtype).tiny)
@@ -170,7 +170,7 @@ def _loader(
   def load() -> np.ndarray:
     if kind not in _DTYPES:
       raise ValueError(
-        f"{file.origin} holds {name} as {kind}; weights are F32, F16, BF16 or F64, and bert_jax reads no quantised"
+        f"{file.origin} holds {name} as {kind}; weights are F32, F16, BF16 or F64, and bert_jax reads no quantized"
         " ones. Take the model as it was before"
       )
     content = file.read(first, count)

@@ -148,7 +148,7 @@ def _difference(model: Model, folder: epath.Path) -> float:
     ValueError: the folder does not read back as it was written.
   """
   wanted, found = _fitted(model), reading.open_unread(folder, say=lambda _: None)
-  # How weights are initialised is the one setting that config.json does not have.
+  # How weights are initialized is the one setting that config.json does not have.
   config = dataclasses.replace(found.config, initializer=wanted.config.initializer)
   alike = (wanted.config, wanted.network, wanted.num_classes) == (config, found.network, found.num_classes)
   assert alike, (wanted, found)

@@ -25,7 +25,7 @@ class Inputs:
     attention_mask: False on padding.
     position_ids: of each token, where that is not its place in the row; read where positions are absolute.
     sequence_ids: which of several sequences packed into a row a token is of: a token looks at its own only.
-    hidden_tokens: XLNet: True where a token (row) may not look at another in the factorisation order.
+    hidden_tokens: XLNet: True where a token (row) may not look at another in the factorization order.
     target_mapping: XLNet: one-hot, which token each prediction is. With it there is a query stream.
     memory: XLNet: every layer's inputs before this segment, from `remember`; it counts as segment 0.
   """
@@ -53,7 +53,7 @@ class Inputs:
 
 
 def example(length: int = 2) -> Inputs:
-  """One row of zeros, to initialise a network with."""
+  """One row of zeros, to initialize a network with."""
   zeros = jnp.zeros((1, length), jnp.int32)
   return Inputs(zeros, zeros, zeros == 0)
 

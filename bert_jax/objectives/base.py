@@ -77,7 +77,7 @@ class Objective(abc.ABC):
   @property
   @abc.abstractmethod
   def loss_weights(self) -> dict[str, float]:
-    """Name → weight, of the sums whose means are added up to what is minimised."""
+    """Name → weight, of the sums whose means are added up to what is minimized."""
 
   @abc.abstractmethod
   def init(self, key: jax.Array) -> Params:

@@ -49,7 +49,7 @@ def state_bytes(config: Config) -> int:
 def batch_bytes(config: Config, devices: int) -> int:
   """The larger of a microbatch that trains and a batch that evaluates, on each device.
 
-  Training keeps the input of every block, rematerialised or not. Logits do not count: they are made a block at a time.
+  Training keeps the input of every block, rematerialized or not. Logits do not count: they are made a block at a time.
   """
   model, length = config.model, config.data.max_seq_len
   width = 2 if config.runtime.compute_dtype == "bfloat16" else 4

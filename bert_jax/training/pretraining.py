@@ -41,7 +41,7 @@ FINGERPRINT_EXAMPLES = 256  # training examples, from the first on, that `data_o
 
 
 def corpus_folder(config: Config, workdir: epath.PathLike) -> epath.Path:
-  """Where the tokenised corpus of a config lies: `data.store`, or a folder of WORKDIR/data for text and tokenizer.
+  """Where the tokenized corpus of a config lies: `data.store`, or a folder of WORKDIR/data for text and tokenizer.
 
   Raises:
     ValueError: that is not on a local disk.
@@ -49,7 +49,7 @@ def corpus_folder(config: Config, workdir: epath.PathLike) -> epath.Path:
   local = config.data.store or os.fspath(workdir)
   if "://" in local:
     raise ValueError(
-      f"the tokenised corpus is memory-mapped and cannot lie in {local}; add --data.store=FOLDER with a folder of a"
+      f"the tokenized corpus is memory-mapped and cannot lie in {local}; add --data.store=FOLDER with a folder of a"
       " local disk"
     )
   if config.data.store:
@@ -72,7 +72,7 @@ def check_corpus(config: Config, workdir: epath.PathLike) -> None:
 
 
 def prepare_corpus(config: Config, workdir: epath.PathLike) -> Corpus:
-  """The tokenised corpus of a config, made where it is not there yet."""
+  """The tokenized corpus of a config, made where it is not there yet."""
   return store.prepare(config.data, corpus_folder(config, workdir), config.runtime.num_workers)
 
 
@@ -207,7 +207,7 @@ def _times(seen: Seen) -> dict[str, float]:
 
 def facts(config: Config, corpus: Corpus, batches: TrainBatches, held_out: HeldOut) -> dict[str, Any]:
   """What does not depend on training: text, size, epochs, what the trivial reaches, fingerprints to share."""
-  parameters, initialisation = _initialisation(objective_of(config), config.train.seed)
+  parameters, initialization = _initialization(objective_of(config), config.train.seed)
   return {
     **held_out.trivial(),
     **_text(config, corpus),
@@ -216,7 +216,7 @@ def facts(config: Config, corpus: Corpus, batches: TrainBatches, held_out: HeldO
     "held_out_examples": held_out.num_held_out,
     "epochs": config.train.steps * config.train.batch_size / batches.num_examples(0),
     "fingerprints": {
-      "initialisation": initialisation,
+      "initialization": initialization,
       "data_order": _data_order(batches),
       "evaluation": _evaluation(held_out.whole_sets["common"]),
     },
@@ -236,7 +236,7 @@ def _text(config: Config, corpus: Corpus) -> dict[str, int]:
 
 
 @functools.cache
-def _initialisation(objective: Objective, seed: int) -> tuple[int, dict[str, str]]:
+def _initialization(objective: Objective, seed: int) -> tuple[int, dict[str, str]]:
   """Number of initial parameters, and a hash of them for each part: arms of other objectives share some parts."""
   params = init_params(objective, seed)
   parts: dict[str, dict[str, Any]] = {}

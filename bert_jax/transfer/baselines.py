@@ -8,7 +8,7 @@ from bert_jax.data.tasks import Task, require_sklearn
 def tfidf_accuracy(task: Task) -> float:
   """Test accuracy of TF-IDF with logistic regression, on the same labelled and held-out texts.
 
-  Words and pairs of words, logarithmic counts, scikit-learn's regularisation. It reads the texts whole, where an
+  Words and pairs of words, logarithmic counts, scikit-learn's regularization. It reads the texts whole, where an
   encoder reads their first `transfer.max_seq_len` tokens.
 
   Raises:

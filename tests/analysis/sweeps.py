@@ -51,7 +51,7 @@ def write_sweep(
   records.write_json(epath.Path(folder) / "sweep.json", plan)
   gates = [
     {
-      "gate": "initialisation",
+      "gate": "initialization",
       "arms": list(arms),
       "seed": seeds[0],
       "holds": True,

@@ -93,7 +93,7 @@ def test_the_sampling_error_is_that_of_drawing_documents_anew() -> None:
   deltas = counts * generator.normal(0.02, 0.3, 400)
   drawn = generator.integers(0, 400, (4000, 400))
   bootstrap = np.std(deltas[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
-  # 4,000 draws tell a standard deviation to 1.1 % (one standard error); linearising costs little at 400 documents.
+  # 4,000 draws tell a standard deviation to 1.1 % (one standard error); linearizing costs little at 400 documents.
   assert statistics.sampling_error(deltas.tolist(), counts.tolist()) == pytest.approx(bootstrap, rel=0.05)
   assert statistics.sampling_error([1.0], [3]) is None
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bert_jax.config import DataConfig, TokenizerConfig
-from bert_jax.data import sentences, store, tokenise, tokenizers
+from bert_jax.data import sentences, store, tokenize, tokenizers
 from tests.data.test_tokenizers import make_text
 
 UNIT, SHARD = 700, 2500  # characters: small, so that a small text has many of both
@@ -86,7 +86,7 @@ def assert_holds(corpus: store.Corpus, texts: list[str]) -> None:
       np.testing.assert_array_equal(starts, expected_starts)
       assert ids.dtype == np.int32
       assert starts.dtype == bool
-  assert corpus.document_hashes.tolist() == [tokenise.hash_text(texts[i]) for i in kept]
+  assert corpus.document_hashes.tolist() == [tokenize.hash_text(texts[i]) for i in kept]
   assert (corpus.num_documents, corpus.num_sentences) == (len(kept), sum(len(document) for document in found))
   assert corpus.num_tokens == corpus.sentence_offsets[-1] == sum(len(ids) for d in found for ids, _ in d)
   for offsets in (corpus.document_offsets, corpus.sentence_offsets):

@@ -10,7 +10,7 @@ from bert_jax.config import DataConfig, TokenizerConfig, TransferConfig
 from bert_jax.data import near_duplicates, sources, store, tasks, tokenizers
 from bert_jax.data.corpus import is_held_out
 from bert_jax.data.near_duplicates import LEAST_SHARED, group_hashes
-from bert_jax.data.tokenise import hash_text
+from bert_jax.data.tokenize import hash_text
 from tests.data.small_stores import write_documents
 
 WORDS = [f"w{i}x" for i in range(5000)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bert_jax.config import DataConfig, TokenizerConfig
-from bert_jax.data import sentences, sources, store, tokenise, tokenizers
+from bert_jax.data import sentences, sources, store, tokenize, tokenizers
 from bert_jax.data.batches import TrainBatches
 from tests.data.small_stores import some_texts, use_small_units, write_documents
 
@@ -63,8 +63,8 @@ def test_sentences_that_are_joined_read_as_the_text_does(tmp_path, roberta_like,
 @pytest.mark.parametrize("kind", ["wordpiece", "bpe", "unigram"])
 def test_tokenizers_that_put_a_space_themselves_see_none(kind):
   tokenizer = tokenizers.train(TEXTS, TokenizerConfig(kind=kind, vocab_size=400))
-  assert not tokenise.sees_spaces(tokenizer)
-  joined, apart = (tokenise.tokenise(TEXTS, tokenizer, tokenise.Rules(spaces=spaces)) for spaces in (True, False))
+  assert not tokenize.sees_spaces(tokenizer)
+  joined, apart = (tokenize.tokenize(TEXTS, tokenizer, tokenize.Rules(spaces=spaces)) for spaces in (True, False))
   np.testing.assert_array_equal(joined.token_ids, apart.token_ids)
 
 
@@ -96,7 +96,7 @@ def test_a_language_has_its_own_abbreviations(tmp_path):
     for num_workers in (1, 2):
       tokenizer.save(tmp_path / "t")
       units = [[sources.Document(german, "a")]]
-      ((_, part),) = tokenise.tokenise_all(units, str(tmp_path / "t"), tokenise.Rules(language), num_workers)
+      ((_, part),) = tokenize.tokenize_all(units, str(tmp_path / "t"), tokenize.Rules(language), num_workers)
       assert part.document_lengths.tolist() == [expected]
   assert list(sentences.split_sentences(german, "de")) != list(sentences.split_sentences(german, "en"))
 

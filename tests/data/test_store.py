@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.config import DataConfig, TokenizerConfig
-from bert_jax.data import store, tokenise, tokenizers
+from bert_jax.data import store, tokenize, tokenizers
 from tests.data import small_stores
 from tests.data.small_stores import TOKENIZER, assert_holds, files, some_texts, use_small_units, write_documents
 from tests.data.test_tokenizers import make_text
@@ -89,7 +89,7 @@ def test_large_vocabularies_take_more_bytes(tmp_path, size, dtype):
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_one_big_document(tmp_path, monkeypatch, num_workers):
-  monkeypatch.setattr(tokenise, "_BATCH_CHARACTERS", 5000)
+  monkeypatch.setattr(tokenize, "_BATCH_CHARACTERS", 5000)
   texts = ["Small one.", " ".join(make_text(3, 9000)), "Small two.", "y" * 40_000]
   data = write_documents(tmp_path / "text", texts)
   assert_holds(store.prepare(data, tmp_path / "store", num_workers), texts)
@@ -249,19 +249,19 @@ def test_text_that_changed_is_noticed(tmp_path):
 
 def test_text_that_changes_while_it_is_prepared_is_noticed(tmp_path, monkeypatch):
   data = write_documents(tmp_path / "text", some_texts(30))
-  tokenise_all, file = tokenise.tokenise_all, tmp_path / "text" / "a.jsonl"
+  tokenize_all, file = tokenize.tokenize_all, tmp_path / "text" / "a.jsonl"
   content = file.read_bytes()
 
   def change(*arguments):
-    for result in tokenise_all(*arguments):
+    for result in tokenize_all(*arguments):
       yield result
       file.write_bytes(content.replace(b"Number 29.", b"Number 92."))
 
-  monkeypatch.setattr(tokenise, "tokenise_all", change)
+  monkeypatch.setattr(tokenize, "tokenize_all", change)
   with pytest.raises(ValueError, match=r"changed while .* was made of it; run the same command again"):
     store.prepare(data, tmp_path / "store", num_workers=1)
   file.write_bytes(content)
-  monkeypatch.setattr(tokenise, "tokenise_all", tokenise_all)
+  monkeypatch.setattr(tokenize, "tokenize_all", tokenize_all)
   assert_holds(store.prepare(data, tmp_path / "store", num_workers=1), some_texts(30))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from absl import logging
 
-from bert_jax.data import store, tokenise
+from bert_jax.data import store, tokenize
 from bert_jax.data.corpus import SHARD_ARRAYS
 from tests.data import small_stores
 from tests.data.small_stores import (
@@ -138,9 +138,9 @@ def test_finished_shards_are_not_made_again(prepared, tmp_path, monkeypatch):
   shutil.rmtree(tmp_path / "store" / "shards" / "00004")
   times = {f: f.stat().st_mtime_ns for f in (tmp_path / "store").glob("shards/0000[012]/*")}
   made = []
-  tokenise_all = tokenise.tokenise_all
+  tokenize_all = tokenize.tokenize_all
   monkeypatch.setattr(
-    tokenise, "tokenise_all", lambda units, *rest: tokenise_all((made.append(u) or u for u in units), *rest)
+    tokenize, "tokenize_all", lambda units, *rest: tokenize_all((made.append(u) or u for u in units), *rest)
   )
   store.prepare(data, tmp_path / "store", num_workers=1)
   assert files(tmp_path / "store") == files(pathlib.Path(corpus.folder))
@@ -211,7 +211,7 @@ def test_an_error_leaves_no_half_work(prepared, tmp_path, monkeypatch, failing):
 
 def test_a_dead_worker_is_reported(prepared, tmp_path, monkeypatch):
   corpus, _, data = prepared
-  call = tokenise._Worker.__call__
+  call = tokenize._Worker.__call__
 
   def die_at_thirty(worker, texts):
     if any("Number 30." in text for text in texts):
@@ -219,10 +219,10 @@ def test_a_dead_worker_is_reported(prepared, tmp_path, monkeypatch):
       worker._process.wait()
     return call(worker, texts)
 
-  monkeypatch.setattr(tokenise._Worker, "__call__", die_at_thirty)
+  monkeypatch.setattr(tokenize._Worker, "__call__", die_at_thirty)
   with pytest.raises(RuntimeError, match=r"ended with status -9.*runtime.num_workers"):
     store.prepare(data, tmp_path / "store", num_workers=2)
-  monkeypatch.setattr(tokenise._Worker, "__call__", call)
+  monkeypatch.setattr(tokenize._Worker, "__call__", call)
   store.prepare(data, tmp_path / "store", num_workers=2)
   assert files(tmp_path / "store") == files(pathlib.Path(corpus.folder))
 
@@ -230,7 +230,7 @@ def test_a_dead_worker_is_reported(prepared, tmp_path, monkeypatch):
 def test_an_error_in_a_worker_comes_through(tmp_path):
   units = [[store.Document("text", "a")]]
   TOKENIZER.save(tmp_path / "t")
-  worker = tokenise._Worker(str(tmp_path / "t"))
+  worker = tokenize._Worker(str(tmp_path / "t"))
   try:
     with pytest.raises(AttributeError):
       worker([None])  # pyright: ignore[reportArgumentType]
@@ -268,12 +268,12 @@ def test_a_line_says_for_what_it_waits(prepared, tmp_path, caplog):
 @pytest.mark.parametrize("from_a_clone", [False, True])
 @pytest.mark.parametrize("pythonpath", [None, "", ".", "{root}"])
 def test_modules_in_the_current_folder_are_not_run(tmp_path, monkeypatch, from_a_clone, pythonpath):
-  package = pathlib.Path(tokenise.__file__).parent.parent
+  package = pathlib.Path(tokenize.__file__).parent.parent
   here = tmp_path / "here"
   here.mkdir()
   if from_a_clone:
     shutil.copytree(package, here / "bert_jax", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(tokenise.bert_jax, "__file__", str(here / "bert_jax" / "__init__.py"))
+    monkeypatch.setattr(tokenize.bert_jax, "__file__", str(here / "bert_jax" / "__init__.py"))
   ran = tmp_path / "ran"
   for name in ("sentencex", "numpy", "tokenizers", "json", "pickle", "sitecustomize"):
     (here / f"{name}.py").write_text(f"open({str(ran)!r}, 'a').write({name!r})\nraise ImportError('hostile')\n")
@@ -283,7 +283,7 @@ def test_modules_in_the_current_folder_are_not_run(tmp_path, monkeypatch, from_a
     monkeypatch.delenv("PYTHONPATH", raising=False)
   else:
     monkeypatch.setenv("PYTHONPATH", pythonpath.format(root=package.parent))
-  worker = tokenise._Worker(str(tmp_path / "t"))
+  worker = tokenize._Worker(str(tmp_path / "t"))
   try:
     assert len(worker(["text"]).kept) == 1
   finally:

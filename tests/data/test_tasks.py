@@ -11,7 +11,7 @@ import pytest
 from bert_jax.config import DataConfig, TokenizerConfig, TransferConfig
 from bert_jax.data import sources, store, tasks, tokenizers
 from bert_jax.data.sources import Document, Source
-from bert_jax.data.tokenise import hash_text
+from bert_jax.data.tokenize import hash_text
 
 CLASSES = {"cold": 31, "mild": 43, "warm": 57}  # texts of each class of the task "weather"
 DATA = DataConfig(eval_fraction=0.3, tokenizer=TokenizerConfig(vocab_size=97))

@@ -74,12 +74,12 @@ def test_what_is_no_weight_is_named(array: np.ndarray, message: str, tmp_path: P
 
 
 @pytest.mark.parametrize("kind", ["F8_E4M3", "F8_E5M2", "F4", "U8"])
-def test_quantised_types_are_named(kind: str, tmp_path: Path) -> None:
+def test_quantized_types_are_named(kind: str, tmp_path: Path) -> None:
   header = {"q.weight": {"dtype": kind, "shape": [4], "data_offsets": [0, 2 if kind == "F4" else 4]}}
   text = json.dumps(header).encode()
   path = epath.Path(tmp_path / "x.safetensors")
   path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(header["q.weight"]["data_offsets"][1]))
-  with pytest.raises(ValueError, match=rf"x.safetensors holds q.weight as {kind}; .* no quantised ones"):
+  with pytest.raises(ValueError, match=rf"x.safetensors holds q.weight as {kind}; .* no quantized ones"):
     stored.open_safetensors(path)["q.weight"].read()
 
 

@@ -60,7 +60,7 @@ def unrolled(params: Any) -> Any:
   "runtime",
   [{"scan_layers": True}, {"remat": True}, {"scan_layers": True, "remat": True}],
 )
-def test_scanned_and_rematerialised_layers_are_the_unrolled_ones(params: Any, unrolled: Any, runtime: dict[str, Any]):
+def test_scanned_and_rematerialized_layers_are_the_unrolled_ones(params: Any, unrolled: Any, runtime: dict[str, Any]):
   assert_close(value_and_gradient(WITH_DROPOUT, runtime, params, random_batch()), unrolled, 1e-5)
 
 

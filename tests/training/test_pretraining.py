@@ -52,7 +52,7 @@ def test_a_finished_run_of_other_settings_is_refused(
   assert read_config(epath.Path(run[1])) == config
 
 
-FINGERPRINTS = ("initialisation", "data_order", "evaluation")
+FINGERPRINTS = ("initialization", "data_order", "evaluation")
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,11 @@ FINGERPRINTS = ("initialisation", "data_order", "evaluation")
     ({}, set()),
     ({"optim.peak_lr": 0.1, "data.masking.policy": "dynamic", "data.masking.rate": 0.3}, set()),
     ({"train.batch_size": 12, "evaluation.batch_size": 48}, set()),
-    ({"train.seed": 1}, {"initialisation", "data_order"}),
+    ({"train.seed": 1}, {"initialization", "data_order"}),
     ({"data.format": "full_sentences", "objective.sentence": "none"}, {"data_order"}),
     ({"data.train_fraction": 0.5}, {"data_order"}),
     ({"model.hidden_dropout": 0.2}, set()),
-    ({"model.hidden_size": 36}, {"initialisation"}),
+    ({"model.hidden_size": 36}, {"initialization"}),
     ({"evaluation.max_examples": 50}, {"evaluation"}),
   ],
   ids=lambda value: str(sorted(value) if isinstance(value, set) else value),  # a set has no order
@@ -85,9 +85,9 @@ def test_fingerprints_tell_what_runs_share(
   batches = TrainBatches(corpus, other.data, other.train.seed, other.train.batch_size)
   found = facts(other, corpus, batches, HeldOut(other, corpus, make_layout("data:1")))["fingerprints"]
   wanted = run[0]["fingerprints"]
-  parts = found["initialisation"], wanted["initialisation"]
+  parts = found["initialization"], wanted["initialization"]
   assert {"encoder", "mlm_head"} <= set(parts[0]) <= set(parts[1]), "without NSP, its head is not there"
-  found["initialisation"], wanted = {part: parts[1][part] for part in parts[0]}, wanted | {"initialisation": parts[0]}
+  found["initialization"], wanted = {part: parts[1][part] for part in parts[0]}, wanted | {"initialization": parts[0]}
   assert {name for name in FINGERPRINTS if found[name] != wanted[name]} == changed
 
 

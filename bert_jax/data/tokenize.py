@@ -33,7 +33,7 @@ _BATCH_CHARACTERS = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Tokenised:
+class Tokenized:
   """Documents as tokens; those without a token are left out.
 
   Attributes:
@@ -84,7 +84,7 @@ def sees_spaces(tokenizer: tokenizers.Tokenizer) -> bool:
   return not np.array_equal(without, with_space)
 
 
-def tokenise(texts: Sequence[str], tokenizer: tokenizers.Tokenizer, rules: Rules = Rules()) -> Tokenised:
+def tokenize(texts: Sequence[str], tokenizer: tokenizers.Tokenizer, rules: Rules = Rules()) -> Tokenized:
   """Documents to sentences to tokens."""
   dtype = token_dtype(tokenizer.vocab_size)
   ids, starts = [np.empty(0, dtype)], [np.empty(0, bool)]
@@ -105,7 +105,7 @@ def tokenise(texts: Sequence[str], tokenizer: tokenizers.Tokenizer, rules: Rules
   sentences = np.bincount(np.concatenate(owners), minlength=len(texts)).astype(np.uint32)
   kept = sentences > 0
   hashes = np.array([hash_text(text) for text in texts], np.uint64)
-  return Tokenised(
+  return Tokenized(
     np.concatenate(ids), np.concatenate(starts), np.concatenate(sentence_lengths), sentences[kept], hashes[kept], kept
   )
 
@@ -128,9 +128,9 @@ def _batched(sentences: Iterable[tuple[int, str]]) -> Iterator[list[tuple[int, s
 Unit = Sequence[Document]
 
 
-def tokenise_all(
+def tokenize_all(
   units: Iterable[Unit], tokenizer_folder: str, rules: Rules, num_workers: int
-) -> Generator[tuple[Unit, Tokenised]]:
+) -> Generator[tuple[Unit, Tokenized]]:
   """Each unit of documents with its tokens, in order; at most 2 units a worker are held at a time.
 
   With one worker all work is done here, without a process.
@@ -140,12 +140,12 @@ def tokenise_all(
   """
   if num_workers == 1:
     tokenizer = tokenizers.load(tokenizer_folder, None)
-    yield from ((unit, tokenise([document.text for document in unit], tokenizer, rules)) for unit in units)
+    yield from ((unit, tokenize([document.text for document in unit], tokenizer, rules)) for unit in units)
     return
   workers: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
   started: list[_Worker] = []
 
-  def work(unit: Unit) -> Tokenised:
+  def work(unit: Unit) -> Tokenized:
     worker = workers.get()
     try:
       return worker([document.text for document in unit])
@@ -153,7 +153,7 @@ def tokenise_all(
       workers.put(worker)
 
   with concurrent.futures.ThreadPoolExecutor(num_workers) as threads:
-    pending: collections.deque[tuple[Unit, concurrent.futures.Future[Tokenised]]] = collections.deque()
+    pending: collections.deque[tuple[Unit, concurrent.futures.Future[Tokenized]]] = collections.deque()
     try:
       for unit in units:
         if len(started) < num_workers:  # one a unit, so that a small corpus starts few
@@ -188,7 +188,7 @@ main()
 
 
 class _Worker:
-  """A process that tokenises; calling it blocks until the answer is there."""
+  """A process that tokenizes; calling it blocks until the answer is there."""
 
   def __init__(self, tokenizer_folder: str, rules: Rules = Rules()):
     path = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(entry)]
@@ -200,7 +200,7 @@ class _Worker:
       env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "TOKENIZERS_PARALLELISM": "false"},
     )
 
-  def __call__(self, texts: list[str]) -> Tokenised:
+  def __call__(self, texts: list[str]) -> Tokenized:
     stdin, stdout = self._process.stdin, self._process.stdout
     assert stdin is not None
     assert stdout is not None
@@ -210,7 +210,7 @@ class _Worker:
       answer = pickle.load(stdout)
     except (EOFError, OSError, pickle.UnpicklingError) as error:
       raise RuntimeError(
-        f"a tokenising process ended with status {self._process.wait()}; if memory ran out, lower runtime.num_workers. "
+        f"a tokenizing process ended with status {self._process.wait()}; if memory ran out, lower runtime.num_workers. "
         "The same command goes on where it was"
       ) from error
     if isinstance(answer, Exception):
@@ -235,7 +235,7 @@ def serve(tokenizer_folder: str, rules: Rules, requests: IO[bytes], answers: IO[
     except EOFError:
       return
     try:
-      answer = tokenise(texts, tokenizer, rules)
+      answer = tokenize(texts, tokenizer, rules)
     except Exception as error:  # it is raised where the work was asked for
       answer = error
     pickle.dump(answer, answers, pickle.HIGHEST_PROTOCOL)
