@@ -46,8 +46,9 @@ def write(model: Model, class_name: str) -> str:
 def _origin(model: Model) -> str:
   if model.run is not None:
     data, optim, train = model.run.data, model.run.optim, model.run.train
+    begin = "random weights" if train.start_from is None else "the weights of another model (`train.start_from`)"
     return (
-      f"Pretrained with bert_jax, from random weights: step {model.step} of {train.steps}, {train.batch_size} sequences"
+      f"Pretrained with bert_jax, from {begin}: step {model.step} of {train.steps}, {train.batch_size} sequences"
       f" of up to {data.max_seq_len} tokens a step, of `{data.source.partition(':')[0]}` texts in the format"
       f" {data.format}; {optim.name}, peak_lr {optim.peak_lr:g}, seed {train.seed}. The run's config.json has every"
       " setting."

@@ -2,9 +2,11 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from etils import epath
+
+from bert_jax import foreign
 
 _PARTIAL = ".partial-"
 
@@ -33,6 +35,18 @@ def files_in(folder: epath.Path) -> list[str]:
   top = list(folder.iterdir())  # no glob: the folder's own path may hold brackets
   found = [path for path in [*top, *(path for sub in top if sub.is_dir() for path in sub.iterdir())] if path.is_file()]
   return sorted(str(path.relative_to(folder)) for path in found)
+
+
+def write_files(folder: epath.Path, files: Mapping[str, bytes]) -> None:
+  """Writes files by their paths in the folder.
+
+  Raises:
+    ValueError: a path leads out of it.
+  """
+  for name, content in files.items():
+    path = foreign.inside(folder, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 @contextlib.contextmanager

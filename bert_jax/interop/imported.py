@@ -39,12 +39,10 @@ def save(model: Model, folder: epath.PathLike) -> None:
   Raises:
     ValueError: something stands there already, or nothing can be written there.
   """
+  files = tokenizer_files.files_of(model)
   with folders.atomic(folder) as scratch:
     (scratch / SOURCE).mkdir()
-    for name, content in model.files.items():
-      path = foreign.inside(scratch / SOURCE, name)
-      path.parent.mkdir(parents=True, exist_ok=True)
-      path.write_bytes(content)
+    folders.write_files(scratch / SOURCE, files)
     arrays = flat(model.params)
     stored.write_safetensors(scratch / PARAMS, [(name, lambda array=array: array) for name, array in arrays.items()])
     description = {
@@ -55,7 +53,7 @@ def save(model: Model, folder: epath.PathLike) -> None:
       "model": settings.to_dict(model.config),
       "embedding": dataclasses.asdict(model.embedding),
       "params_sha256": fingerprint(model.params),
-      "files_sha256": {name: sha256(content) for name, content in sorted(model.files.items())},
+      "files_sha256": {name: sha256(content) for name, content in sorted(files.items())},
       "source": model.source,
       "origin": model.origin,
     }

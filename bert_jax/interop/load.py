@@ -14,7 +14,7 @@ from bert_jax.interop import hub, imported, reading
 from bert_jax.objectives import objective_of
 from bert_jax.training import platform
 from bert_jax.training.checkpoints import Checkpoint, CheckpointError, Checkpoints
-from bert_jax.training.layout import make_layout
+from bert_jax.training.layout import local_layout
 
 
 def load(path: epath.PathLike, step: int | None = None, head: str | None = None) -> Model:
@@ -28,7 +28,13 @@ def load(path: epath.PathLike, step: int | None = None, head: str | None = None)
   if step is not None and (ours or huggingface):
     raise ValueError(f"{path} is no run and has no steps; leave step={step} out")
   if ours:
-    return imported.load(folder)
+    model = imported.load(folder)
+    if head not in (None, model.network):
+      raise ValueError(
+        f"{path} was imported with the network {model.network}, and head={head!r} was asked for; import it again:"
+        f" bert-jax import HF FOLDER --head={head}"
+      )
+    return model
   if huggingface:
     return dataclasses.replace(reading.read(folder, head), origin=origin)
   return _load_run(folder, step, head)
@@ -70,7 +76,7 @@ def _load_run(path: epath.Path, step: int | None, head: str | None) -> Model:
 
 def _restore(checkpoints: Checkpoints, step: int | None) -> Checkpoint:
   """The checkpoint of `step`; by default the best, or where none was evaluated the latest that is not damaged."""
-  layout = make_layout("data:1")
+  layout = local_layout()
   chosen = checkpoints.best_step() if step is None else step
   if chosen is not None:
     try:

@@ -12,6 +12,7 @@ from bert_jax import foreign
 from bert_jax.architectures import EncoderConfig
 from bert_jax.data import tokenizers
 from bert_jax.data.tokenizer_kinds import SentencePiece, Tokenizer
+from bert_jax.inference.model import Model
 from bert_jax.interop.families import family_of
 
 TOKENIZER_FILES = (
@@ -58,6 +59,18 @@ def read(folder: epath.Path, config: EncoderConfig, model_type: str | None = Non
       " this model's; put the model's own there"
     )
   return tokenizer
+
+
+def files_of(model: Model) -> dict[str, bytes]:
+  """Name → content of what belongs beside a model's weights: the files that it came with, or its own tokenizer's."""
+  if model.files or model.tokenizer is None:
+    return model.files
+  config = model.config
+  segments = getattr(config, "type_vocab_size", 0) > 1
+  with tempfile.TemporaryDirectory() as scratch:
+    folder = epath.Path(scratch)
+    write(model.tokenizer, folder, config.longest_input, segments, config.separators_between)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def write(tokenizer: Tokenizer, folder: epath.Path, max_tokens: int | None, segments: bool, separators: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from bert_jax import foreign, provenance
+from bert_jax import provenance
 from bert_jax.data import checksums
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.inference.model import Model
@@ -79,15 +79,7 @@ def write_files(model: Model, folder: epath.Path) -> None:
     for entry in array_names.entries(model.config, model.network)
   ]
   stored.write_safetensors(folder / weights.WEIGHTS, arrays)
-  if model.files:
-    for name, content in model.files.items():
-      path = foreign.inside(folder, name)
-      path.parent.mkdir(parents=True, exist_ok=True)
-      path.write_bytes(content)
-  elif model.tokenizer is not None:
-    config = model.config
-    segments = getattr(config, "type_vocab_size", 0) > 1
-    tokenizer_files.write(model.tokenizer, folder, config.longest_input, segments, config.separators_between)
+  folders.write_files(folder, tokenizer_files.files_of(model))
   (folder / cards.CARD).write_text(cards.write(model, _class_of(model)))
   (folder / reading.CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
 

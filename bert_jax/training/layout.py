@@ -137,6 +137,11 @@ def make_layout(mesh: str = "data") -> Layout:
   return _make_layout(mesh, tuple(jax.devices()))
 
 
+def local_layout() -> Layout:
+  """One device of this process."""
+  return _make_layout("data:1", (jax.local_devices()[0],))
+
+
 @functools.cache
 def _make_layout(mesh: str, devices: tuple[Any, ...]) -> Layout:
   sizes = mesh_sizes(mesh, len(devices))

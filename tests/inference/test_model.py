@@ -69,6 +69,17 @@ def test_saving_and_exporting_need_no_device(model: Model, tmp_path: Path, monke
   assert repr(bert_jax.load(tmp_path / "theirs")).startswith("<bert_jax.Model: bert, masked_lm")
 
 
+def test_what_is_saved_and_exported_answers_as_before(model: Model, tmp_path: Path) -> None:
+  """A model of our own has no files that it came with; its tokenizer goes along all the same."""
+  model.save(tmp_path / "ours")
+  model.export(tmp_path / "theirs")
+  for folder in ("ours", "theirs"):
+    again = bert_jax.load(tmp_path / folder)
+    assert again.fill_masks("Snow is [MASK].") == model.fill_masks("Snow is [MASK].")
+  with pytest.raises(ValueError, match="imported with the network masked_lm, and head='encoder' was asked for"):
+    bert_jax.load(tmp_path / "ours", head="encoder")
+
+
 # ---- masks ----
 
 
