@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("out", metavar="OUT", help="folder to write; new or empty")
   parser.add_argument(
     "--head",
-    help="the network to make of it where config.json names another: encoder, masked_lm, sequence_classification, …"
-    " (weights of other heads are left out; those that are lacking are new)",
+    help="the network to make of it where config.json names another: encoder, pooled_encoder, masked_lm, …;"
+    " a wrong name is answered with all (weights of other heads are left out; those that are lacking are new)",
   )
   parser.add_argument(
     "--extend-vocab", metavar="FILE", help="new tokens, one a line: each gets the mean of its old pieces' rows"
