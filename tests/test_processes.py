@@ -48,7 +48,11 @@ def begin(source: str, workdir: Path, cache: Path, *flags: str) -> list[subproce
 
 def end(running: list[subprocess.Popen[str]]) -> list[str]:
   """What each said on stderr, once all have ended well."""
-  said = [process.communicate(timeout=240) for process in running]
+  try:
+    said = [process.communicate(timeout=240) for process in running]
+  finally:  # one that waits for the other would wait for ever
+    for process in running:
+      process.kill()
   assert [process.returncode for process in running] == [0, 0], said
   return [errors for _, errors in said]
 
@@ -101,6 +105,15 @@ def test_two_processes_are_one_and_one_goes_on_with_their_run(
   assert done.returncode == 0, done.stderr
   assert "going on from step" in done.stderr
   assert_alike(alone, tmp_path / "stopped")
+
+
+@pytest.mark.slow
+def test_two_processes_start_from_given_weights(source: str, cache: Path, alone: Path, tmp_path: Path) -> None:
+  """Each reads them onto a device of its own."""
+  flags = (f"--train.start_from={alone}", "--train.steps=4", "--optim.peak_lr=1e-9", "--transfer.tasks=")
+  end(begin(source, tmp_path / "two", cache, *flags))
+  (given,), (then,) = rows(alone), rows(tmp_path / "two")
+  assert float(then["mask_loss"]) == pytest.approx(float(given["mask_loss"]), rel=1e-4)
 
 
 @pytest.mark.parametrize(
