@@ -5,7 +5,7 @@ A setting stands once, with its unit, its meaning, its bounds and its source: he
 model is measured; `runtime` may change speed and comfort only. `flags.py` makes one command-line flag of every setting,
 and `recipes.py` holds the published values.
 
-`decides` says what is made anew where a setting differs:
+`decides` says what is made again where a setting differs:
   store       the tokenized corpus on disk
   examples    how documents are cut into examples
   order       which examples are trained on, and in which order
@@ -89,7 +89,7 @@ class DataConfig:
     decides="store evaluation",
   )
   text_documents: Literal["file", "blank_line"] = setting(
-    "file", "text: one document a file, or documents parted by blank lines", decides="store evaluation"
+    "file", "text: one document a file, or documents separated by blank lines", decides="store evaluation"
   )
   jsonl_field: str = setting("text", "jsonl and tfds: the field that holds the text", decides="store evaluation")
   language: str = setting(

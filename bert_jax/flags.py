@@ -1,6 +1,7 @@
 """One absl flag for each setting: `--optim.peak_lr=1e-4`, `--data.masking.rate=0.4`."""
 
 import difflib
+import re
 import textwrap
 import types
 import typing
@@ -96,7 +97,8 @@ def shown(value: Any) -> str:
 def meant(name: str, others: Sequence[str] = ()) -> list[str]:
   """The flags that somebody who wrote `--name` may have meant, the likeliest first, at most four.
 
-  A setting is found by its whole path, by its last name, by a word of that, by what its help calls it, and by likeness.
+  A setting is found by its last name, by its whole path, by the beginnings of its words (`eval_every` for
+  `evaluation.every_steps`), by a word of its last name, by what its help calls it, and by likeness.
 
   Args:
     name: without dashes.
@@ -107,12 +109,19 @@ def meant(name: str, others: Sequence[str] = ()) -> list[str]:
   wanted = name.rpartition(".")[2].replace("-", "_")
   found = [path for path in leaves if last[path] == wanted]
   found += difflib.get_close_matches(name, [*leaves, *others], 2, 0.8)
+  if "_" in wanted:
+    found += [path for path in leaves if _begins(wanted.split("_"), re.split(r"[._]", path))]
   found += [path for path in leaves if wanted in last[path].split("_")]
   found += [path for path in leaves if "_" in wanted and leaves[path].help.startswith(wanted.replace("_", " "))]
   if not found:
     alike = difflib.get_close_matches(wanted, {*last.values(), *others}, 2)
     found = [path for name in alike for path in [*others, *leaves] if last.get(path, path) == name]
   return list(dict.fromkeys(found))[:4]
+
+
+def _begins(parts: Sequence[str], words: Sequence[str]) -> bool:
+  """Whether each part begins some word."""
+  return all(any(word.startswith(part) for word in words) for part in parts if part)
 
 
 def near(name: str, known: Sequence[str]) -> str:

@@ -60,7 +60,7 @@ def bert(size: str) -> Config:
       max_seq_len=128,
       short_seq_prob=0.1,  # create_pretraining_data.py, short_seq_prob
       random_next_prob=0.5,  # Devlin et al. 2018, section 3.1, task 2
-      segmentations=10,  # create_pretraining_data.py, dupe_factor: each pass cuts and masks anew
+      segmentations=10,  # create_pretraining_data.py, dupe_factor: each pass cuts and masks again
       tokenizer=TokenizerConfig(kind="wordpiece", vocab_size=30522, lowercase=True),
       masking=MaskingConfig(
         policy="static",

@@ -147,7 +147,7 @@ def line(values: dict[str, Any]) -> str:
 def read_lines(path: epath.Path) -> list[dict[str, Any]]:
   """The lines of a file that are as they were written; none where there is no file.
 
-  A damaged line is named in the log and left out. So is a last line that a kill cut short, in silence.
+  A damaged line is named in the log and left out. A last line that a kill cut short is left out without a word.
   """
   try:
     content = path.read_bytes().decode(errors="replace")

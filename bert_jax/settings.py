@@ -62,7 +62,7 @@ def setting(
     default: its value where nothing else is said.
     help: unit, meaning and source in a line; also the help of its flag.
     at_least, above, at_most, below: the bounds of a number.
-    decides: in words, parted by spaces, what is made anew where the setting differs; see `deciding`.
+    decides: in words, separated by spaces, what is made again where the setting differs; see `deciding`.
   """
   metadata = {"help": help, "bounds": Bounds(at_least, above, at_most, below), "decides": tuple(decides.split())}
   return dataclasses.field(default=default, metadata=metadata)
@@ -323,5 +323,5 @@ def require_same(what: str, there: Any, here: Any, groups: Collection[str]) -> N
     listed = ", ".join(f"{path} is {old!r} there and {new!r} here" for path, (old, new) in different.items())
     raise ValueError(
       f"{what} was made with other settings: {listed}. Give the same settings to go on, or another --workdir to start"
-      " anew"
+      " again"
     )

@@ -27,7 +27,7 @@ from bert_jax.transfer.finetuning import transfer_settings
 
 
 def run_folder(workdir: epath.Path, arm: str, seed: int) -> epath.Path:
-  """Where a run lies."""
+  """The folder of a run."""
   return workdir / "runs" / arm / f"seed-{seed}"
 
 
@@ -142,7 +142,7 @@ def _refuse_mixed_transfer(workdir: epath.Path, base: Config, plan: Plan, there:
 
 
 def _read_sweep(workdir: epath.Path) -> dict[str, Any] | None:
-  return records.read_json(workdir / "sweep.json", "remove it and run the same command again, which writes it anew")
+  return records.read_json(workdir / "sweep.json", "remove it and run the same command again, which writes it again")
 
 
 def has_sweep(workdir: epath.Path) -> bool:
@@ -154,7 +154,7 @@ def write_sweep(workdir: epath.Path, plan: Plan, device_kinds: list[str]) -> Non
   """WORKDIR/sweep.json: of this plan, and of runs of the same experiment that are there already."""
   there = runs_there(workdir)
   if there and not has_sweep(workdir):
-    logging.warning("%s had no sweep.json: it is written anew, with the machine and versions of now", workdir)
+    logging.warning("%s had no sweep.json: it is written again, with the machine and versions of now", workdir)
   names = {arm.name for arm in plan.arms} | {name for name, _ in there}
   arms = [arm for arm in plan.experiment.arms if arm.name in names]
   seeds = sorted({*plan.seeds, *(seed for _, seed in there)})

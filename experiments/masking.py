@@ -35,7 +35,7 @@ def rate_arm(percent: int) -> Arm:
 
 EXPERIMENT = Experiment(
   name="masking",
-  question="Which tokens to mask, how many, how often anew, and what to show in their place?",
+  question="Which tokens to mask, how many, how often to draw them again, and what to show in their place?",
   arms=(
     Arm(
       name="dynamic",

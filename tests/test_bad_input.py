@@ -90,6 +90,6 @@ def test_with_every_checkpoint_damaged_nothing_is_touched(source: str, tmp_path:
   for path in (run / "checkpoints").rglob("d/*"):
     path.write_bytes(path.read_bytes()[:7])
   before = sorted((run / "checkpoints").iterdir())
-  with pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged: .* Remove that folder to start anew"):
+  with pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged: .* Remove that folder to start again"):
     sweep.run(plan)
   assert sorted((run / "checkpoints").iterdir()) == before

@@ -100,6 +100,8 @@ def test_a_wrong_value_names_flag_value_and_rule(argument: str, rule: str, parse
     ("arm", ["arms"]),
     ("work_dir", ["workdir"]),
     ("stepz", ["train.steps"]),
+    ("train.eval_every", ["evaluation.every_steps"]),
+    ("mask_rate", ["data.masking.rate"]),
     ("xyzzy", []),
   ],
 )

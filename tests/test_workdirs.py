@@ -251,7 +251,7 @@ def test_every_checkpoint_damaged_says_what_to_remove(copy: Path, source: str) -
   (run_of(copy) / "result.json").unlink()
   for path in (run_of(copy) / "checkpoints").rglob("d/*"):
     path.write_bytes(path.read_bytes()[:7])
-  with pytest.raises(CheckpointError, match="Remove that folder to start anew"):
+  with pytest.raises(CheckpointError, match="Remove that folder to start again"):
     again(source, copy)
   shutil.rmtree(run_of(copy) / "checkpoints")
   assert again(source, copy) == 0

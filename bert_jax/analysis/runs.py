@@ -159,7 +159,7 @@ def read_sweep(folder: epath.PathLike) -> Sweep:
     ValueError: there is no sweep.json, or a file holds what it must not.
   """
   folder = epath.Path(folder)
-  plan = records.read_json(folder / "sweep.json", "remove it and run the experiment again, which writes it anew")
+  plan = records.read_json(folder / "sweep.json", "remove it and run the experiment again, which writes it again")
   if plan is None:
     raise ValueError(f"{folder} has no sweep.json; give the --workdir of an experiment that was started")
   try:

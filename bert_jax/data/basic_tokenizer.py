@@ -1,4 +1,4 @@
-"""BERT's rules for casing, accents and where words part (BasicTokenizer of google-research/bert, tokenization.py)."""
+"""BERT's rules for casing, accents and word boundaries (BasicTokenizer of google-research/bert, tokenization.py)."""
 
 import unicodedata
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def is_cjk(character: str) -> bool:
 
 
 def is_punctuation(character: str) -> bool:
-  """Whether BERT parts words here: all ASCII that is neither letter, digit nor space, and Unicode's P classes."""
+  """Whether BERT splits words here: all ASCII that is neither letter, digit nor space, and Unicode's P classes."""
   if character.isascii():
     return character.isprintable() and not character.isalnum() and character != " "
   return unicodedata.category(character).startswith("P")
@@ -40,29 +40,29 @@ class _Table(dict[int, str]):
     return result
 
 
-def _clean(character: str, part_cjk: bool = True) -> str:
+def _clean(character: str, split_cjk: bool = True) -> str:
   if character in "\t\n\r":
     return " "
   if character in "\0\ufffd" or unicodedata.category(character) in ("Cc", "Cf"):
     return ""
   if character.isspace():
     return " "
-  return f" {character} " if part_cjk and is_cjk(character) else character
+  return f" {character} " if split_cjk and is_cjk(character) else character
 
 
 _CLEAN = _Table(_clean)
-_CLEAN_CJK_TOGETHER = _Table(lambda character: _clean(character, part_cjk=False))
+_CLEAN_CJK_TOGETHER = _Table(lambda character: _clean(character, split_cjk=False))
 _UNMARK = _Table(lambda character: "" if unicodedata.category(character) == "Mn" else character)
 _PART = _Table(lambda character: f" {character} " if is_punctuation(character) else character)
 
 
-def split_words(text: str, lowercase: bool, strip_accents: bool, part_cjk: bool = True) -> str:
-  """`text` as BERT's words, parted by spaces.
+def split_words(text: str, lowercase: bool, strip_accents: bool, split_cjk: bool = True) -> str:
+  """`text` as BERT's words, separated by spaces.
 
   Control characters go, punctuation and (unless told not to) CJK characters stand alone; letters lose their case and
   accents where asked.
   """
-  text = text.translate(_CLEAN if part_cjk else _CLEAN_CJK_TOGETHER)
+  text = text.translate(_CLEAN if split_cjk else _CLEAN_CJK_TOGETHER)
   if lowercase:
     text = text.lower()
   if strip_accents:

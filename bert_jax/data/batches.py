@@ -37,7 +37,7 @@ class TrainBatches:
 
   Epoch e visits the examples of segmentation e mod `data.segmentations` in an order drawn from (seed, e); step s
   holds the visits s × batch_size to (s + 1) × batch_size - 1, so a batch may straddle epochs. With dynamic masking
-  an example's mask is drawn anew in each epoch; with static masking it is drawn from e mod `duplicates`, so that
+  an example's mask is drawn again in each epoch; with static masking it is drawn from e mod `duplicates`, so that
   the masked text repeats after lcm(segmentations, duplicates) epochs.
 
   A segmentation is built when a step first needs it and kept: in `cache_folder` as memory-mapped files that equal

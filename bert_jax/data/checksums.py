@@ -16,7 +16,7 @@ def verify_files(folder: epath.Path, expected: Mapping[str, str], way_out: str) 
   """Checks files against their checksums.
 
   Args:
-    folder: where they lie.
+    folder: that they are in.
     expected: the sha256 of each, by its path in the folder.
     way_out: of the message.
 

@@ -38,7 +38,7 @@ class Corpus:
   `finish_verification`, which a run calls before its result counts.
 
   Attributes:
-    folder: where the store lies.
+    folder: of the store.
     tokenizer: what cut the text.
     metadata: the content of metadata.json.
     hash: of the tokens, their offsets, labels and tokenizer, in hex; it does not depend on where or how it was made.
@@ -211,7 +211,7 @@ class Corpus:
         raise ValueError(
           f"{self.metadata['source']['description']} has one text only, near duplicates "
           f"counted once, so data.eval_fraction={eval_fraction} of it "
-          "cannot be held out; give more documents (data.text_documents=blank_line parts a file), or set it to 0"
+          "cannot be held out; give more documents (data.text_documents=blank_line splits a file), or set it to 0"
         )
       if not held_out.any():
         held_out = draws == draws.min()

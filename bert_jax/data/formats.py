@@ -125,13 +125,13 @@ def check(documents: np.ndarray, data: DataConfig, which: str) -> None:
   split = f"data.eval_fraction={data.eval_fraction}, data.train_fraction={data.train_fraction}"
   if len(documents) == 0:
     raise ValueError(
-      f"there are no {which} documents ({split}); add documents, part a file into several with "
+      f"there are no {which} documents ({split}); add documents, split a file into several with "
       "data.text_documents=blank_line, or change these fractions"
     )
   if data.format in PAIR_FORMATS and len(documents) == 1:
     raise ValueError(
       f"data.format={data.format} takes random second segments from other documents, so it needs at least 2 {which} "
-      f"documents and has 1 ({split}); add documents, part a file into several with data.text_documents=blank_line, "
+      f"documents and has 1 ({split}); add documents, split a file into several with data.text_documents=blank_line, "
       "change these fractions, or set data.format=doc_sentences with objective.sentence=none"
     )
 

@@ -29,7 +29,7 @@ def bits(*parts: int | np.ndarray) -> np.ndarray:
   """
   state = np.zeros(1, np.uint64)
   for part in parts:
-    # Arrays, never scalars: uint64 arithmetic wraps in silence on arrays and warns on scalars.
+    # Arrays, never scalars: uint64 arithmetic wraps silently on arrays and warns on scalars.
     number = part.astype(np.uint64) if isinstance(part, np.ndarray) else np.array([int(part) % 2**64], np.uint64)
     state = state + (number + np.uint64(1)) * _GOLDEN
     state ^= state >> np.uint64(30)

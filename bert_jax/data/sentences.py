@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import sentencex
 
-# The languages that sentencex has rules for; it takes any other code for English in silence.
+# The languages that sentencex has rules for; it takes any other code for English without a word.
 LANGUAGES = tuple(
   "am ar bg bn ca da de el en es fi fr gu hi hy it ja kk kn ml mr my nl pa pl pt ru sk ta te uk".split()  # noqa: SIM905
 )
@@ -37,7 +37,7 @@ def check_language(language: str) -> None:
 def split_sentences(text: str, language: str = "en") -> Iterator[str]:
   """The sentences of a document, in order, white space made single spaces.
 
-  Paragraphs are kept apart. They are parted by blank lines; in text that is not wrapped, by every line break.
+  Paragraphs are kept apart. They are separated by blank lines; in text that is not wrapped, by every line break.
   """
   text = text.replace("\r\n", "\n").replace("\r", "\n")
   lines = text.split("\n")

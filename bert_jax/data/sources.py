@@ -53,7 +53,7 @@ class Source(abc.ABC):
   @property
   @abc.abstractmethod
   def fingerprint(self) -> str:
-    """Hash of what is read (names and all of the content; not where the folder lies), in hex."""
+    """Hash of what is read (names and all of the content, but not the folder's place), in hex."""
 
   @abc.abstractmethod
   def __iter__(self) -> Iterator[Document]: ...
@@ -166,31 +166,31 @@ class FileSource(Source):
   def _documents(self, file: epath.Path, stream: IO[bytes]) -> Iterator[Document]: ...
 
 
-_PART = "part it with blank lines"
+_SPLIT = "split it with blank lines"
 
 
 class TextSource(FileSource):
-  """Plain text, a document a file or documents parted by blank lines."""
+  """Plain text, a document a file or documents separated by blank lines."""
 
-  def __init__(self, description: str, pattern: str, parted: str):
-    self._parted = parted
-    super().__init__(description, pattern, (".txt",), f"text {parted}")
+  def __init__(self, description: str, pattern: str, text_documents: str):
+    self._text_documents = text_documents
+    super().__init__(description, pattern, (".txt",), f"text {text_documents}")
 
   def _documents(self, file: epath.Path, stream: IO[bytes]) -> Iterator[Document]:
     name = str(file)
-    if self._parted == "file":
-      raw = files.read_whole(stream, name, "part it into files, or with data.text_documents=blank_line")
+    if self._text_documents == "file":
+      raw = files.read_whole(stream, name, "split it into files, or with data.text_documents=blank_line")
       text = _decode(raw, name, 0).removeprefix("\ufeff")
       if text.strip():
         yield Document(text, name)
       return
     lines, start, offset, size = [], 1, 0, 0
-    for number, raw in enumerate(files.read_lines(stream, file, _PART), 1):
+    for number, raw in enumerate(files.read_lines(stream, file, _SPLIT), 1):
       line = _decode(raw, name, offset)
       offset += len(raw)
       size = size + len(raw) if line.strip() else 0
       if size > files.MAX_DOCUMENT_BYTES:
-        raise files.too_large(f"{name}, line {start}", _PART)
+        raise files.too_large(f"{name}, line {start}", _SPLIT)
       if number == 1:
         line = line.removeprefix("\ufeff")
       if line.strip():
@@ -212,7 +212,7 @@ class JsonlSource(FileSource):
 
   def _documents(self, file: epath.Path, stream: IO[bytes]) -> Iterator[Document]:
     offset = 0
-    for number, raw in enumerate(files.read_lines(stream, file, "part its text into several lines"), 1):
+    for number, raw in enumerate(files.read_lines(stream, file, "split its text into several lines"), 1):
       line = _decode(raw, str(file), offset).removeprefix("\ufeff")
       offset += len(raw)
       if not line.strip():

@@ -132,7 +132,7 @@ def _check_plan(folder: epath.Path, stored: dict[str, Any], plan: dict[str, Any]
       continue
     raise ValueError(
       f"{folder} is a store of {stored['data.source']} with {name}={has}, but {name}={wanted} is asked for; "
-      "give another data.store, the settings it was made with, or remove the folder to prepare it anew"
+      "give another data.store, the settings it was made with, or remove the folder to prepare it again"
     )
 
 
@@ -149,7 +149,7 @@ def _begin(folder: epath.Path, plan: dict[str, Any]) -> None:
         expected = records.require_json(folder / "tokenizer" / _CHECKSUMS, WAY_OUT)["sha256"]
         checksums.verify_files(folder / "tokenizer", expected, WAY_OUT)
     except ValueError as error:
-      logging.warning("the unfinished store is begun anew: %s", error)
+      logging.warning("the unfinished store is begun again: %s", error)
       for name in ("tokenizer", "shards"):
         shutil.rmtree(folder / name, ignore_errors=True)
       (folder / "plan.json").unlink()
@@ -335,7 +335,7 @@ def _write_shard(
 
 
 def _shards(folder: epath.Path) -> list[epath.Path]:
-  """What lies in FOLDER/shards, by name. No glob: the folder's own path may hold brackets."""
+  """What is in FOLDER/shards, by name. No glob: the folder's own path may hold brackets."""
   return sorted((folder / "shards").iterdir()) if (folder / "shards").exists() else []
 
 

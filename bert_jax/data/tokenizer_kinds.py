@@ -80,8 +80,8 @@ class Tokenizer(abc.ABC):
     """Token ids (int32) and word starts (bool) of each text.
 
     No special tokens are added, and text that looks like one (`[MASK]`) is text; tokens that were added to a
-    published vocabulary (`[E1]`) are found, and part the text. A word is what the kind parts before it cuts pieces:
-    a punctuation mark is a word of its own.
+    published vocabulary (`[E1]`) are found, and split the text. A word is what the kind splits text into before it cuts
+    pieces: a punctuation mark is a word of its own.
     """
     if self._added_pattern is None:
       return self._encode(texts)
@@ -143,7 +143,7 @@ class WordPiece(Tokenizer):
     origin: str = "the vocabulary",
     added: Mapping[str, int] | None = None,
     any_case: Collection[str] = (),
-    part_cjk: bool = True,
+    split_cjk: bool = True,
   ):
     """Makes one.
 
@@ -154,15 +154,15 @@ class WordPiece(Tokenizer):
       origin: what errors call it.
       added: tokens that are found before text is cut: text → id.
       any_case: those of them that a lower-cased tokenizer finds in any casing.
-      part_cjk: whether each CJK character is a word.
+      split_cjk: whether each CJK character is a word.
     """
     self.lowercase, self.strip_accents, self.max_word_characters = lowercase, strip_accents, max_word_characters
-    self.added, self.part_cjk = dict(added or {}), part_cjk
+    self.added, self.split_cjk = dict(added or {}), split_cjk
     self.any_case = sorted(set(any_case) & set(self.added)) if lowercase else []
     vocab = vocab | self.added
     content = [sorted(vocab.items()), lowercase, strip_accents, max_word_characters]
-    if self.added or not part_cjk:
-      content += [sorted(self.added.items()), self.any_case, part_cjk]
+    if self.added or not split_cjk:
+      content += [sorted(self.added.items()), self.any_case, split_cjk]
     self._finish(vocab, [], content, origin)
     self._find_added(self.added, self.any_case)
     model = models.WordPiece(
@@ -175,7 +175,7 @@ class WordPiece(Tokenizer):
     self._starts = np.array([not token.startswith("##") for token in self._tokens])
 
   def _encode(self, texts: Sequence[str]) -> list[Encoded]:
-    words = [basic_tokenizer.split_words(text, self.lowercase, self.strip_accents, self.part_cjk) for text in texts]
+    words = [basic_tokenizer.split_words(text, self.lowercase, self.strip_accents, self.split_cjk) for text in texts]
     encoded = (np.array(e.ids, np.int32) for e in self._words.encode_batch_fast(words, add_special_tokens=False))
     return [(ids, self._starts[ids]) for ids in encoded]
 
@@ -186,7 +186,7 @@ class WordPiece(Tokenizer):
     folder = _made(folder)
     whole = hf.Tokenizer(self._words.model)
     whole.normalizer = normalizers.BertNormalizer(  # pyright: ignore[reportAttributeAccessIssue]
-      lowercase=self.lowercase, strip_accents=self.strip_accents, handle_chinese_chars=self.part_cjk
+      lowercase=self.lowercase, strip_accents=self.strip_accents, handle_chinese_chars=self.split_cjk
     )
     whole.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # pyright: ignore[reportAttributeAccessIssue]
     whole.decoder = decoders.WordPiece()  # pyright: ignore[reportAttributeAccessIssue]
@@ -201,7 +201,7 @@ class WordPiece(Tokenizer):
     (folder / "tokenizer.json").write_text(whole.to_str(pretty=True))
     (folder / "vocab.txt").write_text("".join(token + "\n" for token in self._tokens))
     settings = {"do_lower_case": self.lowercase, "strip_accents": self.strip_accents}
-    if not self.part_cjk:
+    if not self.split_cjk:
       settings["tokenize_chinese_chars"] = False
     (folder / "tokenizer_config.json").write_text(json.dumps(settings) + "\n")
     if self.added:  # of vocab.txt, where that is read alone
@@ -319,7 +319,7 @@ class SentencePiece(Tokenizer):
     self._model_ids = {int(own): i for i, own in enumerate(self.own_ids) if own not in self.added.values()}
 
   def _without_comma(self, piece: str) -> list[int]:
-    """`1990,` as `1990` and `,`: ALBERT and XLNet cut so, lest a number has one more form before a comma."""
+    """`1990,` as `1990` and `,`: ALBERT and XLNet cut so, so that a number has the same form before a comma."""
     number = piece[:-1].replace(UNDERLINE, "")
     pieces: list[str] = self._pieces.encode(number, out_type=str)  # pyright: ignore[reportAssignmentType]
     if not piece.startswith(UNDERLINE) and pieces[0].startswith(UNDERLINE):

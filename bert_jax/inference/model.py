@@ -355,7 +355,7 @@ def _checked(texts: Sequence[str]) -> list[str]:
         text.encode()
       except UnicodeEncodeError as error:
         raise ValueError(
-          f"text {number} holds half a character, U+{ord(text[error.start]):04X} at {error.start}, as text has that was"
-          " decoded as another encoding than its own; decode it anew, or drop it: text.encode(errors='ignore').decode()"
+          f"text {number} holds half a character, U+{ord(text[error.start]):04X} at {error.start}, as in text that"
+          " was decoded with the wrong encoding; decode it again, or drop it: text.encode(errors='ignore').decode()"
         ) from error
   return texts

@@ -81,7 +81,7 @@ def _as_read(token: str, tokenizer: Tokenizer) -> str:
   """
   text = token
   if isinstance(tokenizer, WordPiece):
-    text = basic_tokenizer.split_words(token, tokenizer.lowercase, tokenizer.strip_accents, tokenizer.part_cjk)
+    text = basic_tokenizer.split_words(token, tokenizer.lowercase, tokenizer.strip_accents, tokenizer.split_cjk)
   if len(text.split()) != 1:
     raise ValueError(f"--extend-vocab: {token!r} is read as {len(text.split())} words ({text}); a token is one word")
   return text.strip()
@@ -115,7 +115,7 @@ def _grown(tokenizer: Tokenizer, tokens: list[str], files: dict[str, bytes]) -> 
       tokenizer.max_word_characters,
       added=tokenizer.added,
       any_case=tokenizer.any_case,
-      part_cjk=tokenizer.part_cjk,
+      split_cjk=tokenizer.split_cjk,
     )
     return grown, kept
   assert isinstance(tokenizer, FromJson)

@@ -20,7 +20,7 @@ def new_folder(path: epath.PathLike) -> epath.Path:
   folder = epath.Path(path)
   holds_nothing = folder.is_dir() and all(child.name.startswith(_PARTIAL) for child in folder.iterdir())
   if folder.exists() and not holds_nothing:
-    raise ValueError(f"{folder} is there already; choose a new folder, lest two models are mixed up")
+    raise ValueError(f"{folder} is there already; choose a new folder, so that two models are never mixed up")
   if "://" not in os.fspath(folder):
     above = epath.Path(os.path.abspath(folder))
     while not above.exists():

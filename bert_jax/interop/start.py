@@ -63,7 +63,7 @@ def _tokenizer_settings(folder: epath.Path, tokenizer: Tokenizer | None) -> dict
 
 
 def _of_run(config: Config, run: epath.Path) -> dict[str, Any]:
-  """The tokenizer of a run is that of its corpus, which lies in its workdir, three folders up."""
+  """The tokenizer of a run is that of its corpus, which is in its workdir, three folders up."""
   folder = corpus_folder(config, run.parent.parent.parent) / "tokenizer"
   kept = {f"data.tokenizer.{name}": getattr(config.data.tokenizer, name) for name in ("kind", "lowercase")}
   return kept | {"data.tokenizer.path": os.fspath(folder)} if folder.is_dir() else {}

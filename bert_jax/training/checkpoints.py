@@ -224,7 +224,7 @@ class Checkpoints:
         if about["data_hash"] != data_hash:
           raise ValueError(
             f"{path} was trained on another text: its hash is {about['data_hash']} there and {data_hash} here. Give the"
-            " same data.source, or another --workdir to start anew"
+            " same data.source, or another --workdir to start again"
           )
         restored = self.restore(step, layout)
       except CheckpointError as error:
@@ -240,7 +240,7 @@ class Checkpoints:
     if failures:
       raise CheckpointError(
         f"every checkpoint in {self.folder} is damaged: {'; '.join(failures.values())}. Remove that folder to start"
-        " anew"
+        " again"
       )
     return None
 

@@ -46,7 +46,7 @@ def keep_freed_memory() -> None:
   """Makes glibc give memory that one step freed to the next one, in place of back to the system.
 
   On CPU, XLA allocates the intermediate arrays of a step at once and frees them after it. By default glibc maps so
-  large a block anew each time, and the page faults of touching it took a quarter of a small model's step. It helps
+  large a block again each time, and the page faults of touching it took a quarter of a small model's step. It helps
   only before JAX starts its threads, for their arenas give memory back whatever the thresholds.
   """
   if sys.platform != "linux" or not hasattr(libc := ctypes.CDLL(None), "gnu_get_libc_version"):

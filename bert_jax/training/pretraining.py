@@ -41,7 +41,7 @@ FINGERPRINT_EXAMPLES = 256  # training examples, from the first on, that `data_o
 
 
 def corpus_folder(config: Config, workdir: epath.PathLike) -> epath.Path:
-  """Where the tokenized corpus of a config lies: `data.store`, or a folder of WORKDIR/data for text and tokenizer.
+  """The folder of the tokenized corpus of a config: `data.store`, or a folder of WORKDIR/data for text and tokenizer.
 
   Raises:
     ValueError: that is not on a local disk.

@@ -166,8 +166,8 @@ def _small_limit(monkeypatch):
       "word " * 220,
       r"a.txt\S* is one document of more than 1,000 bytes.*data.text_documents=blank_line",
     ),
-    ("text", "blank_line", "one\n\n" + "word " * 220, r"a.txt\S*, line 3 is one document .*part it with blank lines"),
-    ("text", "blank_line", "one\n\n" + "word\n" * 220, r"a.txt\S*, line 3 is one document .*part it with blank lines"),
+    ("text", "blank_line", "one\n\n" + "word " * 220, r"a.txt\S*, line 3 is one document .*split it with blank lines"),
+    ("text", "blank_line", "one\n\n" + "word\n" * 220, r"a.txt\S*, line 3 is one document .*split it with blank lines"),
     ("jsonl", "file", jsonl({"text": "one"}, {"text": "word " * 220}), r"a.jsonl\S*, line 2 is one document .*several"),
   ],
 )

@@ -175,7 +175,7 @@ def test_split_by_punct_and_accents_of_a_sentencepiece_model(tmp_path: Path) -> 
 @pytest.mark.parametrize("where", ["vocab.txt", "tokenizer.json", "normalizer"])
 def test_chinese_characters_stay_together_where_asked(tmp_path: Path, where: str) -> None:
   assert cut(write(tmp_path / "apart", {"vocab.txt": "\n".join(VOCAB)}), "中国") == ["中", "[UNK]"]
-  content = wordpiece_json(tmp_path, part_cjk=where != "normalizer")
+  content = wordpiece_json(tmp_path, split_cjk=where != "normalizer")
   stated = {} if where == "normalizer" else {"tokenize_chinese_chars": False}
   file = {"vocab.txt": "\n".join(VOCAB)} if where == "vocab.txt" else {"tokenizer.json": content}
   folder = write(tmp_path / "together", {**file, "tokenizer_config.json": stated})

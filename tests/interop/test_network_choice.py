@@ -176,7 +176,7 @@ def test_other_names_of_roberta_stay(kind: str, stem: str, network: str, tmp_pat
   read = reading.read(folder, say=said.append)
   assert equal(read, model)
   assert "named" not in "".join(said)
-  # And when it has grown, so that its settings are written anew.
+  # And when it has grown, so that its settings are written again.
   grown = dataclasses.replace(read, config=dataclasses.replace(read.config, hidden_dropout=0.25))
   for number, back in enumerate((read, grown)):
     receipt = writing.write(back, tmp_path / str(number), lambda _: None)

@@ -108,7 +108,7 @@ def test_the_latest_two_and_the_best_are_kept(
   tmp_path: Path,
 ) -> None:
   save(tmp_path, first, config, corpus, losses)
-  with Checkpoints(tmp_path) as checkpoints:  # opened anew: what it knows is on disk
+  with Checkpoints(tmp_path) as checkpoints:  # opened again: what it knows is on disk
     assert checkpoints.steps() == kept
     assert checkpoints.best_step() == best
 
@@ -228,7 +228,7 @@ def test_all_damaged_is_an_error(copy: Path, config: Config, corpus: Corpus) -> 
     damage_arrays(copy / str(step))
   with (
     Checkpoints(copy) as checkpoints,
-    pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged: .*Remove that folder to start anew"),
+    pytest.raises(CheckpointError, match=r"every checkpoint in .* is damaged: .*Remove that folder to start again"),
   ):
     checkpoints.restore_latest(config, corpus.hash, make_layout("data:1"))
   assert sorted(path.name for path in copy.iterdir()) == ["4", "8"]
