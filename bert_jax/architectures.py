@@ -5,7 +5,7 @@ the settings of one architecture are in `check`.
 """
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from bert_jax.settings import check_bounds, lookup, setting
 
@@ -29,6 +29,13 @@ class EncoderConfig:
   cls_last: ClassVar[bool] = False
   separators_between: ClassVar[int] = 1
   has_sentence_head: ClassVar[bool] = False
+
+  # Settings that some architectures have; here, what they are for all others.
+  max_positions: ClassVar[int | None] = None
+  type_vocab_size: ClassVar[int] = 0
+  position_offset: ClassVar[int] = 0
+  position_buckets: ClassVar[int] = 0
+  span_dropout: ClassVar[float] = 0.0
 
   # The upper bounds are far above what was ever published, and far below what ends in an abort of the compiler, a
   # frozen machine or a number that wraps round.
@@ -58,14 +65,45 @@ class EncoderConfig:
   initializer_range: float = setting(0.02, "standard deviation of kernels and embeddings", above=0, at_most=100)
 
   @property
+  def head_activation(self) -> HeadActivation:
+    """Of the layers that heads begin with."""
+    return self.activation
+
+  @property
   def longest_input(self) -> int | None:
     """Tokens of the longest sequence, special ones counted; None where there is no limit (XLNet)."""
-    return getattr(self, "max_positions", None)
+    return self.max_positions
 
   @property
   def num_segments(self) -> int:
     """Segment ids that the encoder tells apart; 0 where it reads none."""
-    return getattr(self, "type_vocab_size", 0)
+    return self.type_vocab_size
+
+  @property
+  def num_distinct_blocks(self) -> int:
+    """Blocks with parameters of their own."""
+    return self.num_layers
+
+  @property
+  def embedding_width(self) -> int:
+    """Width of the word table."""
+    return self.hidden_size
+
+  def check(self, require: "Require", prefix: str) -> None:
+    """Checks the rules between settings; prefix: of their paths in messages."""
+    heads = self.num_heads
+    require(
+      self.hidden_size % heads == 0,
+      "hidden_size",
+      f"must be divisible by {prefix}num_heads={heads}",
+      f"try {self.hidden_size // heads * heads or heads}",
+    )
+
+
+class Require(Protocol):
+  """Raises ValueError where a rule does not hold, with the setting's name and value, the rule and the way out."""
+
+  def __call__(self, holds: bool, name: str, rule: str, way_out: str = "") -> None: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +181,22 @@ class AlbertConfig(EncoderConfig):
     1, "blocks in a set, run one after the other in each layer", at_least=1, at_most=1_000
   )
 
+  @property
+  def num_distinct_blocks(self) -> int:
+    return self.num_groups * self.blocks_per_group
+
+  @property
+  def embedding_width(self) -> int:
+    return self.embedding_size
+
+  def check(self, require: Require, prefix: str) -> None:
+    super().check(require, prefix)
+    require(
+      self.num_groups <= self.num_layers,
+      "num_groups",
+      f"must be at most {prefix}num_layers={self.num_layers}: each group is a set of layers",
+    )
+
 
 @dataclasses.dataclass(frozen=True)
 class ElectraConfig(EncoderConfig):
@@ -157,6 +211,10 @@ class ElectraConfig(EncoderConfig):
   embedding_size: int = setting(
     768, "width of the tables; where it is not hidden_size, a linear layer follows", at_least=1, at_most=1 << 16
   )
+
+  @property
+  def embedding_width(self) -> int:
+    return self.embedding_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,6 +291,22 @@ class DebertaV2Config(DebertaConfig):
     1, "groups that the convolution's channels are divided into", at_least=1, at_most=1 << 16
   )
 
+  def check(self, require: Require, prefix: str) -> None:
+    super().check(require, prefix)
+    if self.convolution_size:
+      require(self.convolution_size % 2 == 1, "convolution_size", "must be odd, to have a middle; 0 for none")
+      require(
+        self.hidden_size % self.convolution_groups == 0,
+        "convolution_groups",
+        f"must divide {prefix}hidden_size={self.hidden_size}",
+      )
+    if self.position_buckets:
+      require(
+        self.position_buckets // 2 < self.max_distance - 1 and self.position_buckets >= 2,
+        "position_buckets",
+        f"must be at least 2, and its half below {prefix}max_distance - 1 = {self.max_distance - 1}; 0 for none",
+      )
+
 
 @dataclasses.dataclass(frozen=True)
 class ModernBertConfig(EncoderConfig):
@@ -258,6 +332,15 @@ class ModernBertConfig(EncoderConfig):
   global_theta: float = setting(160_000.0, "base of the rotary angles of global layers", above=0, at_most=1e12)
   local_theta: float = setting(10_000.0, "base of the rotary angles of local layers", above=0, at_most=1e12)
   pooling: Literal["cls", "mean"] = setting("cls", "what a classifier reads: the first token, or the mean")
+
+  def check(self, require: Require, prefix: str) -> None:
+    super().check(require, prefix)
+    width = self.hidden_size // self.num_heads
+    require(
+      width % 2 == 0,
+      "num_heads",
+      f"leaves heads of {width} of {prefix}hidden_size={self.hidden_size}, and rotary angles need an even width",
+    )
 
 
 Architecture = (
@@ -303,40 +386,7 @@ def check(model: EncoderConfig, prefix: str = "model.") -> None:
       value: Any = lookup(model, name)
       raise ValueError(f"{prefix}{name}={value} {rule}" + (f"; {way_out}" if way_out else ""))
 
-  heads = model.num_heads
-  divisible = model.hidden_size // heads * heads or heads
-  require(
-    model.hidden_size % heads == 0,
-    "hidden_size",
-    f"must be divisible by {prefix}num_heads={heads}",
-    f"try {divisible}",
-  )
-  if isinstance(model, AlbertConfig):
-    require(
-      model.num_groups <= model.num_layers,
-      "num_groups",
-      f"must be at most {prefix}num_layers={model.num_layers}: each group is a set of layers",
-    )
-  if isinstance(model, DebertaV2Config) and model.convolution_size:
-    require(model.convolution_size % 2 == 1, "convolution_size", "must be odd, to have a middle; 0 for none")
-    require(
-      model.hidden_size % model.convolution_groups == 0,
-      "convolution_groups",
-      f"must divide {prefix}hidden_size={model.hidden_size}",
-    )
-  if isinstance(model, DebertaV2Config) and model.position_buckets:
-    require(
-      model.position_buckets // 2 < model.max_distance - 1 and model.position_buckets >= 2,
-      "position_buckets",
-      f"must be at least 2, and its half below {prefix}max_distance - 1 = {model.max_distance - 1}; 0 for none",
-    )
-  if isinstance(model, ModernBertConfig):
-    require(
-      model.hidden_size // heads % 2 == 0,
-      "num_heads",
-      f"leaves heads of {model.hidden_size // heads} of {prefix}hidden_size={model.hidden_size}, and rotary angles"
-      " need an even width",
-    )
+  model.check(require, prefix)
 
 
 # ---- published sizes --------------------------------------------------------------------------------------------

@@ -239,16 +239,16 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(values: Mapping[str, Any], config_class: Any, prefix: str = "") -> Any:
-  """The config, of a class, that `to_dict` wrote.
+  """The config, or another frozen dataclass, that `to_dict` or `dataclasses.asdict` wrote.
 
   Raises:
-    ValueError: a setting is missing or unknown: the file was written by another version.
+    ValueError: a field is missing or unknown: the file was written by another version.
   """
   names = {field.name for field in dataclasses.fields(config_class)}
   if not isinstance(values, Mapping) or names != set(values):
     there = set(values) if isinstance(values, Mapping) else set()
     raise ValueError(
-      f"the stored config differs from this version's (CONFIG_VERSION {CONFIG_VERSION}) at {prefix or 'its root'}: "
+      f"what is stored differs from this version's (CONFIG_VERSION {CONFIG_VERSION}) at {prefix or 'its root'}: "
       f"missing {sorted(names - there)}, unknown {sorted(there - names)}; go on with the"
       " version that wrote it, or give another --workdir"
     )
@@ -257,6 +257,11 @@ def from_dict(values: Mapping[str, Any], config_class: Any, prefix: str = "") ->
 
 
 def _value(value: Any, hint: Any, prefix: str) -> Any:
+  origin, parts = typing.get_origin(hint), typing.get_args(hint)
+  if origin is tuple and isinstance(value, list):  # as JSON has it; all of one type
+    return tuple(_value(part, parts[0], f"{prefix}{number}.") for number, part in enumerate(value))
+  if origin is dict and isinstance(value, Mapping):
+    return {name: _value(part, parts[1], f"{prefix}{name}.") for name, part in value.items()}
   kinds = _dataclasses(hint)
   if not kinds:
     return value
@@ -267,7 +272,7 @@ def _value(value: Any, hint: Any, prefix: str) -> Any:
   name = value.pop(KIND, None)
   if name not in by_name:
     raise ValueError(
-      f"the stored config has {prefix}{KIND}={name!r}, and this version (CONFIG_VERSION {CONFIG_VERSION}) knows"
+      f"what is stored has {prefix}{KIND}={name!r}, and this version (CONFIG_VERSION {CONFIG_VERSION}) knows"
       f" {', '.join(by_name)}; go on with the version that wrote it, or give another --workdir"
     )
   return from_dict(value, by_name[name], prefix)

@@ -10,7 +10,6 @@ WORKDIR/report.md, .html, results.csv, results.json, times.csv
 import contextlib
 import dataclasses
 import functools
-import json
 import os
 import signal
 import sys
@@ -22,16 +21,18 @@ import jax
 from absl import logging
 from etils import epath
 
-from bert_jax import records, settings
+from bert_jax import records, results, settings
 from bert_jax.analysis.report import write_report
 from bert_jax.config import Config
 from bert_jax.data import sources
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.tasks import check_whole, task_names
 from bert_jax.experiment import Arm, Plan
+from bert_jax.inference.model import Model
 from bert_jax.interop import start
 from bert_jax.interop.start import Start
 from bert_jax.objectives import objective_of
+from bert_jax.results import Gate, Gates, Pretrained, RunResult, Times
 from bert_jax.training import loop, memory, platform, processes
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints
 from bert_jax.training.layout import Layout, make_layout
@@ -225,13 +226,13 @@ def _report(workdir: epath.Path, plan: Plan) -> os.PathLike[str]:
     ValueError: two runs that ought to share something do not; a comparison of them would not be fair.
   """
   gates = _gates(workdir, plan)
-  records.write_text(workdir / "gates.json", json.dumps(gates, indent=1) + "\n")
+  results.write(workdir / "gates.json", Gates(tuple(gates)))
   report = write_report(workdir)
   for gate in gates:
-    if not gate["holds"]:
+    if not gate.holds:
       raise ValueError(
-        f"the arms {' and '.join(gate['arms'])} should {_duty(gate['gate'])} at seed {gate['seed']}, and do not:"
-        f" {gate['detail']}. Their comparison would not be fair; remove the folder of the run that was tampered with,"
+        f"the arms {' and '.join(gate.arms)} should {_duty(gate.name)} at seed {gate.seed}, and do not:"
+        f" {gate.detail}. Their comparison would not be fair; remove the folder of the run that was tampered with,"
         " and run the same command again"
       )
   return report
@@ -250,36 +251,34 @@ def _run_one(
   layout: Layout,
   label: str,
   begin: Start | None,
-) -> dict[str, Any]:
+) -> Pretrained:
   """Pretrains, then fine-tunes; result.json is written last, so that a run with one is finished."""
   folder = run_folder(workdir, arm.name, seed)
-  before = processes.of_first(read_result(folder))
-  result = _pretrain(config, corpus, folder, layout, label, begin)
-  transfer: dict[str, Any] = {}
-  if before is not None and before["transfer_settings"] == transfer_settings(config):
-    transfer = before["transfer"]
-  to_do = tasks_to_do({"transfer_settings": transfer_settings(config), "transfer": transfer} | result, config)
-  if to_do:
+  before = processes.read_first(folder / "result.json", RunResult)
+  pretrained = _pretrain(config, corpus, folder, layout, label, begin)
+  same = before is not None and before.transfer_settings == transfer_settings(config)
+  result = RunResult(arm.name, seed, pretrained, before.transfer if before and same else {}, transfer_settings(config))
+  if to_do := tasks_to_do(result, config):
     logging.info("%s: fine-tuning on %s", label, ", ".join(to_do))
     began = time.monotonic()
     params = _final_params(config, corpus, folder, layout, label, begin)
-    ((_, start), *_) = objective_of(config).trained(params).values()
+    start = Model.of_run(config, params, corpus.tokenizer, config.train.steps)
     asked, cache = settings.assign(config, {"transfer.tasks": ",".join(to_do)}), workdir / "baselines.json"
-    transfer |= measure_transfer(start, asked, corpus.tokenizer, seed, layout, folder / "transfer", cache)
+    new = measure_transfer(start, asked, seed, layout, folder / "transfer", cache)
+    result = dataclasses.replace(result, transfer=result.transfer | new)
     if processes.is_first():
-      times = records.read_json(folder / "times.json", "remove it") or {}
-      records.write_json(folder / "times.json", times | {"transfer_seconds": time.monotonic() - began})
-  result |= {"arm": arm.name, "seed": seed, "transfer": transfer, "transfer_settings": transfer_settings(config)}
+      times = results.read(folder / "times.json", Times) or Times()
+      results.write(folder / "times.json", dataclasses.replace(times, transfer_seconds=time.monotonic() - began))
   if processes.is_first():
-    records.write_json(folder / "result.json", result)
+    results.write(folder / "result.json", result)
     records.write_json(folder / "config.json", settings.to_dict(config))  # whose `transfer` may have changed
   processes.wait_for_all("result")
-  return result
+  return pretrained
 
 
 def _pretrain(
   config: Config, corpus: Corpus, folder: epath.Path, layout: Layout, label: str, begin: Start | None
-) -> dict[str, Any]:
+) -> Pretrained:
   if begin is None:
     return pretrain(config, corpus, folder, layout, label)
   objective = objective_of(config)
@@ -331,46 +330,49 @@ def _decided(config: Config, gate: str) -> Any:
   return settings.deciding(config, *GATES[gate])
 
 
-def _gates(workdir: epath.Path, plan: Plan) -> list[dict[str, Any]]:
+def _gates(workdir: epath.Path, plan: Plan) -> list[Gate]:
   """For each arm and its parent: do they share initial weights, data order and evaluation where they can?"""
-  gates = []
+  gates: list[Gate] = []
   for arm in plan.arms:
     for seed in plan.seeds:
       pair = [a for a in plan.arms if a.name in (arm.name, arm.parent)]
       folders = [run_folder(workdir, a.name, seed) for a in pair]
-      results = [result for result in map(read_result, folders) if result is not None]
+      found = [result.pretrained for result in map(read_result, folders) if result is not None]
       configs = [config for config in map(read_config, folders) if config is not None]
-      if min(len(results), len(configs)) < 2:
+      if min(len(found), len(configs)) < 2:
         continue
       parent, mine = configs
-      theirs, ours = (result["fingerprints"] for result in results)
-      names = [a.name for a in pair]
-      gates += [gate | {"arms": names, "seed": seed} for gate in [_predictions(parent, mine, *results)] if gate]
-      for gate in GATES:
-        if _decided(parent, gate) == _decided(mine, gate):
-          gates.append(_compared(gate, theirs[gate], ours[gate]) | {"arms": names, "seed": seed})
+      theirs, ours = found
+      proofs = {"predictions": _predictions(parent, mine, theirs, ours)}
+      for name in GATES:
+        if _decided(parent, name) == _decided(mine, name):
+          proofs[name] = _compared(getattr(theirs.fingerprints, name), getattr(ours.fingerprints, name))
+      names = tuple(a.name for a in pair)
+      gates += [Gate(name, names, seed, *proof) for name, proof in proofs.items() if proof is not None]
   return gates
 
 
-def _compared(gate: str, theirs: Any, ours: Any) -> dict[str, Any]:
-  """Two fingerprints; of networks with other heads, those of the parts that both have."""
+def _compared(theirs: Any, ours: Any) -> tuple[bool, str]:
+  """Whether two fingerprints are equal, and what they are; of networks with other heads, those of the shared parts."""
   if isinstance(ours, dict):
     both = [name for name in ours if name in theirs]
     theirs, ours = (", ".join(f"{name} {of[name]}" for name in both) for of in (theirs, ours))
   detail = f"fingerprint {ours}" if theirs == ours else f"{theirs} against {ours}"
-  return {"gate": gate, "holds": theirs == ours, "detail": detail}
+  return theirs == ours, detail
 
 
 # Rounding to whole predictions, and at least one of a short example, move the share of tokens that is predicted.
 PREDICTIONS_TOLERANCE = 0.1
 
 
-def _predictions(parent: Config, mine: Config, theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any] | None:
+def _predictions(parent: Config, mine: Config, theirs: Pretrained, ours: Pretrained) -> tuple[bool, str] | None:
   """Where two arms differ in their masking rate, and in nothing else of how they mask: do they really predict so?"""
   rates = [config.data.masking.rate for config in (parent, mine)]
-  if rates[0] == rates[1] or not all(result.get("predicted_tokens") for result in (theirs, ours)):
+  if rates[0] == rates[1]:
     return None
-  shares = [result["predicted_tokens"] / result["tokens"] for result in (theirs, ours)]
+  shares = [(of.predicted_tokens or 0) / (of.tokens or 1) for of in (theirs, ours)]
+  if not all(shares):
+    return None
   holds = abs(shares[1] / shares[0] / (rates[1] / rates[0]) - 1) <= PREDICTIONS_TOLERANCE
   detail = f"{shares[1]:.1%} and {shares[0]:.1%} of the tokens predicted, at rates of {rates[1]:.0%} and {rates[0]:.0%}"
-  return {"gate": "predictions", "holds": holds, "detail": detail}
+  return holds, detail

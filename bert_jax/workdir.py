@@ -12,16 +12,16 @@ import platform
 import re
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from absl import logging
 from etils import epath
 
-from bert_jax import provenance, records, settings
+from bert_jax import provenance, results, settings
 from bert_jax.config import Config
 from bert_jax.data.tasks import task_names
 from bert_jax.experiment import Arm, Plan
 from bert_jax.objectives import objective_of
+from bert_jax.results import PlannedArm, PlannedSweep, RunResult
 from bert_jax.training.pretraining import is_used, read_config, refuse_other_settings
 from bert_jax.transfer.finetuning import transfer_settings
 
@@ -45,13 +45,13 @@ def _folders(folder: epath.Path) -> list[epath.Path]:
   return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
 
 
-def read_result(folder: epath.Path) -> dict[str, Any] | None:
+def read_result(folder: epath.Path) -> RunResult | None:
   """A run's result.json; None where it is not finished.
 
   Raises:
     ValueError: it is damaged.
   """
-  return records.read_json(folder / "result.json", "remove it and run the same command again, which measures it again")
+  return results.read(folder / "result.json", RunResult)
 
 
 def is_done(folder: epath.Path, config: Config) -> bool:
@@ -60,12 +60,12 @@ def is_done(folder: epath.Path, config: Config) -> bool:
   return result is not None and not tasks_to_do(result, config)
 
 
-def tasks_to_do(result: dict[str, Any], config: Config) -> list[str]:
+def tasks_to_do(result: RunResult, config: Config) -> list[str]:
   """The tasks of `config` that a result lacks, or has with other settings of `transfer`."""
-  if result["status"] != "finished":
+  if result.pretrained.status != "finished":
     return []
-  same = result["transfer_settings"] == transfer_settings(config)
-  return [name for name in task_names(config.transfer) if not (same and name in result["transfer"])]
+  same = result.transfer_settings == transfer_settings(config)
+  return [name for name in task_names(config.transfer) if not (same and name in result.transfer)]
 
 
 # ---- one at a time ---------------------------------------------------------------------------------------------------
@@ -112,12 +112,12 @@ def refuse_others(workdir: epath.Path, plan: Plan) -> None:
     ValueError: with each setting's two values.
   """
   there = runs_there(workdir)
-  before = _read_sweep(workdir) if there else None
+  before = results.read(workdir / "sweep.json", PlannedSweep) if there else None
   if before is not None:
-    if before["experiment"] != plan.experiment.name:
-      raise ValueError(f"--workdir={workdir} is of the experiment {before['experiment']}; choose another --workdir")
+    if before.experiment != plan.experiment.name:
+      raise ValueError(f"--workdir={workdir} is of the experiment {before.experiment}; choose another --workdir")
     groups = {field.name for field in dataclasses.fields(Config)} - {"runtime", "transfer"}
-    base = settings.from_dict(before["config"], Config)
+    base = settings.from_dict(before.config, Config)
     settings.require_same(str(workdir), base, plan.base, groups)
     _refuse_mixed_transfer(workdir, base, plan, there)
   for arm in plan.arms:
@@ -130,8 +130,8 @@ def _refuse_mixed_transfer(workdir: epath.Path, base: Config, plan: Plan, there:
   old, new = transfer_settings(base), transfer_settings(plan.base)
   changed = {name: (old[name], new[name]) for name in new if old[name] != new[name]}
   planned = {(arm.name, seed) for arm in plan.arms for seed in plan.seeds}
-  left = [run for run in there if run not in planned]
-  left = [run for run in left if (read_result(run_folder(workdir, *run)) or {}).get("transfer")]
+  others = {run: read_result(run_folder(workdir, *run)) for run in there if run not in planned}
+  left = [run for run, result in others.items() if result is not None and result.transfer]
   if changed and left:
     listed = ", ".join(f"transfer.{name} is {one!r} there and {two!r} here" for name, (one, two) in changed.items())
     raise ValueError(
@@ -139,10 +139,6 @@ def _refuse_mixed_transfer(workdir: epath.Path, base: Config, plan: Plan, there:
       f" {', '.join(f'{arm}, seed {seed}' for arm, seed in left)}). Give --arms and --seeds that include them, so that"
       " all are measured again, or the same settings"
     )
-
-
-def _read_sweep(workdir: epath.Path) -> dict[str, Any] | None:
-  return records.read_json(workdir / "sweep.json", "remove it and run the same command again, which writes it again")
 
 
 def has_sweep(workdir: epath.Path) -> bool:
@@ -160,22 +156,20 @@ def write_sweep(workdir: epath.Path, plan: Plan, device_kinds: list[str]) -> Non
   seeds = sorted({*plan.seeds, *(seed for _, seed in there)})
   configs = [plan.configs.get(arm.name) or _config_there(workdir, arm.name) for arm in arms]
   answers = dict.fromkeys(answer for config in configs if config for answer in objective_of(config).answers)
-  records.write_json(
-    workdir / "sweep.json",
-    {
-      "experiment": plan.experiment.name,
-      "question": plan.experiment.question,
-      "scale": plan.scale,
-      "scale_note": plan.experiment.sizes[plan.scale].note,
-      "seeds": seeds,
-      "answers": [dataclasses.asdict(answer) for answer in answers],
-      "arms": [_arm_as_planned(arm, plan, names) for arm in arms],
-      "hardware": _hardware(device_kinds),
-      "versions": provenance.versions(),
-      "git_commit": provenance.git_commit(),
-      "config": settings.to_dict(plan.base),
-    },
+  planned = PlannedSweep(
+    experiment=plan.experiment.name,
+    question=plan.experiment.question,
+    scale=plan.scale,
+    scale_note=plan.experiment.sizes[plan.scale].note,
+    seeds=tuple(seeds),
+    answers=tuple(answers),
+    arms=tuple(_planned(arm, plan, names) for arm in arms),
+    hardware=_hardware(device_kinds),
+    versions=provenance.versions(),
+    git_commit=provenance.git_commit(),
+    config=settings.to_dict(plan.base),
   )
+  results.write(workdir / "sweep.json", planned)
 
 
 def _config_there(workdir: epath.Path, arm: str) -> Config | None:
@@ -183,18 +177,18 @@ def _config_there(workdir: epath.Path, arm: str) -> Config | None:
   return next((read_config(run_folder(workdir, *run)) for run in runs_there(workdir) if run[0] == arm), None)
 
 
-def _arm_as_planned(arm: Arm, plan: Plan, names: set[str]) -> dict[str, Any]:
-  return {
-    "name": arm.name,
-    "parent": arm.parent if arm.parent in names else None,
-    "change": arm.change,
-    "expects": arm.expects,
-    "direction": arm.direction,
-    "assignments": {
+def _planned(arm: Arm, plan: Plan, names: set[str]) -> PlannedArm:
+  return PlannedArm(
+    name=arm.name,
+    parent=arm.parent if arm.parent in names else None,
+    change=arm.change,
+    expects=arm.expects,
+    direction=arm.direction,
+    assignments={
       path: settings.lookup(plan.configs[arm.name], path) if arm.name in plan.configs else "see config.json"
       for path in arm.assignments
     },
-  }
+  )
 
 
 def _hardware(device_kinds: list[str]) -> str:

@@ -1,11 +1,17 @@
-"""What all tests run under: four fake CPU devices, no silent broadcasting, compiled programs kept between runs."""
+"""What all tests run under: four fake CPU devices, no silent broadcasting, checked shapes, kept compiled programs."""
 
 import importlib.util
 import os
 
 import hypothesis
 import jax
+import jaxtyping
 import pytest
+
+from tests import shapes
+
+# The shapes and dtypes that signatures state are checked whenever one of these modules is traced.
+jaxtyping.install_import_hook(["bert_jax.models", "bert_jax.objectives"], f"{shapes.__name__}.checked")
 
 PARITY_NEEDS = ("torch", "transformers")
 

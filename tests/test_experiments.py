@@ -1,7 +1,6 @@
 """Every arm of every experiment runs at --scale=smoke, from the command line, to a report."""
 
 import csv
-import json
 import runpy
 import subprocess
 import sys
@@ -10,10 +9,12 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 
-from bert_jax import recipes, settings
+from bert_jax import recipes, results, settings
 from bert_jax.config import num_prediction_slots, validate
 from bert_jax.experiment import SCALES, Experiment, Scale
+from bert_jax.results import Gates
 from bert_jax.training.optimizers import hyperparameters, learning_rate
 
 ROOT = Path(__file__).parent.parent
@@ -87,7 +88,9 @@ def test_smoke(name: str, tmp_path: Path) -> None:
   rows = list(csv.DictReader((tmp_path / "results.csv").open()))
   assert [row["arm"] for row in rows] == [arm.name for arm in experiment(name).arms]
   assert all(float(row["mlm_loss"]) < 10 for row in rows)
-  assert all(gate["holds"] for gate in json.loads((tmp_path / "gates.json").read_text()))
+  gates = results.read(epath.Path(tmp_path) / "gates.json", Gates)
+  assert gates is not None
+  assert all(gate.holds for gate in gates.gates)
   assert (tmp_path / "report.md").exists()
   assert (tmp_path / "report.html").exists()
   if name != "pretrain":  # what follows has nothing to do with the arms

@@ -14,6 +14,7 @@ PACKAGE = ROOT / "bert_jax"
 # The order of imports: a part imports itself and what stands before its line, never its own line's other parts.
 ORDER = (
   ("settings", "foreign", "records"),
+  ("results",),
   ("architectures",),
   ("config",),
   ("recipes", "flags", "scales", "provenance", "console", "data"),

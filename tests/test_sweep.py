@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from etils import epath
 
-from bert_jax import records, sweep
+from bert_jax import records, results, sweep
 from bert_jax.analysis import runs
 from bert_jax.experiment import Arm, Experiment, Size
+from bert_jax.results import Gate, Gates, RunResult
 from bert_jax.training import loop
 from tests import tiny
 
@@ -52,6 +53,12 @@ def rows(workdir: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(file))
 
 
+def gates_of(workdir: Path) -> tuple[Gate, ...]:
+  gates = results.read(epath.Path(workdir) / "gates.json", Gates)
+  assert gates is not None
+  return gates.gates
+
+
 # ---- what it leaves --------------------------------------------------------------------------------------------------
 
 
@@ -68,19 +75,13 @@ def test_a_report_and_results_without_times(finished: Path) -> None:
 def test_the_report_reads_what_a_run_writes_and_no_more(finished: Path) -> None:
   """A measure that no run writes would be an empty column for ever, and nobody would miss it."""
   run = finished / "runs" / "bert" / "seed-0"
-  result, times = (json.loads((run / name).read_text()) for name in ("result.json", "times.json"))
-  answers = {answer["name"] for answer in json.loads((finished / "sweep.json").read_text())["answers"]}
-  measures = {*runs.MEASURES, *(f"{name}_{part}" for name in answers for part in runs.ANSWER_PARTS)}
-  assert measures - set(result) == set()
-  assert set(runs.TIMES) - {"transfer_seconds"} == set(times) - {records.KEY}  # it has no transfer tasks
-  # What else there is says which run this is, and what it shares with others.
-  others = {"arm", "seed", "status", "fingerprints", "transfer", "transfer_settings", records.KEY}
-  assert sorted(set(result) - measures - others) == []
+  result = results.read(epath.Path(run) / "result.json", RunResult)
+  assert result is not None
+  assert set(runs.values_of(result)) == set(runs.read_sweep(finished).measures())
 
 
 def test_arms_share_what_they_can(finished: Path) -> None:
-  gates = json.loads((finished / "gates.json").read_text())
-  assert {(gate["gate"], gate["holds"]) for gate in gates} == {
+  assert {(gate.name, gate.holds) for gate in gates_of(finished)} == {
     ("initialization", True),
     ("data_order", True),
     ("evaluation", True),
@@ -176,7 +177,7 @@ def test_an_arm_that_was_changed_since_is_refused(source: str, copy: Path) -> No
 def test_a_broken_gate_is_found_and_in_the_report(gate: str, source: str, copy: Path) -> None:
   path = copy / "runs" / "faster" / "seed-0" / "result.json"
   result: Any = records.read_json(epath.Path(path), "")
-  result["fingerprints"][gate] = "tampered"
+  result["pretrained"]["fingerprints"][gate] = {"encoder": "tampered"} if gate == "initialization" else "tampered"
   records.write_json(epath.Path(path), result)
   (copy / "report.md").unlink()
   with pytest.raises(ValueError, match=rf"arms bert and faster should share their {gate} at seed 0, and do not"):
@@ -188,12 +189,12 @@ def test_arms_of_different_rates_really_predict_so(source: str, tmp_path: Path) 
   arms = (tiny.EXPERIMENT.arms[0], Arm("more", "twice the rate", {"data.masking.rate": 0.3}, parent="bert"))
   plan = tiny.plan(source, tmp_path, experiment=Experiment("rates", "?", arms, tiny.EXPERIMENT.sizes), seeds=(0,))
   assert sweep.run(plan) == 0
-  gates = {gate["gate"]: gate for gate in json.loads((tmp_path / "gates.json").read_text())}
-  assert gates["predictions"]["holds"]
-  assert "at rates of 30% and 15%" in gates["predictions"]["detail"]
+  gates = {gate.name: gate for gate in gates_of(tmp_path)}
+  assert gates["predictions"].holds
+  assert "at rates of 30% and 15%" in gates["predictions"].detail
   path = tmp_path / "runs/more/seed-0/result.json"
   result: Any = records.read_json(epath.Path(path), "")
-  result |= {"predicted_tokens": result["predicted_tokens"] // 2}  # as a limit would
+  result["pretrained"]["predicted_tokens"] //= 2  # as a limit would
   records.write_json(epath.Path(path), result)
   with pytest.raises(ValueError, match="arms bert and more should predict at their masking rates at seed 0, and do"):
     sweep.run(plan)
@@ -244,9 +245,8 @@ def test_a_diverged_arm_is_said_and_the_others_go_on(source: str, tmp_path: Path
     "tame": "finished",
   }
   assert "diverged" in (tmp_path / "report.md").read_text()
-  gates = json.loads((tmp_path / "gates.json").read_text())
-  assert all(gate["holds"] for gate in gates)
-  assert len(gates) == 6, "a diverged run has its fingerprints too"
+  assert all(gate.holds for gate in gates_of(tmp_path))
+  assert len(gates_of(tmp_path)) == 6, "a diverged run has its fingerprints too"
 
 
 def test_a_signal_before_training_leaves_by_the_same_door(

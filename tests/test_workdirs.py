@@ -12,8 +12,9 @@ import pytest
 from etils import epath
 
 import bert_jax
-from bert_jax import records, settings, sweep
+from bert_jax import records, results, settings, sweep
 from bert_jax.objectives import objective_of
+from bert_jax.results import RunResult
 from bert_jax.training import checkpoints, step
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints
 from tests import tiny
@@ -52,8 +53,10 @@ def run_of(workdir: Path, arm: str = "bert") -> Path:
   return workdir / "runs" / arm / "seed-0"
 
 
-def result_of(workdir: Path, arm: str = "bert") -> dict[str, Any]:
-  return records.read_json(epath.Path(run_of(workdir, arm)) / "result.json", "") or {}
+def result_of(workdir: Path, arm: str = "bert") -> RunResult:
+  result = results.read(epath.Path(run_of(workdir, arm)) / "result.json", RunResult)
+  assert result is not None
+  return result
 
 
 def again(source: str, workdir: Path, **options: Any) -> int:
@@ -134,7 +137,7 @@ def test_what_was_not_used_yet_may_change(source: str, tmp_path: Path, monkeypat
   assert (run_of(tmp_path / "W") / "config.json").exists()
   other = {"optim.peak_lr": 1e-3, "data.eval_fraction": 0.25, "train.steps": 6}
   assert again(source, tmp_path / "W", assignments=other) == 0
-  assert result_of(tmp_path / "W")["steps"] == 6
+  assert result_of(tmp_path / "W").pretrained.steps == 6
 
 
 def test_a_run_with_a_checkpoint_binds(copy: Path, source: str) -> None:
@@ -154,7 +157,7 @@ def test_text_without_labels_has_no_transfer(source: str, tmp_path: Path, caplog
   caplog.set_level("INFO", logger="absl")
   assert again(source, tmp_path / "W", assignments={**TASK, "train.steps": 6}) == 0
   assert f"data.source={source} has no labels, so there is no fine-tuning after pretraining" in caplog.text
-  assert result_of(tmp_path / "W")["transfer"] == {}
+  assert result_of(tmp_path / "W").transfer == {}
 
 
 def test_a_task_may_be_added_and_settings_of_transfer_may_change(copy: Path, source: str) -> None:
@@ -163,8 +166,8 @@ def test_a_task_may_be_added_and_settings_of_transfer_may_change(copy: Path, sou
   assert result_of(copy) == before, "no task, no work"
   assert again(source, copy, assignments={**TASK, "transfer.epochs": 2}) == 0
   after = result_of(copy)
-  assert after["transfer_settings"]["epochs"] == 2
-  assert after["mlm_loss"] == before["mlm_loss"]
+  assert after.transfer_settings["epochs"] == 2
+  assert after.pretrained == before.pretrained
   assert (run_of(copy) / "pretrained.json").read_bytes() == trained
   assert len(records.read_json(epath.Path(copy) / "baselines.json", "") or {}) == 2
 
@@ -174,7 +177,7 @@ def test_no_report_mixes_settings_of_transfer(copy: Path, source: str) -> None:
   with pytest.raises(ValueError, match=r"transfer.epochs is 1 there and 2 here \(of bert, seed 0\). Give --arms"):
     again(source, copy, arms=["faster"], assignments=changed)
   assert again(source, copy, arms=["bert", "faster"], assignments=changed) == 0
-  assert {result_of(copy, arm)["transfer_settings"]["epochs"] for arm in ("bert", "faster")} == {2}
+  assert {result_of(copy, arm).transfer_settings["epochs"] for arm in ("bert", "faster")} == {2}
 
 
 # ---- folders as people have them -------------------------------------------------------------------------------------
@@ -260,4 +263,4 @@ def test_every_checkpoint_damaged_says_what_to_remove(copy: Path, source: str) -
 
 
 def test_files_stay_readable(copy: Path) -> None:
-  assert json.loads((run_of(copy) / "result.json").read_text())["status"] == "finished"
+  assert json.loads((run_of(copy) / "result.json").read_text())["pretrained"]["status"] == "finished"

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from bert_jax.analysis import statistics
-from bert_jax.analysis.runs import TRANSFER_PARTS, Answer, Arm, Run, Sweep
+from bert_jax.analysis.runs import TRANSFER_PARTS, Run, Sweep
 from bert_jax.analysis.statistics import Interval, Spread
+from bert_jax.results import Answer, PlannedArm
 
 # Nats that an arm has to gain on the best predictor without context before it counts as having learned any. The choice
 # of held-out documents moves that gain by less than 0.005 at the demo's size.
@@ -56,7 +57,7 @@ class Comparison:
 class ArmResult:
   """An arm over its finished runs. `void_seeds`: those that learned no context."""
 
-  arm: Arm
+  arm: PlannedArm
   runs: tuple[Run, ...]
   spreads: Mapping[str, Spread]
   void_seeds: tuple[int, ...]
@@ -137,7 +138,7 @@ def compute(sweep: Sweep) -> Results:
   return Results(sweep, arms, tuple(comparisons), tuple(gains))
 
 
-def _arm_result(sweep: Sweep, arm: Arm) -> ArmResult:
+def _arm_result(sweep: Sweep, arm: PlannedArm) -> ArmResult:
   finished = sweep.finished(arm.name)
   keys = [*sweep.measures(), *(f"{task}.{part}" for task in sweep.tasks() for part in TRANSFER_PARTS)]
   values = {key: [run.values[key] for run in finished if key in run.values] for key in keys}

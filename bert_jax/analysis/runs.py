@@ -1,14 +1,13 @@
 """A sweep's folder, read: what was planned, and what is there of it. Anything but the plan may be missing."""
 
 import dataclasses
-import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from etils import epath
 
-from bert_jax import records
+from bert_jax import records, results
+from bert_jax.results import ByDocument, Gate, Gates, Measures, PlannedSweep, RunResult, Times
 
 # What a finished run may report, in the order of the tables. Losses in nats, shares between 0 and 1. `mask_…` is at the
 # predicted places that show [MASK], `mlm_…` at all of them; `context_free_…` is what the best predictor without context
@@ -51,28 +50,7 @@ COUNTS = frozenset(
     *("eval_examples", "test_texts", "labels_per_class"),
   )
 )
-TIMES = ("train_seconds", "eval_seconds", "transfer_seconds", "compile_seconds", "tokens_per_second", "data_wait_share")
-
-
-@dataclasses.dataclass(frozen=True)
-class Arm:
-  """One recipe of the sweep. `direction`: the paper says better (+1), worse (-1) or claims neither (0)."""
-
-  name: str
-  parent: str | None
-  change: str
-  expects: str
-  direction: int
-  assignments: Mapping[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-  """A question with two answers that some arm is trained on, such as next sentence prediction."""
-
-  name: str
-  label: str
-  title: str
+TIMES = tuple(field.name for field in dataclasses.fields(Times))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,16 +63,6 @@ class Evaluation:
 
 
 @dataclasses.dataclass(frozen=True)
-class HeldOut:
-  """The last evaluation by document: predictions counted, the loss that arms are compared by, and the trivial's."""
-
-  documents: tuple[int, ...]
-  count: tuple[float, ...]
-  nats: tuple[float, ...]
-  trivial_nats: tuple[float, ...]
-
-
-@dataclasses.dataclass(frozen=True)
 class Run:
   """One arm with one seed. `values` and `times` hold finite numbers only, and are empty until the run has ended."""
 
@@ -104,34 +72,13 @@ class Run:
   values: Mapping[str, float]
   times: Mapping[str, float]
   evaluations: tuple[Evaluation, ...]
-  held_out: HeldOut | None = None
+  held_out: ByDocument | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class Gate:
-  """One proof that arms share what they should share."""
-
-  name: str
-  arms: tuple[str, ...]
-  seed: int | None
-  holds: bool
-  detail: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Sweep:
+class Sweep(PlannedSweep):
   """A sweep as planned, and its runs: one for every arm and seed, arms as declared and then seeds."""
 
-  experiment: str
-  question: str
-  scale: str
-  scale_note: str
-  seeds: tuple[int, ...]
-  answers: tuple[Answer, ...]
-  arms: tuple[Arm, ...]
-  hardware: str
-  versions: Mapping[str, str]
-  config: Mapping[str, Any]
   runs: tuple[Run, ...]
   gates: tuple[Gate, ...] | None  # None: not run
 
@@ -159,92 +106,55 @@ def read_sweep(folder: epath.PathLike) -> Sweep:
     ValueError: there is no sweep.json, or a file holds what it must not.
   """
   folder = epath.Path(folder)
-  plan = records.read_json(folder / "sweep.json", "remove it and run the experiment again, which writes it again")
+  plan = results.read(folder / "sweep.json", PlannedSweep)
   if plan is None:
     raise ValueError(f"{folder} has no sweep.json; give the --workdir of an experiment that was started")
-  try:
-    arms = tuple(
-      Arm(
-        name=arm["name"],
-        parent=arm["parent"],
-        change=arm["change"],
-        expects=arm["expects"],
-        direction=arm["direction"],
-        assignments=arm["assignments"],
-      )
-      for arm in plan["arms"]
-    )
-    _check_arms(arms, folder / "sweep.json")
-    seeds = tuple(plan["seeds"])
-    answers = tuple(Answer(**answer) for answer in plan["answers"])
-    return Sweep(
-      experiment=plan["experiment"],
-      question=plan["question"],
-      scale=plan["scale"],
-      scale_note=plan["scale_note"],
-      seeds=seeds,
-      answers=answers,
-      arms=arms,
-      hardware=plan["hardware"],
-      versions=plan["versions"],
-      config=plan["config"],
-      runs=tuple(_read_run(folder, arm.name, seed, answers) for arm in arms for seed in seeds),
-      gates=_read_gates(folder / "gates.json"),
-    )
-  except KeyError as error:
-    raise ValueError(
-      f"{folder / 'sweep.json'} has no {error}; it was not written by this version of bert_jax"
-    ) from error
+  _check_arms(plan, folder / "sweep.json")
+  runs = tuple(_read_run(folder, arm.name, seed) for arm in plan.arms for seed in plan.seeds)
+  found = results.read(folder / "gates.json", Gates)
+  return Sweep(**vars(plan), runs=runs, gates=None if found is None else found.gates)
 
 
-def _check_arms(arms: tuple[Arm, ...], path: epath.Path) -> None:
-  names = [arm.name for arm in arms]
+def _check_arms(plan: PlannedSweep, path: epath.Path) -> None:
+  names = [arm.name for arm in plan.arms]
   if len(set(names)) != len(names):
     raise ValueError(f"{path}: an arm's name must stand once, and the arms are {', '.join(names)}")
-  for arm in arms:
+  for arm in plan.arms:
     if arm.parent is not None and (arm.parent not in names or arm.parent == arm.name):
       raise ValueError(f"{path}: arm {arm.name} is compared with {arm.parent}, which must be another arm of the sweep")
     if arm.direction not in (-1, 0, 1):
       raise ValueError(f"{path}: direction={arm.direction} of arm {arm.name} must be -1, 0 or 1")
 
 
-def _read_run(folder: epath.Path, arm: str, seed: int, answers: Sequence[Answer]) -> Run:
+def _read_run(folder: epath.Path, arm: str, seed: int) -> Run:
   folder = folder / "runs" / arm / f"seed-{seed}"
   evaluations = _read_evaluations(folder / "metrics.jsonl")
-  result = records.read_json(folder / "result.json", "remove it and run the experiment again, which measures it again")
+  result = results.read(folder / "result.json", RunResult)
   if result is None:
     status = "unfinished" if (folder / "metrics.jsonl").exists() else "not run"
     return Run(arm, seed, status, {}, {}, evaluations)
-  status = result["status"]
-  if status not in ("finished", "diverged"):
-    raise ValueError(
-      f"{folder / 'result.json'}: status={status!r} must be finished or diverged; delete it to run again"
-    )
-  values = {name: result.get(name) for name in MEASURES}
-  values |= {
-    f"{answer.name}_{part}": result.get(f"{answer.name}_{part}") for answer in answers for part in ANSWER_PARTS
-  }
-  for task, parts in (result.get("transfer") or {}).items():
-    values |= {f"{task}.{part}": parts.get(part) for part in TRANSFER_PARTS}
-  values = _finite(values)
+  values, status = values_of(result), result.pretrained.status
   if status == "finished" and "mlm_loss" not in values:
     status = "diverged"
-  times = _finite(records.read_json(folder / "times.json", "remove it") or {})
-  times = {name: times[name] for name in TIMES if name in times}
-  return Run(arm, seed, status, values, times, evaluations, _read_held_out(folder / "heldout.json"))
+  times = _finite(dataclasses.asdict(results.read(folder / "times.json", Times) or Times()))
+  return Run(arm, seed, status, values, times, evaluations, results.read(folder / "heldout.json", ByDocument))
 
 
-def _read_held_out(path: epath.Path) -> HeldOut | None:
-  way_out = "remove it, pretrained.json and result.json, and run the experiment again, which measures it again"
-  content = records.read_json(path, way_out)
-  if content is None:
-    return None
-  return HeldOut(**{field.name: tuple(content[field.name]) for field in dataclasses.fields(HeldOut)})
+def values_of(result: RunResult) -> dict[str, float]:
+  """The numbers of a result by the names of the tables; a task's are TASK.PART. What is not finite is left out."""
+  done = result.pretrained
+  values: Measures = {name: getattr(done, name) for name in ("steps", "tokens", "predicted_tokens", "best_loss")}
+  values |= dataclasses.asdict(done.facts) | done.trivial | done.measures
+  for task, found in result.transfer.items():
+    parts = dataclasses.asdict(found)
+    parts |= parts.pop("baselines")
+    values |= {f"{task}.{part}": value for part, value in parts.items()}
+  return _finite(values)
 
 
-def _finite(values: Mapping[str, Any]) -> dict[str, float]:
-  """The numbers among `values`; null, NaN and infinities are left out."""
-  return {name: value for name, value in values.items() if isinstance(value, int | float) and math.isfinite(value)}
+def _finite(values: Mapping[str, float | None]) -> dict[str, float]:
+  """The numbers among `values`; None, NaN and infinities are left out."""
+  return {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
 
 
 def _read_evaluations(path: epath.Path) -> tuple[Evaluation, ...]:
@@ -254,29 +164,3 @@ def _read_evaluations(path: epath.Path) -> tuple[Evaluation, ...]:
     if entry["kind"] == "eval" and _finite({"loss": entry["mask_loss"]}):
       by_step[entry["step"]] = Evaluation(entry["step"], entry["tokens"], entry["mask_loss"])
   return tuple(by_step[step] for step in sorted(by_step))
-
-
-def _read_gates(path: epath.Path) -> tuple[Gate, ...] | None:
-  gates = _read_json(path)
-  if gates is None:
-    return None
-  return tuple(
-    Gate(
-      name=gate["gate"],
-      arms=tuple(gate["arms"]),
-      seed=gate["seed"],
-      holds=gate["holds"],
-      detail=gate["detail"],
-    )
-    for gate in gates
-  )
-
-
-def _read_json(path: epath.Path) -> Any:
-  """The content of a JSON file; None where there is no such file."""
-  if not path.exists():
-    return None
-  try:
-    return json.loads(path.read_text())
-  except json.JSONDecodeError as error:
-    raise ValueError(f"{path} is not valid JSON ({error}); delete it and run the experiment again") from error

@@ -9,9 +9,10 @@ from bert_jax.analysis.comparisons import LEARNED_MARGIN, LOSS, Comparison, Resu
 from bert_jax.analysis.document import Block, Bullets, Heading, Paragraph, Picture, Table
 from bert_jax.analysis.formatting import CONFIDENCE_LEVEL, NOTHING
 from bert_jax.analysis.methods import gates, how_it_was_run, limits
-from bert_jax.analysis.runs import ANSWER_PARTS, Answer
+from bert_jax.analysis.runs import ANSWER_PARTS
 from bert_jax.analysis.statistics import PAIRS_FOR_A_SHARE
 from bert_jax.analysis.summary import missing_runs, summary
+from bert_jax.results import Answer
 
 Pictures = Mapping[str, tuple[str, str]]  # name → (path beside the report, SVG)
 FOREST = (

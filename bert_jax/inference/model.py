@@ -15,13 +15,15 @@ from etils import epath
 
 from bert_jax import console
 from bert_jax.architectures import EncoderConfig
-from bert_jax.config import Config
+from bert_jax.config import ClassificationConfig, Config
 from bert_jax.data.frames import Frame, frame_of
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.inference import embedding, masks, prompts, scores, windows
 from bert_jax.inference.embedding import EmbeddingSettings, Pooling
 from bert_jax.inference.masks import Candidate
 from bert_jax.models.inputs import Inputs
+from bert_jax.models.networks import ClassifierPooling
+from bert_jax.objectives import objective_of
 
 
 class Encoding(NamedTuple):
@@ -72,10 +74,13 @@ class Model:
     params: of the network, float32, as numpy arrays or on devices.
     tokenizer: None where the model came without one that can be read.
     num_classes: of a classifier's head.
+    class_names: of a classifier's head, in the order of its logits; empty where they are not known.
+    classifier_pooling: what a classifier of texts reads; see `ForSequenceClassification`.
     embedding: how the model was made to embed texts, where that is known.
     source: the config.json that it came with; empty for a model of our own.
     files: name → content of the files of its tokenizer, of sentence-transformers and of its card that it came with.
     origin: name and commit of a model from the Hugging Face hub; empty for others.
+    finetuned: in words, what a model was fine-tuned on after all that; empty for others.
     run: the config of the run that trained it; None for a model from elsewhere.
     step: the optimizer steps of that run; None for a model from elsewhere.
   """
@@ -85,12 +90,38 @@ class Model:
   params: Any
   tokenizer: Tokenizer | None
   num_classes: int = 2
+  class_names: tuple[str, ...] = ()
+  classifier_pooling: ClassifierPooling = "cls"
   embedding: EmbeddingSettings = EmbeddingSettings()
   source: dict[str, Any] = dataclasses.field(default_factory=dict)
   files: dict[str, bytes] = dataclasses.field(default_factory=dict)
   origin: str = ""
+  finetuned: str = ""
   run: Config | None = None
   step: int | None = None
+
+  @classmethod
+  def of_run(cls, run: Config, params: Any, tokenizer: Tokenizer, step: int, network: str | None = None) -> "Model":
+    """A model that a run has trained.
+
+    Args:
+      run: its config.
+      params: of its objective.
+      network: which of the networks that it trained; by default the one that it is about.
+
+    Raises:
+      ValueError: it has trained no such network.
+    """
+    trained = objective_of(run).trained(params)
+    name = network or next(iter(trained))
+    if name not in trained:
+      raise ValueError(f"head={network!r} is none of the networks that this run trained: {', '.join(trained)}")
+    config, params = trained[name]
+    model = cls(config, name, params, tokenizer, run=run, step=step)
+    if not isinstance(run.objective, ClassificationConfig):
+      return model
+    head = run.objective
+    return dataclasses.replace(model, num_classes=head.num_classes, classifier_pooling=head.pooling)
 
   def __repr__(self) -> str:
     of_run = "" if self.step is None else f", step {self.step:,}"
@@ -282,7 +313,7 @@ class Model:
   def logits(self, texts: Any, *, batch_size: int = 32) -> Any:
     """What the model's head says of texts, before any softmax.
 
-    Classes are in the order of `source["id2label"]`, where the model came with names for them.
+    Classes are in the order of `class_names`.
 
     Args:
       texts: a list of texts; each is a str, or a tuple of two that are read as a pair (two sentences, or a question

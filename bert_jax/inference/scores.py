@@ -59,7 +59,7 @@ def _logits(model: "Model", texts: list[Text], batch_size: int) -> Any:
     number = int(np.argmax(lengths))
     raise ValueError(f"text {number} has {lengths[number]} tokens, and the model has {most} positions; shorten it")
   found = [np.zeros(0, np.float32)] * len(rows)
-  run, params = _run(model.config, model.network, model.num_classes), model.device_params
+  run, params = _run(model.config, model.network, model.num_classes, model.classifier_pooling), model.device_params
   for size, length, indices in windows.batches(lengths, batch_size, most):
     some = [rows[i] for i in indices]
     batch = frame.batch([ids for ids, _ in some], size, length, tokenizer.pad_id, [kinds for _, kinds in some])
@@ -84,9 +84,9 @@ def framed(texts: list[Text], frame: Frame, tokenizer: Tokenizer) -> Iterator[tu
 
 
 @functools.cache
-def _run(config: EncoderConfig, name: str, num_classes: int):
+def _run(config: EncoderConfig, name: str, num_classes: int, pooling: networks.ClassifierPooling):
   """(params, inputs) → [B, C]; for a head that answers for each token, [B, T] or [B, T, C]."""
-  network: Any = networks.build(name, config, num_classes, scan_layers=True)
+  network: Any = networks.build(name, config, num_classes, pooling, scan_layers=True)
 
   def run(params: Any, inputs: Inputs) -> jax.Array:
     if name == "multiple_choice":

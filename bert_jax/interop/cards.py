@@ -3,6 +3,7 @@
 import re
 
 from bert_jax import provenance
+from bert_jax.config import ClassificationConfig
 from bert_jax.inference.model import Model
 
 CARD = "README.md"
@@ -44,6 +45,12 @@ def write(model: Model, class_name: str) -> str:
 
 
 def _origin(model: Model) -> str:
+  return " ".join(filter(None, [_pretrained(model), model.finetuned and f"Then fine-tuned on {model.finetuned}."]))
+
+
+def _pretrained(model: Model) -> str:
+  if model.run is not None and isinstance(model.run.objective, ClassificationConfig):
+    return f"Fine-tuned with bert_jax: step {model.step} of {model.run.train.steps} of a classifier's training."
   if model.run is not None:
     data, optim, train = model.run.data, model.run.optim, model.run.train
     begin = "random weights" if train.start_from is None else "the weights of another model (`train.start_from`)"

@@ -5,14 +5,15 @@
 
 import dataclasses
 import re
+import typing
 from typing import Any
 
 from bert_jax import architectures, settings
-from bert_jax.architectures import DebertaConfig, EncoderConfig
+from bert_jax.architectures import EncoderConfig
 from bert_jax.foreign import shown
 from bert_jax.inference.embedding import EmbeddingSettings
 from bert_jax.interop import configs, rules
-from bert_jax.interop.families import BY_MODEL_TYPE, family_of
+from bert_jax.interop.families import BY_MODEL_TYPE
 from bert_jax.interop.families.base import Family
 from bert_jax.interop.rules import COUNT, MOST, OBJECT, OBJECT_OF_TEXTS, TEXT, TEXTS, Rule, or_null, whole
 from bert_jax.models import networks
@@ -77,20 +78,19 @@ def encoder(c: EncoderConfig, num_arrays: int, origin: str) -> None:
     architectures.check(c, prefix="")
   except ValueError as error:
     raise ValueError(f"{origin} is of no model that can be built: {error}") from error
-  blocks = family_of(c).num_blocks(c)
+  blocks = c.num_distinct_blocks
   if blocks > num_arrays:
     raise ValueError(
       f"{origin} is of no model that can be built: it asks for {blocks} blocks, and its file holds {num_arrays} arrays"
     )
 
 
-def own(
-  c: EncoderConfig, embedding: EmbeddingSettings, network: Any, num_classes: Any, source: Any, files: Any, origin: str
-) -> None:
+def own(c: EncoderConfig, embedding: EmbeddingSettings, description: dict[str, Any], origin: str) -> None:
   """Checks the types of what a model.json of ours says, since it may come from a stranger; `encoder` checks the rest.
 
   Raises:
     ValueError: it names the first setting that is of another type, or out of its range.
+    KeyError: one is missing.
   """
 
   def require(name: str, value: Any, rule: Rule) -> None:
@@ -102,16 +102,28 @@ def own(
   known = set(networks.NETWORKS)
   if architecture_of(c).span_head is None:
     known.remove("spans")
-  if not isinstance(c, DebertaConfig):
+  if not architecture_of(c).enhanced:
     known.remove("enhanced_masked_lm")
-  require("network", network, rules.one_of(tuple(sorted(known))))
-  require("num_classes", num_classes, COUNT)
+  own_rules = {
+    "network": rules.one_of(tuple(sorted(known))),
+    "num_classes": COUNT,
+    "class_names": rules.NAMES,
+    "classifier_pooling": rules.one_of(typing.get_args(networks.ClassifierPooling)),
+    "params_sha256": TEXT,
+    "files_sha256": OBJECT_OF_TEXTS,
+    "source": OBJECT,
+    "origin": TEXT,
+    "finetuned": TEXT,
+  }
+  for name, rule in own_rules.items():
+    require(name, description[name], rule)
+  names, count = description["class_names"], description["num_classes"]
+  if names and len(names) != count:
+    raise ValueError(f"class_names are {len(names)}, and num_classes={count}")
   require("embedding.pooling", embedding.pooling, or_null(rules.one_of(("cls", "mean", "max"))))
   require("embedding.normalize", embedding.normalize, rules.FLAG)
   require("embedding.max_tokens", embedding.max_tokens, or_null(whole(1, MOST)))
-  require("source", source, OBJECT)
-  config(source, f"{origin}, its source,")
-  require("files_sha256", files, OBJECT_OF_TEXTS)
+  config(description["source"], f"{origin}, its source,")
 
 
 def weight_map(index: dict[str, Any], origin: str) -> dict[str, str]:

@@ -23,7 +23,7 @@ from bert_jax.interop.params import fingerprint, flat, nested
 from bert_jax.interop.tokenizer_files import TOKENIZER_FILES, UnreadableTokenizer
 from bert_jax.models import networks
 
-FORMAT = 3
+FORMAT = 4
 DESCRIPTION = "model.json"
 PARAMS = "params.safetensors"
 SOURCE = "source"
@@ -50,12 +50,15 @@ def save(model: Model, folder: epath.PathLike) -> None:
       "architecture": model.config.kind,
       "network": model.network,
       "num_classes": model.num_classes,
+      "class_names": list(model.class_names),
+      "classifier_pooling": model.classifier_pooling,
       "model": settings.to_dict(model.config),
       "embedding": dataclasses.asdict(model.embedding),
       "params_sha256": fingerprint(model.params),
       "files_sha256": {name: sha256(content) for name, content in sorted(files.items())},
       "source": model.source,
       "origin": model.origin,
+      "finetuned": model.finetuned,
     }
     description["digest"] = _digest(description)
     (scratch / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
@@ -89,21 +92,21 @@ def load(folder: epath.PathLike) -> Model:
   try:
     config = settings.from_dict(description["model"], ARCHITECTURES[description["architecture"]])
     embedding = settings.from_dict(description["embedding"], EmbeddingSettings)
-    network, num_classes, source = (description[name] for name in ("network", "num_classes", "source"))
-    wanted, listed = description["params_sha256"], description["files_sha256"]
-    foreign_configs.own(config, embedding, network, num_classes, source, listed, str(origin))
+    foreign_configs.own(config, embedding, description, str(origin))
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(f"{origin} cannot be read: {error}; import the model again") from error
+  network, source, listed = (description[name] for name in ("network", "source", "files_sha256"))
+  head = description["num_classes"], description["classifier_pooling"]
   arrays = stored.open_safetensors(foreign.inside(folder, PARAMS))
   # Our arrays are stacked, with a row for each layer.
   foreign_configs.encoder(config, sum(x.shape[0] for x in arrays.values() if x.size and x.shape), str(origin))
-  shapes = jax.eval_shape(networks.initial(network, config, num_classes))
+  shapes = jax.eval_shape(networks.initial(network, config, *head))
   if {name: array.shape for name, array in arrays.items()} != {
     "/".join(str(key.key) for key in path): x.shape for path, x in jax.tree.leaves_with_path(shapes)
   }:
     raise ValueError(f"{folder / PARAMS} does not hold what {DESCRIPTION} describes; import the model again")
   params = nested({name: array.load() for name, array in arrays.items()})
-  if fingerprint(params) != wanted:
+  if fingerprint(params) != description["params_sha256"]:
     raise ValueError(f"{folder / PARAMS} is damaged: its bits are not those that were written; import the model again")
   files = _files(folder / SOURCE, listed)
   try:
@@ -112,7 +115,18 @@ def load(folder: epath.PathLike) -> Model:
     logging.warning("%s is opened without its tokenizer, which cannot be read: %s", folder, error)
     tokenizer = None
   return Model(
-    config, network, params, tokenizer, num_classes, embedding, source, files, str(description.get("origin", ""))
+    config=config,
+    network=network,
+    params=params,
+    tokenizer=tokenizer,
+    num_classes=description["num_classes"],
+    class_names=tuple(description["class_names"]),
+    classifier_pooling=description["classifier_pooling"],
+    embedding=embedding,
+    source=source,
+    files=files,
+    origin=description["origin"],
+    finetuned=description["finetuned"],
   )
 
 

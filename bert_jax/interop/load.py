@@ -8,10 +8,9 @@ from absl import logging
 from etils import epath
 
 from bert_jax import foreign, settings
-from bert_jax.config import ClassificationConfig, Config
+from bert_jax.config import Config
 from bert_jax.inference.model import Model
 from bert_jax.interop import hub, imported, reading
-from bert_jax.objectives import objective_of
 from bert_jax.training import platform
 from bert_jax.training.checkpoints import Checkpoint, CheckpointError, Checkpoints
 from bert_jax.training.layout import local_layout
@@ -65,13 +64,7 @@ def _load_run(path: epath.Path, step: int | None, head: str | None) -> Model:
       raise ValueError(f"{folder} has no checkpoint yet; let the run go on until it has saved one")
     found = _restore(checkpoints, step)
     run: Config = settings.from_dict(found.about["config"], Config)
-    trained = objective_of(run).trained(found.state.params)
-    name = head or next(iter(trained))
-    if name not in trained:
-      raise ValueError(f"head={head!r} is none of the networks that this run trained: {', '.join(trained)}")
-    config, params = trained[name]
-    classes = run.objective.num_classes if isinstance(run.objective, ClassificationConfig) else 2
-    return Model(config, name, params, checkpoints.tokenizer(found.step), classes, run=run, step=found.step)
+    return Model.of_run(run, found.state.params, checkpoints.tokenizer(found.step), found.step, head)
 
 
 def _restore(checkpoints: Checkpoints, step: int | None) -> Checkpoint:

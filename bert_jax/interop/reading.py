@@ -72,7 +72,17 @@ def read(folder: epath.PathLike, head: str | None = None, say: Callable[[str], N
   embedding = sentence_folders.within_positions(sentence_folders.embedding_of(folder, inner), config, say)
   files = sentence_folders.files_of(folder, inner)
   prompts.read(files, str(folder))
-  return Model(config, unread.network, params, tokenizer, unread.num_classes, embedding, source, files)
+  return Model(
+    config=config,
+    network=unread.network,
+    params=params,
+    tokenizer=tokenizer,
+    num_classes=unread.num_classes,
+    class_names=_class_names(unread),
+    embedding=embedding,
+    source=source,
+    files=files,
+  )
 
 
 def read_settings(folder: epath.Path) -> tuple[EncoderConfig, str | None]:
@@ -148,6 +158,14 @@ def _num_classes(network: str, network_entries: list[Entry], arrays: Arrays, sou
     if entry.path == ("classifier", "bias") and entry.key in arrays and len(arrays[entry.key].shape) == 1:
       return arrays[entry.key].shape[0]
   return len(source.get("id2label") or {}) or int(source.get("num_labels") or 2)
+
+
+def _class_names(unread: Unread) -> tuple[str, ...]:
+  """The names of a classifier's classes; none where config.json does not name each of them."""
+  stated, wanted = unread.source.get("id2label") or {}, [str(number) for number in range(unread.num_classes)]
+  if unread.network not in networks.CLASSIFIERS or set(stated) != set(wanted):
+    return ()
+  return tuple(stated[number] for number in wanted)
 
 
 def _with_new(params: Any, unread: Unread) -> Any:

@@ -50,6 +50,10 @@ TEXTS: Rule = (_are_texts, "a list of texts")
 TEXT_OR_TEXTS: Rule = (lambda value: _is_text(value) or _are_texts(value), "a text or a list of texts")
 OBJECT: Rule = (lambda value: isinstance(value, dict), "an object")
 OBJECT_OF_TEXTS: Rule = (_names_texts, "an object of texts")
+NAMES: Rule = (  # of classes
+  lambda value: isinstance(value, list) and len(value) <= 1_000_000 and all(isinstance(x, str) for x in value),
+  "a list of texts",
+)
 COUNT: Rule = whole(1, 1_000_000)  # of classes
 
 

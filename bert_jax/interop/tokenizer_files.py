@@ -66,7 +66,7 @@ def files_of(model: Model) -> dict[str, bytes]:
   if model.files or model.tokenizer is None:
     return model.files
   config = model.config
-  segments = getattr(config, "type_vocab_size", 0) > 1
+  segments = config.type_vocab_size > 1
   with tempfile.TemporaryDirectory() as scratch:
     folder = epath.Path(scratch)
     write(model.tokenizer, folder, config.longest_input, segments, config.separators_between)

@@ -92,11 +92,10 @@ def config_of(model: Model) -> dict[str, Any]:
   if not values or configs.from_huggingface(values) != model.config:
     values |= ours | {"model_type": values.get("model_type", ours["model_type"])}
   values["architectures"] = [_class_of(model)]
-  if model.network in ("sequence_classification", "token_classification") and (
-    len(values.get("id2label") or {}) != model.num_classes
-  ):
-    values["id2label"] = {str(i): f"LABEL_{i}" for i in range(model.num_classes)}
-    values["label2id"] = {label: int(i) for i, label in values["id2label"].items()}
+  if model.network in networks.CLASSIFIERS:
+    names = model.class_names or [f"LABEL_{i}" for i in range(model.num_classes)]
+    values["id2label"] = {str(i): name for i, name in enumerate(names)}
+    values["label2id"] = {name: i for i, name in enumerate(names)}
   # What is written is float32, whatever it came as. transformers 4 and 5 have a name each.
   stated = [key for key in ("torch_dtype", "dtype") if key in values] if model.source else ["torch_dtype"]
   values |= dict.fromkeys(stated, "float32")
@@ -106,6 +105,11 @@ def config_of(model: Model) -> dict[str, Any]:
 
 
 def _class_of(model: Model) -> str:
+  if model.network == "sequence_classification" and model.classifier_pooling != "cls":
+    raise ValueError(
+      f"this classifier reads the {model.classifier_pooling} of a text, and Hugging Face's class for"
+      f" {model.config.kind} the pooler's vector; fine-tune with transfer.pooling=cls, or keep bert_jax's own format"
+    )
   return configs.class_of(model.config, model.network, model.source.get("model_type"))
 
 
@@ -156,7 +160,7 @@ def max_difference(one: Model, other: Model) -> float:
   more: dict[str, Any] = {"starts": np.zeros((_ROWS, 1), np.int32)} if one.network == "spans" else {}
 
   def run(model: Model) -> Any:
-    network = networks.build(model.network, model.config, model.num_classes, scan_layers=True)
+    network = networks.build(model.network, model.config, model.num_classes, model.classifier_pooling, scan_layers=True)
     return jax.jit(lambda params: _arrays(network.apply({"params": params}, inputs, **more)))(model.params)
 
   pairs = zip(jax.tree.leaves(run(one)), jax.tree.leaves(run(other)), strict=True)

@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Bool, Float, UInt32
 
 from bert_jax.architectures import AlbertConfig
+from bert_jax.models.arrays import Array
 from bert_jax.models.bert import Block, Embeddings
 from bert_jax.models.dropout import Noise, OutsideLayers, outside_layers
 from bert_jax.models.encoder import Encoded, EncoderModule
@@ -20,7 +22,9 @@ class Group(EncoderModule):
   """One layer: the I blocks of a group in a row, each with parameters of its own."""
 
   @nn.compact
-  def __call__(self, x: jax.Array, mask: jax.Array, noise: Noise | None, layer: jax.Array) -> tuple[jax.Array, Any]:
+  def __call__(
+    self, x: Float[Array, "B T D"], mask: Bool[Array, "#B 1 #T T"], noise: Noise | None, layer: UInt32[Array, ""]
+  ) -> tuple[Float[Array, "B T D"], Any]:
     c: AlbertConfig = self.config
     records = []
     for number in range(c.blocks_per_group):

@@ -1,44 +1,44 @@
 """Scaled dot-product attention: one function, two implementations.
 
-B batch, T queries, S keys, H heads, C head size.
+B batch, T queries, S keys, H heads, C head size, W size of the values, as a rule C.
 """
 
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Float32
 
+from bert_jax.models.arrays import Array
 from bert_jax.models.dropout import Noise, dropout
 
 LOWEST = -1e30  # added where a query may not look; large enough to leave nothing of a score, and finite
 
 
 def attention(
-  query: jax.Array,
-  key: jax.Array,
-  value: jax.Array,
-  mask: jax.Array,
+  query: Float[Array, "B T H C"],
+  key: Float[Array, "B S H C"],
+  value: Float[Array, "B S H W"],
+  mask: Bool[Array, "#B #H #T #S"],
   *,
   scale: float | None = None,
-  bias: jax.Array | None = None,
+  bias: Float[Array, "#B #H #T #S"] | None = None,
   dropout_rate: float = 0.0,
   noise: Noise | None = None,
   implementation: Literal["explicit", "fused"] = "explicit",
-) -> tuple[jax.Array, jax.Array | None]:
+) -> tuple[Float[Array, "B T H W"], Float32[Array, "B H T S"] | None]:
   """softmax(QKᵀ · scale + bias) V, with dropout on the probabilities (Vaswani et al. 2017, 3.2.1; Devlin et al. 2018).
 
   Args:
-    query: [B, T, H, C].
-    key, value: [B, S, H, C].
-    mask: bool, broadcast to [B, H, T, S]; False where a query may not look. A query that may look nowhere
-      gets the mean of all values: finite, and of no effect, since nothing reads a padded position.
+    mask: broadcast to [B, H, T, S]; False where a query may not look. A query that may look nowhere gets the mean of
+      all values: finite, and of no effect, since nothing reads a padded position.
     scale: of the products; None for 1 / √C.
-    bias: float32, broadcast to [B, H, T, S], added to the scaled products.
+    bias: broadcast to [B, H, T, S], added to the scaled products.
     dropout_rate, noise: see `dropout`.
     implementation: `fused` is `jax.nn.dot_product_attention`, which has no dropout.
 
   Returns:
-    [B, T, H, C], of the dtype of `query`; and the probabilities before dropout, float32 [B, H, T, S], None if fused.
+    The mixed values, of the dtype of `query`; and the probabilities before dropout, None if fused.
   """
   factor: float = query.shape[-1] ** -0.5 if scale is None else scale
   if implementation == "fused":
@@ -64,11 +64,11 @@ def attention(
   return mixed, (weights / total).reshape(by_head)
 
 
-def _heads_first(x: jax.Array) -> jax.Array:
+def _heads_first(x: Float[Array, "B T H C"]) -> Float[Array, "N T C"]:
   """[B, T, H, C] → [B · H, T, C]."""
   return x.swapaxes(1, 2).reshape(-1, x.shape[1], x.shape[3])
 
 
-def _by_head(x: jax.Array, batch: int, heads: int) -> jax.Array:
+def _by_head(x: Array, batch: int, heads: int) -> Array:
   """What broadcasts to [B, H, T, S] as what broadcasts to [B · H, T, S]."""
   return jnp.broadcast_to(x, (batch, heads, *x.shape[2:])).reshape(-1, *x.shape[2:])

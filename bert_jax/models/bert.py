@@ -11,8 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Bool, Float, UInt32
 
 from bert_jax.architectures import BertConfig
+from bert_jax.models.arrays import Array
 from bert_jax.models.attention import attention
 from bert_jax.models.dropout import InLayer, Noise, OutsideLayers, dropout, in_layer, outside_layers
 from bert_jax.models.encoder import Encoded, EncoderModule
@@ -30,11 +32,11 @@ class Embeddings(EncoderModule):
   size: int | None = None
 
   @nn.compact
-  def __call__(self, inputs: Inputs, noise: Noise | None) -> tuple[jax.Array, jax.Array]:
-    """→ float32 [B, T, E] and the word table [V, E]."""
+  def __call__(self, inputs: Inputs, noise: Noise | None) -> tuple[Float[Array, "B T E"], Float[Array, "V E"]]:
+    """→ the embedded tokens and the word table."""
     c: BertConfig = self.config
     assert c.vocab_size is not None, "model.vocab_size is resolved before a model is built"
-    size, offset = self.size or c.hidden_size, getattr(c, "position_offset", 0)
+    size, offset = self.size or c.hidden_size, c.position_offset
     init = self.kernel_init()
     words = self.param("words", init, (c.vocab_size, size))
     positions = self.param("positions", init, (c.max_positions + offset, size))
@@ -56,8 +58,10 @@ class Block(EncoderModule):
   """Self-attention and feed-forward, each followed by dropout, the residual and LayerNorm (post-LN)."""
 
   @nn.compact
-  def __call__(self, x: jax.Array, mask: jax.Array, noise: Noise | None, layer: jax.Array) -> tuple[jax.Array, Any]:
-    """x: float32 [B, T, D]; mask: bool, broadcast to [B, 1, T, T]; layer: int [], the layer's number."""
+  def __call__(
+    self, x: Float[Array, "B T D"], mask: Bool[Array, "#B 1 #T T"], noise: Noise | None, layer: UInt32[Array, ""]
+  ) -> tuple[Float[Array, "B T D"], Any]:
+    """mask: True where a query (third axis) may look; layer: the layer's number."""
     c: BertConfig = self.config
     query, key, value = (self.split_heads(self.dense(c.hidden_size, name)(x)) for name in ("query", "key", "value"))
     mixed, probabilities = attention(
@@ -72,8 +76,10 @@ class Block(EncoderModule):
     x = self.finish(x, mixed, noise, layer)
     return x, self.recorded(x, probabilities)
 
-  def finish(self, x: jax.Array, mixed: jax.Array, noise: Noise | None, layer: jax.Array) -> jax.Array:
-    """From the heads' mixed values [B, T, H, C] to the block's output; x is what the residual adds."""
+  def finish(
+    self, x: Float[Array, "B T D"], mixed: Float[Array, "B T H C"], noise: Noise | None, layer: UInt32[Array, ""]
+  ) -> Float[Array, "B T D"]:
+    """From the heads' mixed values to the block's output; x is what the residual adds."""
     c: BertConfig = self.config
     attended = self.dense(c.hidden_size, "attention_output")(mixed.reshape(x.shape))
     attended = dropout(attended, c.hidden_dropout, in_layer(noise, layer, InLayer.ATTENTION_OUTPUT))
@@ -99,10 +105,12 @@ class BertEncoder(EncoderModule):
 
 
 class Pooler(EncoderModule):
-  """tanh layer over the first token: float32 [B, T, D] → [B, D]."""
+  """tanh layer over the first token."""
 
   @nn.compact
-  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, noise: Noise | None = None) -> jax.Array:
+  def __call__(
+    self, hidden: Float[Array, "B T D"], attention_mask: Bool[Array, "B T"], noise: Noise | None = None
+  ) -> Float[Array, "B D"]:
     del attention_mask, noise
     return jnp.tanh(self.dense(self.config.hidden_size, "dense")(hidden[:, 0]).astype(jnp.float32))
 
@@ -111,7 +119,9 @@ class RobertaPooler(Pooler):
   """BERT's, which fine-tuning adds, with dropout before it (fairseq, roberta/model.py, classification head)."""
 
   @nn.compact
-  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, noise: Noise | None = None) -> jax.Array:
+  def __call__(
+    self, hidden: Float[Array, "B T D"], attention_mask: Bool[Array, "B T"], noise: Noise | None = None
+  ) -> Float[Array, "B D"]:
     first = dropout(hidden[:, 0], self.head_rate(), noise)
     return jnp.tanh(self.dense(self.config.hidden_size, "dense")(first).astype(jnp.float32))
 
@@ -120,7 +130,9 @@ class DistilBertPooler(EncoderModule):
   """ReLU layer over the first token, which fine-tuning adds (Hugging Face's pre_classifier)."""
 
   @nn.compact
-  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, noise: Noise | None = None) -> jax.Array:
+  def __call__(
+    self, hidden: Float[Array, "B T D"], attention_mask: Bool[Array, "B T"], noise: Noise | None = None
+  ) -> Float[Array, "B D"]:
     del attention_mask, noise
     return jax.nn.relu(self.dense(self.config.hidden_size, "dense")(hidden[:, 0]).astype(jnp.float32))
 
@@ -135,8 +147,8 @@ class MlmHead(EncoderModule):
   use_bias: bool = True
 
   @nn.compact
-  def __call__(self, hidden: jax.Array, words: jax.Array) -> VocabularyScores:
-    """hidden: float32 [B, K, D]; words: [V, E] → scores of [B, K, V]."""
+  def __call__(self, hidden: Float[Array, "B K D"], words: Float[Array, "V E"]) -> VocabularyScores:
+    """→ scores of [B, K, V]."""
     vocab_size, size = words.shape
     bias = self.param("bias", nn.initializers.zeros, (vocab_size,))
     x = self.head_activation(self.dense(size, "dense", self.use_bias)(hidden))

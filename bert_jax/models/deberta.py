@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jaxtyping import Bool, Float, UInt32
 
 from bert_jax.architectures import DebertaConfig, DebertaV2Config
+from bert_jax.models.arrays import Array
 from bert_jax.models.attention import attention
 from bert_jax.models.bert import Block
 from bert_jax.models.dropout import InLayer, Noise, OutsideLayers, dropout, in_layer, outside_layers
@@ -27,7 +29,7 @@ def relative_rows(length: int, config: DebertaConfig) -> np.ndarray:
   """Row of the relative table for each pair of positions, int32 [T, T]: query - key, then bucketed, then cut."""
   distance = np.arange(length)[:, None] - np.arange(length)[None]
   span = config.max_distance
-  if isinstance(config, DebertaV2Config) and config.position_buckets:
+  if config.position_buckets:
     distance = log_buckets(distance, config.position_buckets, config.max_distance)
     span = config.position_buckets
   return np.clip(distance + span, 0, 2 * span - 1).astype(np.int32)
@@ -43,8 +45,7 @@ def log_buckets(distance: np.ndarray, buckets: int, most: int) -> np.ndarray:
 
 def table_rows(config: DebertaConfig) -> int:
   """P: twice the distances, or the buckets, to either side."""
-  buckets = config.position_buckets if isinstance(config, DebertaV2Config) else 0
-  return 2 * (buckets or config.max_distance)
+  return 2 * (config.position_buckets or config.max_distance)
 
 
 # ---- blocks -----------------------------------------------------------------------------------------------------
@@ -56,21 +57,19 @@ class DisentangledBlock(Block):
   @nn.compact
   def __call__(
     self,
-    x: jax.Array,
-    mask: jax.Array,
-    table: jax.Array,
+    x: Float[Array, "B T D"],
+    mask: Bool[Array, "#B 1 #T T"],
+    table: Float[Array, "P D"],
     noise: Noise | None,
-    layer: jax.Array,
-    query_states: jax.Array | None = None,
-  ) -> tuple[jax.Array, Any]:
+    layer: UInt32[Array, ""],
+    query_states: Float[Array, "B T D"] | None = None,
+  ) -> tuple[Float[Array, "B T D"], Any]:
     """Attends and feeds forward.
 
     Args:
-      x: float32 [B, T, D].
-      mask: bool, broadcast to [B, 1, T, T].
-      table: float32 [P, D], the relative table.
-      noise, layer: see `Block`.
-      query_states: float32 [B, T, D], what asks and what the residual adds, where it is not `x`.
+      mask, noise, layer: see `Block`.
+      table: of relative positions.
+      query_states: what asks and what the residual adds, where it is not `x`.
     """
     c: DebertaConfig = self.config
     asking = x if query_states is None else query_states
@@ -101,7 +100,7 @@ class DisentangledBlock(Block):
     x = self.finish(asking, mixed, noise, layer)
     return x, self.recorded(x, probabilities)
 
-  def project(self, asking: jax.Array, x: jax.Array, table: jax.Array) -> Any:
+  def project(self, asking: Float[Array, "B T D"], x: Float[Array, "B T D"], table: Float[Array, "P D"]) -> Any:
     """((query, key, value) [B, T, H, C], (query, key) of the table [P, H, C], or None where there is no such term)."""
     raise AssertionError("a version's own")
 
@@ -109,7 +108,7 @@ class DisentangledBlock(Block):
 class DebertaBlock(DisentangledBlock):
   """Version 1: no bias on keys, and projections of the positions' own."""
 
-  def project(self, asking: jax.Array, x: jax.Array, table: jax.Array) -> Any:
+  def project(self, asking: Array, x: Array, table: Array) -> Any:
     c: DebertaConfig = self.config
     kernel = self.param("query_key_value", self.kernel_init(), (c.hidden_size, 3 * c.hidden_size)).astype(self.dtype)
     biases = (self.param(name, nn.initializers.zeros, (c.hidden_size,)) for name in ("query_bias", "value_bias"))
@@ -126,7 +125,7 @@ class DebertaBlock(DisentangledBlock):
 class DebertaV2Block(DisentangledBlock):
   """Versions 2 and 3: biases everywhere, and positions through the content's projections."""
 
-  def project(self, asking: jax.Array, x: jax.Array, table: jax.Array) -> Any:
+  def project(self, asking: Array, x: Array, table: Array) -> Any:
     c: DebertaV2Config = self.config
     query, key, value = (self.dense(c.hidden_size, name) for name in ("query", "key", "value"))
     content = tuple(self.split_heads(part) for part in (query(asking), key(x), value(x)))
@@ -145,8 +144,14 @@ class Convolution(EncoderModule):
   """Beside layer 0 of XL and XXL: LayerNorm(layer's output + activation(convolution of the embeddings))."""
 
   @nn.compact
-  def __call__(self, embedded: jax.Array, x: jax.Array, attention_mask: jax.Array, noise: Noise | None) -> jax.Array:
-    """embedded, x: float32 [B, T, D]; attention_mask: bool [B, T] → float32 [B, T, D], 0 on padding."""
+  def __call__(
+    self,
+    embedded: Float[Array, "B T D"],
+    x: Float[Array, "B T D"],
+    attention_mask: Bool[Array, "B T"],
+    noise: Noise | None,
+  ) -> Float[Array, "B T D"]:
+    """→ 0 on padding."""
     c: DebertaV2Config = self.config
     size, groups = c.convolution_size, c.convolution_groups
     kernel = self.param("kernel", self.kernel_init(), (size, c.hidden_size // groups, c.hidden_size))
@@ -208,8 +213,10 @@ class DebertaEncoder(EncoderModule):
     records.append(record)
     return self.encoded(state, words, embedded, records)
 
-  def _embed(self, inputs: Inputs, noise: Noise | None) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Embeddings [B, T, D], the word table, and the absolute positions [B or 1, T, D] where anything reads them."""
+  def _embed(
+    self, inputs: Inputs, noise: Noise | None
+  ) -> tuple[Float[Array, "B T D"], Float[Array, "V D"], Float[Array, "#B T D"] | None]:
+    """Embeddings, the word table, and the absolute positions where anything reads them."""
     c: DebertaConfig = self.config
     assert c.vocab_size is not None
     init, length = self.kernel_init(), inputs.token_ids.shape[1]
@@ -228,8 +235,8 @@ class DebertaEncoder(EncoderModule):
     place = outside_layers(noise, c.num_layers, OutsideLayers.EMBEDDINGS)
     return dropout(x, c.hidden_dropout, place), words, positions
 
-  def _table(self) -> jax.Array:
-    """The relative table [P, D] as the blocks read it."""
+  def _table(self) -> Float[Array, "P D"]:
+    """The relative table as the blocks read it."""
     return self.param("relative_table", self.kernel_init(), (table_rows(self.config), self.config.hidden_size))
 
   def _block_class(self) -> type:
@@ -242,14 +249,14 @@ class DebertaEncoder(EncoderModule):
   def _convolves(self) -> bool:
     return False
 
-  def _convolve(self, embedded: jax.Array, x: jax.Array, attention_mask: jax.Array, noise: Any, record: Any) -> Any:
+  def _convolve(self, embedded: Array, x: Array, attention_mask: Array, noise: Any, record: Any) -> Any:
     raise AssertionError("version 1 has no convolution")
 
 
 class DebertaV2Encoder(DebertaEncoder):
   """Versions 2 and 3: the table may be normed, and a convolution may stand beside layer 0."""
 
-  def _table(self) -> jax.Array:
+  def _table(self) -> Float[Array, "P D"]:
     table = super()._table()
     return self.layer_norm("relative_norm")(table) if self.config.norm_relative_table else table
 
@@ -259,7 +266,7 @@ class DebertaV2Encoder(DebertaEncoder):
   def _convolves(self) -> bool:
     return self.config.convolution_size > 0
 
-  def _convolve(self, embedded: jax.Array, x: jax.Array, attention_mask: jax.Array, noise: Any, record: Any) -> Any:
+  def _convolve(self, embedded: Array, x: Array, attention_mask: Array, noise: Any, record: Any) -> Any:
     place = outside_layers(noise, self.config.num_layers, OutsideLayers.CONVOLUTION)
     x = Convolution(**self.settings(), name="convolution")(embedded, x, attention_mask, place)
     return x, record and (x, record[1])
@@ -269,10 +276,12 @@ class DebertaV2Encoder(DebertaEncoder):
 
 
 class ContextPooler(EncoderModule):
-  """Dropout and a layer over the first token: float32 [B, T, D] → [B, D] (DeBERTa, pooling.py)."""
+  """Dropout and a layer over the first token (DeBERTa, pooling.py)."""
 
   @nn.compact
-  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, noise: Noise | None = None) -> jax.Array:
+  def __call__(
+    self, hidden: Float[Array, "B T D"], attention_mask: Bool[Array, "B T"], noise: Noise | None = None
+  ) -> Float[Array, "B D"]:
     del attention_mask
     c: DebertaConfig = self.config
     first = dropout(hidden[:, 0], c.pooler_dropout, noise)

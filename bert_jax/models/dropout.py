@@ -10,7 +10,9 @@ import enum
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, UInt32
+from jaxtyping import Float, UInt32
+
+from bert_jax.models.arrays import Array
 
 
 class InLayer(enum.IntEnum):
@@ -49,12 +51,12 @@ class Noise:
   seed: UInt32[Array, ""]
   rows: UInt32[Array, " B"]
 
-  def fold_in(self, number: int | jax.Array) -> "Noise":
+  def fold_in(self, number: int | Array) -> "Noise":
     """The noise of one part, such as a layer or a network."""
     return Noise(fold(self.seed, number), self.rows)
 
 
-def in_layer(noise: Noise | None, layer: jax.Array, place: int) -> Noise | None:
+def in_layer(noise: Noise | None, layer: UInt32[Array, ""], place: int) -> Noise | None:
   """The noise of a place of a layer; layers count from 0 through the whole encoder."""
   return noise and noise.fold_in(layer).fold_in(place)
 
@@ -64,17 +66,16 @@ def outside_layers(noise: Noise | None, num_layers: int, place: OutsideLayers) -
   return noise and noise.fold_in(num_layers + int(place))
 
 
-def fold(seed: jax.Array, number: int | jax.Array) -> jax.Array:
-  """A new uint32 seed from a seed and a number, such as a step or a place."""
+def fold(seed: UInt32[Array, ""], number: int | Array) -> UInt32[Array, ""]:
+  """A new seed from a seed and a number, such as a step or a place."""
   number = jnp.asarray(number).astype(jnp.uint32)
   return _mix(seed + (number + jnp.uint32(1)) * jnp.uint32(0x9E3779B9))
 
 
-def dropout(x: jax.Array, rate: float, noise: Noise | None) -> jax.Array:
+def dropout(x: Float[Array, "*shape"], rate: float, noise: Noise | None) -> Float[Array, "*shape"]:
   """Sets a share `rate` of the elements to 0 and scales the others by 1 / (1 - rate).
 
   Args:
-    x: [B, ...].
     rate: share dropped, at least 0 and below 1.
     noise: whose bits to use; None for evaluation, when `x` comes back as it is.
   """
@@ -85,8 +86,8 @@ def dropout(x: jax.Array, rate: float, noise: Noise | None) -> jax.Array:
   return jnp.where(kept, x * jnp.asarray(1.0 / (1.0 - rate), x.dtype), jnp.zeros((), x.dtype))
 
 
-def random_bits(noise: Noise, shape: tuple[int, ...]) -> jax.Array:
-  """uint32 bits [B, ...]; a row's bits depend on the noise and on that row's number alone."""
+def random_bits(noise: Noise, shape: tuple[int, ...]) -> UInt32[Array, "B ..."]:
+  """Bits of that shape; a row's bits depend on the noise and on that row's number alone."""
   assert shape[0] == noise.rows.shape[0], (shape, noise.rows.shape)
   per_row = _mix(noise.seed + noise.rows * jnp.uint32(0x85EBCA77))  # [B]
   counter = jnp.zeros((1, *shape[1:]), jnp.uint32)
@@ -97,7 +98,7 @@ def random_bits(noise: Noise, shape: tuple[int, ...]) -> jax.Array:
   return _mix(per_row.reshape(-1, *[1] * (len(shape) - 1)) + counter * jnp.uint32(0x9E3779B9))
 
 
-def _mix(bits: jax.Array) -> jax.Array:
+def _mix(bits: Array) -> Array:
   """A bijection of uint32 in which every input bit reaches every output bit ("lowbias32", C. Wellons 2018)."""
   bits = (bits ^ (bits >> 16)) * jnp.uint32(0x7FEB352D)
   bits = (bits ^ (bits >> 15)) * jnp.uint32(0x846CA68B)

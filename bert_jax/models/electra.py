@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Bool, Float, Int
 
 from bert_jax.architectures import ElectraConfig
+from bert_jax.models.arrays import Array
 from bert_jax.models.bert import Block, Embeddings
 from bert_jax.models.dropout import Noise, OutsideLayers, dropout, outside_layers
 from bert_jax.models.encoder import Encoded, EncoderModule, activate
@@ -38,17 +40,19 @@ class ElectraPooler(EncoderModule):
   """
 
   @nn.compact
-  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, noise: Noise | None = None) -> jax.Array:
+  def __call__(
+    self, hidden: Float[Array, "B T D"], attention_mask: Bool[Array, "B T"], noise: Noise | None = None
+  ) -> Float[Array, "B D"]:
     del attention_mask
     first = dropout(hidden[:, 0], self.head_rate(), noise)
     return activate(self.dense(self.config.hidden_size, "dense")(first).astype(jnp.float32), "gelu")
 
 
 class DiscriminatorHead(EncoderModule):
-  """Which tokens were replaced: float32 [B, T, D] → logits [B, T], above 0 for replaced (get_discriminator_output)."""
+  """Which tokens were replaced: logits, above 0 for replaced (get_discriminator_output)."""
 
   @nn.compact
-  def __call__(self, hidden: jax.Array) -> jax.Array:
+  def __call__(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T"]:
     x = self.activation(self.dense(self.config.hidden_size, "dense")(hidden))
     return self.dense(1, "output")(x).astype(jnp.float32)[..., 0]
 
@@ -60,17 +64,15 @@ class ElectraSpanHead(EncoderModule):
 
   @nn.compact
   def __call__(
-    self, hidden: jax.Array, attention_mask: jax.Array, starts: jax.Array
-  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    self, hidden: Float[Array, "B T D"], attention_mask: Bool[Array, "B T"], starts: Int[Array, "B S"]
+  ) -> tuple[Float[Array, "B T"], Float[Array, "B S T"], Float[Array, " B"]]:
     """Scores of a span.
 
     Args:
-      hidden: float32 [B, T, D].
-      attention_mask: bool [B, T].
-      starts: int [B, S], to score ends for: the gold start in training, the best S otherwise.
+      starts: to score ends for: the gold start in training, the best S otherwise.
 
     Returns:
-      Logits: starts [B, T], ends [B, S, T], and "has no answer" [B].
+      Logits: of starts, of ends, and of "has no answer".
     """
     start_logits = self.dense(1, "start")(hidden).astype(jnp.float32)[..., 0]
     start_logits = jnp.where(attention_mask, start_logits, start_logits - 1000.0)
@@ -85,7 +87,7 @@ class ElectraSpanHead(EncoderModule):
     return start_logits, end_logits, answer.astype(jnp.float32)[..., 0]
 
 
-def _joined(one: jax.Array, other: jax.Array) -> Any:
+def _joined(one: Array, other: Array) -> Any:
   """[B, S, 1, D] and [B, 1, T, D] → [B, S, T, 2D]."""
   shape = (one.shape[0], one.shape[1], other.shape[2], one.shape[3])
   return jnp.concatenate([jnp.broadcast_to(one, shape), jnp.broadcast_to(other, shape)], axis=-1)

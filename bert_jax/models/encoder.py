@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
+from jaxtyping import Bool, Float
 
 from bert_jax.architectures import EncoderConfig
+from bert_jax.models.arrays import Array
 from bert_jax.models.dense import dense_product
 
 
@@ -19,16 +21,16 @@ class Encoded:
   """An encoder's outputs.
 
   Attributes:
-    hidden: float32 [B, T, D], after the last layer.
-    words: float32 [V, E], the word table, which heads share.
-    hidden_states: float32 [L + 1, B, T, D], the embeddings and what each layer made of them; where `record` is set.
-    attentions: float32 [L, B, H, T, T], the probabilities before dropout; where `record` is set.
+    hidden: after the last layer; of XLNet with a query stream, [B, K, D].
+    words: the word table, which heads share.
+    hidden_states: the embeddings and what each layer made of them, L + 1 states; where `record` is set.
+    attentions: the probabilities before dropout; where `record` is set.
   """
 
-  hidden: jax.Array
-  words: jax.Array
-  hidden_states: jax.Array | None = None
-  attentions: jax.Array | None = None
+  hidden: Float[Array, "B T D"]
+  words: Float[Array, "V E"]
+  hidden_states: Float[Array, "states B T D"] | None = None
+  attentions: Float[Array, "L B H T T"] | None = None
 
 
 class EncoderModule(nn.Module):
@@ -62,7 +64,7 @@ class EncoderModule(nn.Module):
     if c.initializer == "normal":
       return nn.initializers.normal(deviation)
 
-    def truncated(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
+    def truncated(key: Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> Array:
       del out_sharding
       return deviation * jax.random.truncated_normal(key, -2.0, 2.0, shape, dtype)
 
@@ -84,20 +86,19 @@ class EncoderModule(nn.Module):
       epsilon=c.layer_norm_eps, use_bias=use_bias, dtype=jnp.float32, use_fast_variance=False, name=name
     )
 
-  def activation(self, x: jax.Array) -> jax.Array:
+  def activation(self, x: Array) -> Array:
     return activate(x, self.config.activation)
 
-  def head_activation(self, x: jax.Array) -> jax.Array:
-    """The encoder's activation, except for ModernBERT, which has a setting for its heads."""
-    return activate(x, getattr(self.config, "head_activation", self.config.activation))
+  def head_activation(self, x: Array) -> Array:
+    return activate(x, self.config.head_activation)
 
   def head_rate(self) -> float:
     """The rate of a task's own dropout."""
     c: EncoderConfig = self.config
     return c.hidden_dropout if c.head_dropout is None else c.head_dropout
 
-  def split_heads(self, x: jax.Array) -> jax.Array:
-    """[..., D] → [..., H, D / H]."""
+  def split_heads(self, x: Float[Array, "... D"]) -> Float[Array, "... H C"]:
+    """Parts the last axis into heads of C = D / H."""
     return x.reshape(*x.shape[:-1], self.config.num_heads, -1)
 
   def stack(self, block: type, length: int, x: Any, *shared: Any, first: int = 0, name: str = "layers") -> Any:
@@ -122,11 +123,11 @@ class EncoderModule(nn.Module):
     )
     return scanned(**self.settings(), name=name)(x, *shared, jnp.arange(first, first + length, dtype=jnp.uint32))
 
-  def recorded(self, hidden: jax.Array, probabilities: jax.Array | None) -> Any:
+  def recorded(self, hidden: Float[Array, "B T D"], probabilities: Float[Array, "B H T S"] | None) -> Any:
     """What a block records, if it does: (hidden states, attention probabilities)."""
     return (hidden, probabilities) if self.record else None
 
-  def encoded(self, hidden: jax.Array, words: jax.Array, embedded: jax.Array, records: list[Any]) -> Encoded:
+  def encoded(self, hidden: Array, words: Array, embedded: Array, records: list[Any]) -> Encoded:
     """The outputs; `records` are those of the stacks and single blocks, in their order."""
     if not self.record:
       return Encoded(hidden, words)
@@ -136,13 +137,13 @@ class EncoderModule(nn.Module):
     return Encoded(hidden, words, jnp.concatenate([embedded[None], states]), attentions)
 
 
-def text_mean(hidden: jax.Array, attention_mask: jax.Array) -> jax.Array:
-  """The mean over a text's tokens: float32 [B, T, D] and bool [B, T] → [B, D]."""
+def text_mean(hidden: Float[Array, "B T D"], attention_mask: Bool[Array, "B T"]) -> Float[Array, "B D"]:
+  """The mean over a text's tokens."""
   weights = attention_mask / jnp.maximum(jnp.sum(attention_mask, axis=1, keepdims=True), 1)
   return jnp.einsum("btd,bt->bd", hidden, weights)
 
 
-def activate(x: jax.Array, name: str) -> jax.Array:
+def activate(x: Float[Array, "*shape"], name: str) -> Float[Array, "*shape"]:
   """The activation of a name that the settings know."""
   if name == "relu":
     return jax.nn.relu(x)

@@ -33,6 +33,7 @@ class Architecture:
     mlm_bias: whether the layers of the masked tokens' head have biases; the vocabulary has one always.
     token_layer: hidden states → what a task's linear layer reads of each token; None where it reads them as they are.
     span_head: scores spans with the end given the start, where the architecture has such a head.
+    enhanced: whether the encoder has an enhanced mask decoder.
   """
 
   encoder: Any
@@ -40,6 +41,7 @@ class Architecture:
   mlm_bias: bool = True
   token_layer: Any = None
   span_head: Any = None
+  enhanced: bool = False
 
 
 _ARCHITECTURES: dict[type[EncoderConfig], Architecture] = {
@@ -49,8 +51,8 @@ _ARCHITECTURES: dict[type[EncoderConfig], Architecture] = {
   AlbertConfig: Architecture(AlbertEncoder, Pooler),
   ElectraConfig: Architecture(ElectraEncoder, ElectraPooler, span_head=ElectraSpanHead),
   XlnetConfig: Architecture(XlnetEncoder, XlnetPooler, span_head=XlnetSpanHead),
-  DebertaConfig: Architecture(DebertaEncoder, ContextPooler),
-  DebertaV2Config: Architecture(DebertaV2Encoder, ContextPooler),
+  DebertaConfig: Architecture(DebertaEncoder, ContextPooler, enhanced=True),
+  DebertaV2Config: Architecture(DebertaV2Encoder, ContextPooler, enhanced=True),
   ModernBertConfig: Architecture(ModernBertEncoder, ModernBertPooler, mlm_bias=False, token_layer=PredictionLayer),
 }
 

@@ -9,7 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
+
+from bert_jax.models.arrays import Array
 
 _NAMES = ("token_ids", "segment_ids", "attention_mask")
 _OPTIONAL = ("position_ids", "sequence_ids")

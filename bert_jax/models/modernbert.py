@@ -5,11 +5,12 @@ B batch, T tokens, D hidden size, H heads, C = D / H, F inner size, L layers.
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Bool, Float, UInt32
 
 from bert_jax.architectures import ModernBertConfig
+from bert_jax.models.arrays import Array
 from bert_jax.models.attention import attention
 from bert_jax.models.dropout import InLayer, Noise, OutsideLayers, dropout, in_layer, outside_layers
 from bert_jax.models.encoder import Encoded, EncoderModule, text_mean
@@ -26,8 +27,10 @@ class ModernBertBlock(EncoderModule):
   norm_first: bool = True
 
   @nn.compact
-  def __call__(self, x: jax.Array, mask: jax.Array, noise: Noise | None, layer: jax.Array) -> tuple[jax.Array, Any]:
-    """x: float32 [B, T, D]; mask: bool, broadcast to [B, 1, T, T]; layer: int [], the layer's number."""
+  def __call__(
+    self, x: Float[Array, "B T D"], mask: Bool[Array, "#B 1 #T T"], noise: Noise | None, layer: UInt32[Array, ""]
+  ) -> tuple[Float[Array, "B T D"], Any]:
+    """mask: True where a query (third axis) may look; layer: the layer's number."""
     c: ModernBertConfig = self.config
     is_global = layer % c.global_every == 0
     normed = self.layer_norm("attention_norm", use_bias=False)(x) if self.norm_first else x
@@ -55,8 +58,8 @@ class ModernBertBlock(EncoderModule):
     return x, self.recorded(x, probabilities)
 
 
-def rotate(x: jax.Array, theta: jax.Array | float) -> jax.Array:
-  """Rotary positions: [B, T, H, C] turned by position × theta^(-2i / C) (Su et al. 2021, halves as pairs)."""
+def rotate(x: Float[Array, "B T H C"], theta: Array | float) -> Float[Array, "B T H C"]:
+  """Rotary positions: turned by position × theta^(-2i / C) (Su et al. 2021, halves as pairs)."""
   size = x.shape[-1]
   frequencies = 1.0 / theta ** (jnp.arange(0, size, 2, dtype=jnp.float32) / size)
   angles = jnp.arange(x.shape[1], dtype=jnp.float32)[:, None] * frequencies[None]
@@ -87,19 +90,21 @@ class ModernBertEncoder(EncoderModule):
 
 
 class PredictionLayer(EncoderModule):
-  """Dense, activation, LayerNorm: what every head of a task begins with. [..., D] → [..., D]"""
+  """Dense, activation, LayerNorm: what every head of a task begins with."""
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
+  def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... D"]:
     x = self.head_activation(self.dense(self.config.hidden_size, "dense", use_bias=False)(x))
     return self.layer_norm(use_bias=False)(x)
 
 
 class ModernBertPooler(EncoderModule):
-  """The first token or the mean over the text, then the prediction layer: float32 [B, T, D] → [B, D]."""
+  """The first token or the mean over the text, then the prediction layer."""
 
   @nn.compact
-  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, noise: Noise | None = None) -> jax.Array:
+  def __call__(
+    self, hidden: Float[Array, "B T D"], attention_mask: Bool[Array, "B T"], noise: Noise | None = None
+  ) -> Float[Array, "B D"]:
     del noise
     pooled = hidden[:, 0]
     if self.config.pooling == "mean":

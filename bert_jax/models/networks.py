@@ -12,10 +12,11 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Bool, Float, Float32, Int
 
 from bert_jax.architectures import EncoderConfig
 from bert_jax.models import inputs as inputs_of
+from bert_jax.models.arrays import Array
 from bert_jax.models.bert import MlmHead, Pooler
 from bert_jax.models.dropout import Noise, OutsideLayers, dropout, outside_layers
 from bert_jax.models.electra import DiscriminatorHead
@@ -24,6 +25,8 @@ from bert_jax.models.family import architecture_of
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.vocabulary import VocabularyScores
 
+ClassifierPooling = Literal["cls", "first", "mean"]
+
 
 class Network(EncoderModule):
   """What all networks have."""
@@ -31,30 +34,32 @@ class Network(EncoderModule):
   def encode(self, inputs: Inputs, noise: Noise | None, **more: Any) -> Encoded:
     return architecture_of(self.config).encoder(**self.settings(), **more, name="encoder")(inputs, noise)
 
-  def pool(self, encoded: Encoded, inputs: Inputs, noise: Noise | None) -> jax.Array:
+  def pool(self, encoded: Encoded, inputs: Inputs, noise: Noise | None) -> Float[Array, "B D"]:
     """A text's vector by the architecture's pooler."""
     place = outside_layers(noise, self.config.num_layers, OutsideLayers.POOLER)
     pooler = architecture_of(self.config).pooler(**self.settings(), name="pooler")
     return pooler(encoded.hidden, inputs.attention_mask, place)
 
-  def pooled(self, encoded: Encoded, inputs: Inputs) -> jax.Array:
+  def pooled(self, encoded: Encoded, inputs: Inputs) -> Float[Array, "B D"]:
     """A text's vector by the pooler of pretraining: BERT's, whatever the architecture."""
     return Pooler(**self.settings(), name="pooler")(encoded.hidden, inputs.attention_mask)
 
-  def score(self, encoded: Encoded, mlm_positions: jax.Array | None) -> VocabularyScores:
-    """Scores of the vocabulary at mlm_positions, int [B, K]; None for all T."""
+  def score(self, encoded: Encoded, mlm_positions: Int[Array, "B K"] | None) -> VocabularyScores:
+    """Scores of the vocabulary at these positions; None for all T."""
     scored = encoded.hidden
     if mlm_positions is not None:
       scored = jnp.take_along_axis(scored, mlm_positions[..., None], axis=1)
     biased = architecture_of(self.config).mlm_bias
     return MlmHead(**self.settings(), use_bias=biased, name="mlm_head")(scored, encoded.words)
 
-  def label_pair(self, pooled: jax.Array) -> jax.Array:
-    """float32 [B, 2], in which 0 is "next" and 1 "random" (BERT), or 0 "in order" and 1 "swapped" (ALBERT)."""
+  def label_pair(self, pooled: Float[Array, "B D"]) -> Float32[Array, "B 2"]:
+    """Logits, of which 0 is "next" and 1 "random" (BERT), or 0 "in order" and 1 "swapped" (ALBERT)."""
     return self.dense(2, "nsp_head")(pooled).astype(jnp.float32)
 
-  def classify(self, x: jax.Array, classes: int, rate: float, noise: Noise | None) -> jax.Array:
-    """Dropout and a task's linear layer: [..., D] → float32 [..., C]."""
+  def classify(
+    self, x: Float[Array, "*rows D"], classes: int, rate: float, noise: Noise | None
+  ) -> Float32[Array, "*rows C"]:
+    """Dropout and a task's linear layer."""
     x = dropout(x, rate, outside_layers(noise, self.config.num_layers, OutsideLayers.CLASSIFIER))
     return self.dense(classes, "classifier")(x).astype(jnp.float32)
 
@@ -70,12 +75,12 @@ class ForPretraining(Network):
 
   @nn.compact
   def __call__(
-    self, inputs: Inputs, noise: Noise | None = None, mlm_positions: jax.Array | None = None
+    self, inputs: Inputs, noise: Noise | None = None, mlm_positions: Int[Array, "B K"] | None = None
   ) -> dict[str, Any]:
     """Encodes a batch and scores it.
 
     Args:
-      mlm_positions: int [B, K], the positions to score; None for all T.
+      mlm_positions: the positions to score; None for all T.
 
     Returns:
       `hidden` float32 [B, T, D]; `mlm_scores`, `VocabularyScores` of [B, K, V] (or [B, T, V]); `pooled` float32 [B, D];
@@ -91,7 +96,7 @@ class ForMaskedLM(Network):
 
   @nn.compact
   def __call__(
-    self, inputs: Inputs, noise: Noise | None = None, mlm_positions: jax.Array | None = None
+    self, inputs: Inputs, noise: Noise | None = None, mlm_positions: Int[Array, "B K"] | None = None
   ) -> dict[str, Any]:
     """→ `hidden` and `mlm_scores`; see `ForPretraining`."""
     encoded = self.encode(inputs, noise)
@@ -103,7 +108,7 @@ class ForEnhancedMaskedLM(Network):
 
   @nn.compact
   def __call__(
-    self, inputs: Inputs, noise: Noise | None = None, mlm_positions: jax.Array | None = None
+    self, inputs: Inputs, noise: Noise | None = None, mlm_positions: Int[Array, "B K"] | None = None
   ) -> dict[str, Any]:
     """→ `hidden` and `mlm_scores`; see `ForPretraining`."""
     encoded = self.encode(inputs, noise, enhanced=True)
@@ -177,7 +182,7 @@ class ForSequenceClassification(Network):
   """
 
   num_classes: int = 2
-  pooling: Literal["cls", "first", "mean"] = "cls"
+  pooling: ClassifierPooling = "cls"
 
   @nn.compact
   def __call__(self, inputs: Inputs, noise: Noise | None = None) -> dict[str, Any]:
@@ -232,7 +237,7 @@ class ForQuestionAnswering(Network):
   def __call__(self, inputs: Inputs, noise: Noise | None = None) -> dict[str, Any]:
     """→ `start_logits` and `end_logits`, float32 [B, T]."""
     encoded = self.encode(inputs, noise)
-    x, rate = encoded.hidden, getattr(self.config, "span_dropout", 0.0)
+    x, rate = encoded.hidden, self.config.span_dropout
     layer = architecture_of(self.config).token_layer
     if layer is not None:
       x, rate = layer(**self.settings(), name="token_layer")(x), self.head_rate()
@@ -244,8 +249,10 @@ class ForSpans(Network):
   """Question answering with the end given the start and answerability: XLNet's and ELECTRA's."""
 
   @nn.compact
-  def __call__(self, inputs: Inputs, noise: Noise | None = None, starts: jax.Array | None = None) -> dict[str, Any]:
-    """starts: int [B, N] → `start_logits` [B, T], `end_logits` [B, N, T], `no_answer_logits` [B], all float32."""
+  def __call__(
+    self, inputs: Inputs, noise: Noise | None = None, starts: Int[Array, "B N"] | None = None
+  ) -> dict[str, Any]:
+    """→ `start_logits` [B, T], `end_logits` [B, N, T], `no_answer_logits` [B], all float32."""
     encoded = self.encode(inputs, noise)
     head = architecture_of(self.config).span_head
     assert head is not None, type(self.config)
@@ -273,23 +280,29 @@ NETWORKS: dict[str, type[Network]] = {
 CLASSIFIERS = ("sequence_classification", "token_classification")
 
 
-def build(name: str, config: EncoderConfig, num_classes: int = 2, **computation: Any) -> Network:
+def build(
+  name: str, config: EncoderConfig, num_classes: int = 2, pooling: ClassifierPooling = "cls", **computation: Any
+) -> Network:
   """The network of a name in `NETWORKS`.
 
   Args:
     num_classes: of a classifier; the other networks have none.
+    pooling: of a classifier of texts; the other networks have none.
     computation: attributes of `EncoderModule` beside the config.
   """
   classes = {"num_classes": num_classes} if name in CLASSIFIERS else {}
-  return NETWORKS[name](config, **classes, **computation)
+  pooled = {"pooling": pooling} if name == "sequence_classification" else {}
+  return NETWORKS[name](config, **classes, **pooled, **computation)
 
 
-def initial(name: str, config: EncoderConfig, num_classes: int = 2) -> Callable[[], Any]:
+def initial(
+  name: str, config: EncoderConfig, num_classes: int = 2, pooling: ClassifierPooling = "cls"
+) -> Callable[[], Any]:
   """A function that makes the parameters of seed 0; `jax.eval_shape` of it gives their shapes."""
-  return lambda: init(build(name, config, num_classes, scan_layers=True), name, jax.random.key(0))
+  return lambda: init(build(name, config, num_classes, pooling, scan_layers=True), name, jax.random.key(0))
 
 
-def init(network: Network, name: str, key: jax.Array) -> Any:
+def init(network: Network, name: str, key: Array) -> Any:
   """Initial parameters of a network, which `name` says: a function of its settings and the key alone."""
   # The inputs are made here, and so in the trace of who calls: nothing of a trace is kept.
   inputs = inputs_of.example()

@@ -14,6 +14,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from jax import lax
+from jaxtyping import Float, Float32, Int
+
+from bert_jax.models.arrays import Array
 
 VOCABULARY_MULTIPLE = 128  # lanes of a TPU register: a vocabulary of another size wastes part of every tile
 # Of one block's logits on one device: large enough for products to be efficient, small beside a model's other memory.
@@ -25,55 +28,57 @@ class VocabularyScores:
   """Scores of every word, not yet multiplied out: features @ table.T + bias.
 
   Attributes:
-    features: [B, K, D], of the dtype to multiply in.
-    table: float32 [V, D], the word embeddings.
-    bias: float32 [V].
+    features: of the dtype to multiply in.
+    table: the word embeddings.
+    bias: of each word.
   """
 
-  features: jax.Array
-  table: jax.Array
-  bias: jax.Array
+  features: Float[Array, "B K D"]
+  table: Float32[Array, "V D"]
+  bias: Float32[Array, " V"]
 
-  def logits(self) -> jax.Array:
-    """float32 [B, K, V]."""
+  def logits(self) -> Float32[Array, "B K V"]:
+    """All scores, multiplied out."""
     table, bias = _padded(self, VOCABULARY_MULTIPLE)
     return _logits(self.features, table, bias)[..., : self.bias.size]
 
-  def cross_entropy(self, labels: jax.Array, weights: jax.Array, num_shards: int = 1) -> tuple[jax.Array, jax.Array]:
+  def cross_entropy(
+    self, labels: Int[Array, "B K"], weights: Float32[Array, "B K"], num_shards: int = 1
+  ) -> tuple[Float32[Array, ""], Float32[Array, ""]]:
     """-log softmax at the label in nats, and whether the label has the highest score, both summed over the batch.
 
     Args:
-      labels: int [B, K].
-      weights: float32 [B, K], by which each prediction counts.
+      weights: by which each prediction counts.
       num_shards: devices over which the rows are spread; it divides B.
 
     Returns:
-      Two float32 scalars. The gradient of the first reaches features, table and bias.
+      The two sums. The gradient of the first reaches features, table and bias.
     """
     return _cross_entropy(self, labels, weights, num_shards)
 
-  def predictions(self, labels: jax.Array, num_shards: int = 1) -> tuple[jax.Array, jax.Array]:
-    """-log softmax at each label in nats, and 1 where the label has the highest score: float32 [B, K], no gradient.
+  def predictions(
+    self, labels: Int[Array, "B K"], num_shards: int = 1
+  ) -> tuple[Float32[Array, "B K"], Float32[Array, "B K"]]:
+    """-log softmax at each label in nats, and 1 where the label has the highest score; without a gradient.
 
     Args:
-      labels: int [B, K].
       num_shards: devices over which the rows are spread; it divides B.
     """
     return _by_platform(_block_predictions, num_shards, self, labels)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _cross_entropy(scores: VocabularyScores, labels: jax.Array, weights: jax.Array, num_shards: int) -> Any:
+def _cross_entropy(scores: VocabularyScores, labels: Array, weights: Array, num_shards: int) -> Any:
   nats, right = scores.predictions(labels, num_shards)
   return jnp.sum(nats * weights), jnp.sum(right * weights)
 
 
-def _forward(scores: VocabularyScores, labels: jax.Array, weights: jax.Array, num_shards: int) -> Any:
+def _forward(scores: VocabularyScores, labels: Array, weights: Array, num_shards: int) -> Any:
   # The gradient is linear in that of the sum, so it is made here, where the logits are, and scaled in _backward.
   return _by_platform(_block_sums_and_gradient, num_shards, scores, labels, weights)
 
 
-def _backward(num_shards: int, gradient: VocabularyScores, upstream: tuple[jax.Array, jax.Array]) -> Any:
+def _backward(num_shards: int, gradient: VocabularyScores, upstream: tuple[Array, Array]) -> Any:
   del num_shards
   return jax.tree.map(lambda g: (g * upstream[0]).astype(g.dtype), gradient), None, None
 
@@ -81,7 +86,7 @@ def _backward(num_shards: int, gradient: VocabularyScores, upstream: tuple[jax.A
 _cross_entropy.defvjp(_forward, _backward)
 
 
-def _by_platform(function: Any, shards: int, scores: VocabularyScores, *rows: jax.Array) -> Any:
+def _by_platform(function: Any, shards: int, scores: VocabularyScores, *rows: Array) -> Any:
   count = num_blocks(scores, shards)
   # On CPU padding the table would be a copy and no gain.
   cpu = functools.partial(function, count=count, multiple=1)
@@ -89,26 +94,24 @@ def _by_platform(function: Any, shards: int, scores: VocabularyScores, *rows: ja
   return lax.platform_dependent(scores, *rows, cpu=cpu, default=default)
 
 
-def _block_predictions(
-  scores: VocabularyScores, labels: jax.Array, *, count: int, multiple: int
-) -> tuple[jax.Array, jax.Array]:
+def _block_predictions(scores: VocabularyScores, labels: Array, *, count: int, multiple: int) -> tuple[Array, Array]:
   """(nats, right) of each prediction."""
   table, bias = _padded(scores, multiple)
 
-  def block(features: jax.Array, labels: jax.Array) -> Any:
+  def block(features: Array, labels: Array) -> Any:
     return (), _score(_logits(features, table, bias), labels)[0]
 
   return _over_blocks(block, (scores.features, labels), count)[1]
 
 
 def _block_sums_and_gradient(
-  scores: VocabularyScores, labels: jax.Array, weights: jax.Array, *, count: int, multiple: int
-) -> tuple[tuple[jax.Array, jax.Array], VocabularyScores]:
+  scores: VocabularyScores, labels: Array, weights: Array, *, count: int, multiple: int
+) -> tuple[tuple[Array, Array], VocabularyScores]:
   """((nats, right), the gradient of the nats)."""
   table, bias = _padded(scores, multiple)
   dtype, vocab_size = scores.features.dtype, scores.bias.size
 
-  def block(features: jax.Array, labels: jax.Array, weights: jax.Array) -> Any:
+  def block(features: Array, labels: Array, weights: Array) -> Any:
     logits = _logits(features, table, bias)
     (nats, right), relative, total = _score(logits, labels)
     sums = (jnp.sum(nats * weights), jnp.sum(right * weights))
@@ -138,7 +141,7 @@ def num_blocks(scores: VocabularyScores, shards: int, block_bytes: int = BLOCK_B
   return next((count for count in counts if rows // shards // count * row_bytes <= block_bytes), counts[-1])
 
 
-def _over_blocks(block: Any, rows: tuple[jax.Array, ...], count: int) -> tuple[Any, Any]:
+def _over_blocks(block: Any, rows: tuple[Array, ...], count: int) -> tuple[Any, Any]:
   """What `block` returns first, summed over `count` blocks of the rows; what it returns second, for all rows."""
   if count == 1:
     return block(*rows)
@@ -146,7 +149,7 @@ def _over_blocks(block: Any, rows: tuple[jax.Array, ...], count: int) -> tuple[A
   blocks = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, count, *x.shape[1:]), 0, 1), rows)
   zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(block, *(x[0] for x in blocks))[0])
 
-  def add(total: Any, some: tuple[jax.Array, ...]) -> tuple[Any, Any]:
+  def add(total: Any, some: tuple[Array, ...]) -> tuple[Any, Any]:
     sums, per_row = block(*some)
     return jax.tree.map(jnp.add, total, sums), per_row
 
@@ -154,19 +157,23 @@ def _over_blocks(block: Any, rows: tuple[jax.Array, ...], count: int) -> tuple[A
   return total, jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, *x.shape[2:]), per_row)
 
 
-def _padded(scores: VocabularyScores, multiple: int) -> tuple[jax.Array, jax.Array]:
+def _padded(scores: VocabularyScores, multiple: int) -> tuple[Array, Array]:
   """Table and bias with rows added that no softmax sees, up to a multiple."""
   padding = -scores.bias.size % multiple
   table = jnp.pad(scores.table.astype(scores.features.dtype), ((0, padding), (0, 0)))
   return table, jnp.pad(scores.bias, (0, padding), constant_values=jnp.finfo(jnp.float32).min)
 
 
-def _logits(features: jax.Array, table: jax.Array, bias: jax.Array) -> jax.Array:
+def _logits(
+  features: Float[Array, "B K D"], table: Float[Array, "V D"], bias: Float[Array, " V"]
+) -> Float32[Array, "B K V"]:
   return jnp.einsum("bkd,vd->bkv", features, table, preferred_element_type=jnp.float32) + bias[None, None]
 
 
-def _score(logits: jax.Array, labels: jax.Array) -> tuple[Any, jax.Array, jax.Array]:
-  """((nats, right), float32 [B, K]); exp(logits − max) [B, K, V], and its sum over V [B, K]."""
+def _score(
+  logits: Float32[Array, "B K V"], labels: Int[Array, "B K"]
+) -> tuple[Any, Float32[Array, "B K V"], Float32[Array, "B K"]]:
+  """((nats, right), [B, K] each); exp(logits − max), and its sum over V."""
   # Always logits below their maximum: differences of large numbers would lose the digits that they share.
   highest = jnp.max(logits, axis=-1)
   relative = jnp.exp(logits - highest[..., None])

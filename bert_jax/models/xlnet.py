@@ -11,8 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Bool, Float, Float32, Int, UInt32
 
 from bert_jax.architectures import XlnetConfig
+from bert_jax.models.arrays import Array
 from bert_jax.models.attention import attention
 from bert_jax.models.dropout import InLayer, Noise, OutsideLayers, dropout, in_layer, outside_layers
 from bert_jax.models.encoder import Encoded, EncoderModule, activate
@@ -25,24 +27,24 @@ class XlnetBlock(EncoderModule):
   @nn.compact
   def __call__(
     self,
-    streams: tuple[jax.Array, jax.Array | None],
-    masks: tuple[jax.Array, jax.Array],
-    same_segment: jax.Array,
-    distances: jax.Array,
-    target_mapping: jax.Array | None,
-    memory: jax.Array | None,
+    streams: tuple[Float[Array, "B T D"], Float[Array, "B K D"] | None],
+    masks: tuple[Bool[Array, "B 1 T S"], Bool[Array, "B 1 T S"]],
+    same_segment: Bool[Array, "B T S"],
+    distances: Float[Array, "1 P D"],
+    target_mapping: Float[Array, "B K T"] | None,
+    memory: Float[Array, "L B M D"] | None,
     noise: Noise | None,
-    layer: jax.Array,
+    layer: UInt32[Array, ""],
   ) -> tuple[Any, Any]:
     """One layer.
 
     Args:
-      streams: content, float32 [B, T, D], and query, float32 [B, K, D] or None.
-      masks: bool, broadcast to [B, 1, T, S], where the content and the query stream may look.
-      same_segment: bool [B, T, S].
-      distances: float32 [1, S + T, D], the encoded distances from S to 1 - T.
-      target_mapping: float32 [B, K, T], which token each prediction is; None without a query stream.
-      memory: float32 [L, B, M, D], every layer's inputs before this segment, or None.
+      streams: content and, where there is one, query.
+      masks: where the content and the query stream may look.
+      same_segment: whether query and key are of one segment.
+      distances: the P = S + T encoded distances from S to 1 - T.
+      target_mapping: which token each prediction is; None without a query stream.
+      memory: every layer's inputs before this segment.
       noise, layer: see `bert.Block`.
     """
     c: XlnetConfig = self.config
@@ -58,7 +60,7 @@ class XlnetBlock(EncoderModule):
     position = self.split_heads(project["position"](distances))[0]
     scale = shape[1] ** -0.5
 
-    def attend(query: jax.Array, mask: jax.Array, place: Noise | None) -> Any:
+    def attend(query: Array, mask: Array, place: Noise | None) -> Any:
       """[B, T, H, C] → [B, T, H, C] and the probabilities [B, H, T, S]."""
       asked = {name: query + bias.astype(query.dtype)[None, None] for name, bias in biases.items()}
       by_distance = jnp.einsum("bthc,phc->bhtp", asked["position"] * scale, position.astype(query.dtype))
@@ -86,7 +88,7 @@ class XlnetBlock(EncoderModule):
     def place(where: InLayer, stream: int) -> Noise | None:
       return in_layer(noise, layer, where + stream)
 
-    def finish(x: jax.Array, mixed: jax.Array, stream: int) -> jax.Array:
+    def finish(x: Array, mixed: Array, stream: int) -> Array:
       attended = output(mixed.reshape(x.shape))
       x = norms[0](x + dropout(attended, c.hidden_dropout, place(InLayer.ATTENTION_OUTPUT, stream)))
       hidden = dropout(self.activation(inner(x)), c.hidden_dropout, place(InLayer.INNER, stream))
@@ -106,16 +108,16 @@ class XlnetBlock(EncoderModule):
     return (new_content, finish(asking, mixed, in_query)), self.recorded(new_content, probabilities)
 
 
-def shift(by_distance: jax.Array, keys: int) -> jax.Array:
-  """Scores by distance to scores by key: [B, H, T, S + T] → [B, H, T, S], entry [i, j] from column T - i + j."""
+def shift(by_distance: Float[Array, "B H T P"], keys: int) -> Float[Array, "B H T {keys}"]:
+  """Scores by distance to scores by key; entry [i, j] from column T - i + j."""
   batch, heads, length, columns = by_distance.shape
   # Read with rows one shorter, each row starts one column later than the one before.
   turned = by_distance.reshape(batch, heads, columns, length)[:, :, 1:]
   return turned.reshape(batch, heads, length, columns - 1)[..., :keys]
 
 
-def encode_distances(length: int, keys: int, size: int, clamp: int) -> jax.Array:
-  """Sines, then cosines, of the distances from `keys` down to 1 - `length`: float32 [1, keys + length, D]."""
+def encode_distances(length: int, keys: int, size: int, clamp: int) -> Float32[Array, "1 {keys}+{length} {size}"]:
+  """Sines, then cosines, of the distances from `keys` down to 1 - `length`."""
   distances = jnp.arange(keys, -length, -1, dtype=jnp.float32)
   if clamp > 0:
     distances = jnp.clip(distances, -clamp, clamp)
@@ -136,7 +138,7 @@ class XlnetEncoder(EncoderModule):
     words = self.param("words", self.kernel_init(), (c.vocab_size, c.hidden_size))
     mask_embedding = self.param("mask_embedding", self.kernel_init(), (1, 1, c.hidden_size))
 
-    def drop(x: jax.Array, place: OutsideLayers) -> jax.Array:
+    def drop(x: Array, place: OutsideLayers) -> Array:
       return dropout(x, c.hidden_dropout, outside_layers(noise, c.num_layers, place))
 
     content = drop(words[inputs.token_ids], OutsideLayers.EMBEDDINGS)
@@ -163,15 +165,14 @@ class XlnetEncoder(EncoderModule):
     return self.encoded(hidden, words, embedded, [record])
 
 
-def remember(hidden_states: jax.Array, memory: jax.Array | None, config: XlnetConfig) -> jax.Array:
+def remember(
+  hidden_states: Float[Array, "states B T D"], memory: Float[Array, "L B M D"] | None, config: XlnetConfig
+) -> Float[Array, "L B N D"]:
   """The memory for the next segment: the inputs of every layer, the newest `memory_length`, without gradient.
 
   Args:
-    hidden_states: float32 [L + 1, B, T, D], of an encoder that records.
+    hidden_states: L + 1 of them, of an encoder that records.
     memory: what was remembered before.
-
-  Returns:
-    float32 [L, B, M, D].
   """
   new = hidden_states[:-1, :, : config.reuse_length]
   if memory is not None:
@@ -185,10 +186,12 @@ def remember(hidden_states: jax.Array, memory: jax.Array | None, config: XlnetCo
 
 
 class XlnetPooler(EncoderModule):
-  """tanh layer over the last token of the text, which is <cls>: float32 [B, T, D] → [B, D]."""
+  """tanh layer over the last token of the text, which is <cls>."""
 
   @nn.compact
-  def __call__(self, hidden: jax.Array, attention_mask: jax.Array, noise: Noise | None = None) -> jax.Array:
+  def __call__(
+    self, hidden: Float[Array, "B T D"], attention_mask: Bool[Array, "B T"], noise: Noise | None = None
+  ) -> Float[Array, "B D"]:
     del noise
     places = jnp.arange(hidden.shape[1])
     last = jnp.max(jnp.where(attention_mask, places[None], 0), axis=1)
@@ -201,17 +204,16 @@ class XlnetSpanHead(EncoderModule):
 
   @nn.compact
   def __call__(
-    self, hidden: jax.Array, attention_mask: jax.Array, starts: jax.Array
-  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    self, hidden: Float[Array, "B T D"], attention_mask: Bool[Array, "B T"], starts: Int[Array, "B N"]
+  ) -> tuple[Float[Array, "B T"], Float[Array, "B N T"], Float[Array, " B"]]:
     """Scores of a span.
 
     Args:
-      hidden: float32 [B, T, D].
-      attention_mask: bool [B, T]; not read, as there: who searches leaves out what is no part of the text.
-      starts: int [B, N], to score ends for: the gold start in training, the best few otherwise.
+      attention_mask: not read, as there: who searches leaves out what is no part of the text.
+      starts: to score ends for: the gold start in training, the best few otherwise.
 
     Returns:
-      Logits: starts [B, T], ends [B, N, T], and "has no answer" [B].
+      Logits: of starts, of ends, and of "has no answer".
     """
     del attention_mask
     size = self.config.hidden_size

@@ -8,34 +8,25 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float32, Shaped
 
 from bert_jax.architectures import EncoderConfig
 from bert_jax.config import DataConfig, RuntimeConfig
 from bert_jax.data import masking
 from bert_jax.data.rows import Batch, Prepare
 from bert_jax.models import networks
+from bert_jax.models.arrays import Array
 from bert_jax.models.dropout import Noise
 from bert_jax.objectives import context_free
+from bert_jax.results import Answer
 
 if TYPE_CHECKING:
   from bert_jax.data.corpus import Corpus
 
 Params = Any
-Sums = dict[str, tuple[jax.Array, jax.Array]]  # name → (sum, count), float32; scalars, or [B] where it says so
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-  """A question with two answers that an objective asks: its measures are NAME_accuracy, NAME_majority (the share of the
-  more frequent answer) and NAME_balanced_accuracy (the mean of the shares right of either answer).
-  """
-
-  name: str
-  label: str
-  title: str
+Sums = dict[str, tuple[Array, Array]]  # name → (sum, count), float32; scalars, or [B] where it says so
 
 
 Means = Mapping[str, float]  # name → the sum of its sums by the sum of its counts
@@ -80,15 +71,15 @@ class Objective(abc.ABC):
     """Name → weight, of the sums whose means are added up to what is minimized."""
 
   @abc.abstractmethod
-  def init(self, key: jax.Array) -> Params:
+  def init(self, key: Array) -> Params:
     """Initial parameters: a function of the settings and the key, on any devices."""
 
   @abc.abstractmethod
-  def counts(self, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+  def counts(self, batch: Mapping[str, Array]) -> dict[str, Array]:
     """The counts of the losses, known before the forward pass, so that any split of the batch adds up to the whole."""
 
   @abc.abstractmethod
-  def sums(self, params: Params, frozen: Params, batch: Mapping[str, jax.Array], noise: Noise, shards: int) -> Sums:
+  def sums(self, params: Params, frozen: Params, batch: Mapping[str, Array], noise: Noise, shards: int) -> Sums:
     """The losses and what else is worth logging, as scalars.
 
     Args:
@@ -104,7 +95,7 @@ class Objective(abc.ABC):
     """The questions with two answers whose measures `measures` and `trivial` report."""
     return ()
 
-  def seen(self, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+  def seen(self, batch: Mapping[str, Array]) -> dict[str, Array]:
     """How many real tokens a batch has, and how many predictions are trained on."""
     return {"tokens": jnp.sum(batch["attention_mask"]), "predicted_tokens": jnp.sum(batch["mlm_weights"])}
 
@@ -119,7 +110,7 @@ class Objective(abc.ABC):
     """The evaluated measure that the best checkpoint is best by; lower is better."""
 
   @abc.abstractmethod
-  def evaluate(self, params: Params, batch: Mapping[str, jax.Array], noise: Noise, shards: int) -> Sums:
+  def evaluate(self, params: Params, batch: Mapping[str, Array], noise: Noise, shards: int) -> Sums:
     """What held-out examples are measured by, example by example: float32 [B]. Nothing is dropped out.
 
     Args:
@@ -145,13 +136,17 @@ class Objective(abc.ABC):
     """The networks that a run has trained, by name of `networks.NETWORKS`, the one that it is about first."""
 
 
-def masked_sum(values: jax.Array, counted: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Sum and count of the values that count, float32; `counted` has their shape, as booleans or weights."""
+def masked_sum(
+  values: Shaped[Array, "*shape"], counted: Shaped[Array, "*shape"]
+) -> tuple[Float32[Array, ""], Float32[Array, ""]]:
+  """Sum and count of the values that count; `counted` are booleans or weights."""
   weights = counted.astype(jnp.float32)
   return jnp.sum(values * weights), jnp.sum(weights)
 
 
-def row_sums(values: jax.Array, counted: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """As `masked_sum`, of each row: [B, …] → float32 [B]."""
+def row_sums(
+  values: Shaped[Array, "*shape"], counted: Shaped[Array, "*shape"]
+) -> tuple[Float32[Array, " B"], Float32[Array, " B"]]:
+  """As `masked_sum`, of each row."""
   weights, axes = counted.astype(jnp.float32), tuple(range(1, values.ndim))
   return jnp.sum(values * weights, axis=axes), jnp.sum(weights, axis=axes)

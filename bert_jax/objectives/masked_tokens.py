@@ -8,19 +8,21 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Float32, Int
 
 from bert_jax.architectures import EncoderConfig
 from bert_jax.config import DataConfig, MaskedTokensConfig
 from bert_jax.data.rows import Batch
 from bert_jax.models import networks
+from bert_jax.models.arrays import Array
 from bert_jax.models.dropout import Noise
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.vocabulary import VocabularyScores
-from bert_jax.objectives.base import Answer, Means, Objective, Params, Sums, masked_sum, row_sums
+from bert_jax.objectives.base import Means, Objective, Params, Sums, masked_sum, row_sums
+from bert_jax.results import Answer
 
 if TYPE_CHECKING:
   from bert_jax.data.corpus import Corpus
@@ -56,16 +58,16 @@ class MaskedTokens(Objective):
   def answers(self) -> tuple[Answer, ...]:
     return (_ANSWERS[self.settings.sentence],) if self.has_pairs else ()
 
-  def init(self, key: jax.Array) -> Params:
+  def init(self, key: Array) -> Params:
     return networks.init(self.network(self.name), self.name, key)
 
-  def counts(self, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+  def counts(self, batch: Mapping[str, Array]) -> dict[str, Array]:
     found = {"mlm_loss": jnp.sum(batch["mlm_weights"])}
     if self.has_pairs:
       found[f"{self.settings.sentence}_loss"] = jnp.sum(batch["pair_labels"] >= 0)
     return found
 
-  def sums(self, params: Params, frozen: Params, batch: Mapping[str, jax.Array], noise: Noise, shards: int) -> Sums:
+  def sums(self, params: Params, frozen: Params, batch: Mapping[str, Array], noise: Noise, shards: int) -> Sums:
     outputs = self._outputs(params, batch, noise)
     sums = masked_lm(outputs["mlm_scores"], batch["mlm_labels"], batch["mlm_weights"], shards)
     if self.has_pairs:
@@ -73,14 +75,14 @@ class MaskedTokens(Objective):
       sums |= {f"{self.settings.sentence}_{name}": pair for name, pair in found.items()}
     return sums
 
-  def _outputs(self, params: Params, batch: Mapping[str, jax.Array], noise: Noise | None) -> dict[str, Any]:
+  def _outputs(self, params: Params, batch: Mapping[str, Array], noise: Noise | None) -> dict[str, Any]:
     inputs, positions = Inputs.of(batch), batch["mlm_positions"]
     return self.network(self.name).apply({"params": params}, inputs, noise, mlm_positions=positions)  # pyright: ignore
 
   def measure(self, data: DataConfig) -> str:
     return masked_lm_measure(data)
 
-  def evaluate(self, params: Params, batch: Mapping[str, jax.Array], noise: Noise, shards: int) -> Sums:
+  def evaluate(self, params: Params, batch: Mapping[str, Array], noise: Noise, shards: int) -> Sums:
     outputs = self._outputs(params, batch, None)
     sums = masked_lm_rows(outputs["mlm_scores"], batch, shards)
     if self.has_pairs:
@@ -110,13 +112,15 @@ class MaskedTokens(Objective):
 # ---- masked tokens ------------------------------------------------------------------------------------------
 
 
-def masked_lm(scores: VocabularyScores, labels: jax.Array, weights: jax.Array, shards: int = 1) -> Sums:
+def masked_lm(
+  scores: VocabularyScores, labels: Int[Array, "B K"], weights: Float32[Array, "B K"], shards: int = 1
+) -> Sums:
   """Cross-entropy and accuracy of the predicted tokens.
 
   Args:
     scores: of [B, K, V].
-    labels: int [B, K], the tokens that were masked.
-    weights: float32 [B, K], 0 on unused prediction slots.
+    labels: the tokens that were masked.
+    weights: 0 on unused prediction slots.
     shards: devices over which the rows are spread; it divides B.
 
   Returns:
@@ -127,7 +131,7 @@ def masked_lm(scores: VocabularyScores, labels: jax.Array, weights: jax.Array, s
   return {"mlm_loss": (nats, count), "mlm_accuracy": (right, count)}
 
 
-def masked_lm_rows(scores: VocabularyScores, batch: Mapping[str, jax.Array], shards: int = 1) -> Sums:
+def masked_lm_rows(scores: VocabularyScores, batch: Mapping[str, Array], shards: int = 1) -> Sums:
   """The same of each example, float32 [B], without a gradient.
 
   Returns:
@@ -176,12 +180,11 @@ def masked_lm_measures(means: Mapping[str, Means], data: DataConfig) -> dict[str
 # ---- pairs ------------------------------------------------------------------------------------------
 
 
-def pair_label(logits: jax.Array, labels: jax.Array) -> Sums:
+def pair_label(logits: Float32[Array, "B 2"], labels: Int[Array, " B"]) -> Sums:
   """Cross-entropy and accuracy of "is B the text after A", or of "are they in order".
 
   Args:
-    logits: float32 [B, 2].
-    labels: int [B]: 0 is next or in order, 1 is random or swapped, -1 is no pair and does not count.
+    labels: 0 is next or in order, 1 is random or swapped, -1 is no pair and does not count.
 
   Returns:
     `loss` in nats and `accuracy`, each with the number of pairs.
@@ -191,7 +194,7 @@ def pair_label(logits: jax.Array, labels: jax.Array) -> Sums:
   return {"loss": masked_sum(nats, labels >= 0), "accuracy": masked_sum(right, labels >= 0)}
 
 
-def pair_rows(logits: jax.Array, labels: jax.Array, sentence: str) -> Sums:
+def pair_rows(logits: Float32[Array, "B 2"], labels: Int[Array, " B"], sentence: str) -> Sums:
   """Of each example, float32 [B]: SENTENCE_accuracy, and its shares among pairs of label 0 and of label 1."""
   right = jnp.argmax(logits, axis=-1) == labels
   counted = {"accuracy": labels >= 0, "recall_0": labels == 0, "recall_1": labels == 1}

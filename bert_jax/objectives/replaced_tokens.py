@@ -14,15 +14,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Bool, Float32, Int
 
 from bert_jax.architectures import EncoderConfig
 from bert_jax.config import DataConfig, ReplacedTokensConfig
 from bert_jax.models import networks
+from bert_jax.models.arrays import Array
 from bert_jax.models.dropout import Noise, OutsideLayers, outside_layers, random_bits
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.vocabulary import VocabularyScores
-from bert_jax.objectives.base import Answer, Means, Objective, Params, Sums, masked_sum, row_sums
+from bert_jax.objectives.base import Means, Objective, Params, Sums, masked_sum, row_sums
 from bert_jax.objectives.masked_tokens import masked_lm, masked_lm_measure, masked_lm_measures, masked_lm_rows
+from bert_jax.results import Answer
 
 _GENERATOR, _DISCRIMINATOR = 0, 1  # noise of their own
 
@@ -58,7 +61,7 @@ class ReplacedTokens(Objective):
   def answers(self) -> tuple[Answer, ...]:
     return (Answer("replaced", "replaced tokens", "Replaced tokens, on held-out text: is the token the text's own?"),)
 
-  def init(self, key: jax.Array) -> Params:
+  def init(self, key: Array) -> Params:
     one, other = jax.random.split(key)
     generator = networks.init(self.network("masked_lm", self.generator), "masked_lm", one)
     del generator["encoder"]["embeddings"]
@@ -76,10 +79,10 @@ class ReplacedTokens(Objective):
   def given(self, start: Mapping[str, Any]) -> Params:
     return {"discriminator": {name: part for name, part in start.items() if name in ("encoder", "discriminator_head")}}
 
-  def counts(self, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+  def counts(self, batch: Mapping[str, Array]) -> dict[str, Array]:
     return {"mlm_loss": jnp.sum(batch["mlm_weights"]), "replaced_loss": jnp.sum(batch["attention_mask"])}
 
-  def sums(self, params: Params, frozen: Params, batch: Mapping[str, jax.Array], noise: Noise, shards: int) -> Sums:
+  def sums(self, params: Params, frozen: Params, batch: Mapping[str, Array], noise: Noise, shards: int) -> Sums:
     scores, logits, replaced = self._forward(params, batch, noise, with_dropout=True)
     sums = masked_lm(scores, batch["mlm_labels"], batch["mlm_weights"], shards)
     nats, right, real = replaced_loss(logits, replaced), (logits > 0) == replaced, batch["attention_mask"]
@@ -90,9 +93,9 @@ class ReplacedTokens(Objective):
     }
 
   def _forward(
-    self, params: Params, batch: Mapping[str, jax.Array], noise: Noise, with_dropout: bool
-  ) -> tuple[VocabularyScores, jax.Array, jax.Array]:
-    """The generator's scores of [B, K, V], the discriminator's logits [B, T], and which tokens were replaced [B, T]."""
+    self, params: Params, batch: Mapping[str, Array], noise: Noise, with_dropout: bool
+  ) -> tuple[VocabularyScores, Float32[Array, "B T"], Bool[Array, "B T"]]:
+    """The generator's scores of [B, K, V], the discriminator's logits, and which tokens were replaced."""
     inputs, positions = Inputs.of(batch), batch["mlm_positions"]
     places = [noise.fold_in(part) if with_dropout else None for part in (_GENERATOR, _DISCRIMINATOR)]
     generator, discriminator = self.network("masked_lm", self.generator), self.network("replaced_tokens")
@@ -109,7 +112,7 @@ class ReplacedTokens(Objective):
     # Of both losses it is the one that falls as training goes on: the discriminator's rises as the generator improves.
     return masked_lm_measure(data)
 
-  def evaluate(self, params: Params, batch: Mapping[str, jax.Array], noise: Noise, shards: int) -> Sums:
+  def evaluate(self, params: Params, batch: Mapping[str, Array], noise: Noise, shards: int) -> Sums:
     scores, logits, replaced = self._forward(params, batch, noise, with_dropout=False)
     real, right = batch["attention_mask"], (logits > 0) == replaced
     return masked_lm_rows(scores, batch, shards) | {
@@ -141,13 +144,13 @@ class ReplacedTokens(Objective):
     }
 
 
-def replaced_loss(logits: jax.Array, replaced: jax.Array) -> jax.Array:
-  """Binary cross-entropy of each token, in nats: float32 [B, T]."""
+def replaced_loss(logits: Float32[Array, "B T"], replaced: Bool[Array, "B T"]) -> Float32[Array, "B T"]:
+  """Binary cross-entropy of each token, in nats."""
   return optax.sigmoid_binary_cross_entropy(logits, replaced.astype(jnp.float32))
 
 
-def draw(logits: jax.Array, temperature: float, noise: Noise) -> jax.Array:
-  """A token for each prediction, drawn by the Gumbel maximum: float32 [B, K, V] → int [B, K]."""
+def draw(logits: Float32[Array, "B K V"], temperature: float, noise: Noise) -> Int[Array, "B K"]:
+  """A token for each prediction, drawn by the Gumbel maximum."""
   place = outside_layers(noise, 0, OutsideLayers.REPLACEMENTS)
   assert place is not None
   # 24 bits, as many as a float32 holds; never 0 and never 1.
@@ -155,8 +158,8 @@ def draw(logits: jax.Array, temperature: float, noise: Noise) -> jax.Array:
   return jax.lax.stop_gradient(jnp.argmax(logits / temperature - jnp.log(-jnp.log(uniform)), axis=-1))
 
 
-def replace(batch: Mapping[str, jax.Array], drawn: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """The text with drawn tokens at the masked places, int [B, T], and where they are other than the text's, bool [B, T].
+def replace(batch: Mapping[str, Array], drawn: Int[Array, "B K"]) -> tuple[Int[Array, "B T"], Bool[Array, "B T"]]:
+  """The text with drawn tokens at the masked places, and where they are other than the text's.
 
   Unmasked, for what the discriminator sees is a whole text: the other tokens are all original.
   """

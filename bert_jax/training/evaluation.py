@@ -3,7 +3,6 @@
 Arms are compared on a set of held-out examples that all of them share. What is measured there, the objective says.
 """
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +18,9 @@ from bert_jax.data.corpus import Corpus
 from bert_jax.data.rows import Batch
 from bert_jax.objectives import objective_of
 from bert_jax.objectives.base import RowSums
+from bert_jax.results import ByDocument, Measures
 from bert_jax.training.layout import Layout
 from bert_jax.training.step import eval_step_of
-
-Measures = dict[str, float | None]
 
 
 class Evaluator:
@@ -50,8 +48,7 @@ class Evaluator:
       if found[id(batches)] is None:
         return None
     means = {name: mean(found[id(batches)] or {}) for name, batches in self.sets.items()}
-    measures = objective_of(self._config).measures(means, self._config.data)
-    return {name: value if math.isfinite(value) else None for name, value in measures.items()}
+    return _finite(objective_of(self._config).measures(means, self._config.data))
 
   def rows(
     self, params: Any, batches: Sequence[Batch], should_stop: Callable[[], bool] = lambda: False
@@ -69,6 +66,10 @@ class Evaluator:
     return {name: np.concatenate(pairs) for name, pairs in parts.items()}
 
 
+def _finite(measures: Mapping[str, float]) -> Measures:
+  return {name: value if math.isfinite(value) else None for name, value in measures.items()}
+
+
 def mean(rows: RowSums) -> dict[str, float]:
   """Each measure over all examples: the sum of its sums by the sum of its counts; NaN without any."""
   totals = {name: pairs.sum(axis=0) for name, pairs in rows.items()}
@@ -76,23 +77,6 @@ def mean(rows: RowSums) -> dict[str, float]:
 
 
 # ---- pretraining -------------------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class ByDocument:
-  """The common set, document by document: what the sampling error of held-out text is computed from. M documents.
-
-  Attributes:
-    documents: numbers of the documents in the corpus, ascending.
-    count: predictions that the measure counts.
-    nats: the measure that runs are compared by, summed.
-    trivial_nats: the same of the trivial.
-  """
-
-  documents: list[int]
-  count: list[int]
-  nats: list[float]
-  trivial_nats: list[float]
 
 
 class HeldOut(Evaluator):
@@ -130,9 +114,9 @@ class HeldOut(Evaluator):
     """The sets of all processes together."""
     return self._whole()
 
-  def trivial(self) -> dict[str, float]:
-    """What the trivial reaches on these sets."""
-    return objective_of(self._config).trivial(self._corpus, self._config.data, self.whole_sets)
+  def trivial(self) -> Measures:
+    """What the trivial reaches on these sets; None stands for what is not measured."""
+    return _finite(objective_of(self._config).trivial(self._corpus, self._config.data, self.whole_sets))
 
   def by_document(self, params: Any) -> ByDocument:
     """The sums of parameters, document by document."""
@@ -143,12 +127,12 @@ class HeldOut(Evaluator):
     measure = objective.measure(data)
     documents, places = np.unique(self._documents, return_inverse=True)
 
-    def summed(values: np.ndarray) -> list[float]:
-      return np.bincount(places, values[: len(places)], len(documents)).tolist()  # the rows beyond are padding
+    def summed(values: np.ndarray) -> tuple[float, ...]:
+      return tuple(np.bincount(places, values[: len(places)], len(documents)).tolist())  # the rows beyond are padding
 
     return ByDocument(
-      documents.tolist(),
-      [int(count) for count in summed(ours[measure][:, 1])],
+      tuple(documents.tolist()),
+      tuple(int(count) for count in summed(ours[measure][:, 1])),
       summed(ours[measure][:, 0]),
       summed(theirs[measure][:, 0]),
     )

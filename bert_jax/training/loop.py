@@ -24,9 +24,9 @@ from bert_jax.data.rows import Batch
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.objectives import objective_of
 from bert_jax.provenance import git_commit, versions
+from bert_jax.results import Measures
 from bert_jax.training import processes
 from bert_jax.training.checkpoints import Checkpoints
-from bert_jax.training.evaluation import Measures
 from bert_jax.training.layout import Layout
 from bert_jax.training.metrics import MetricsWriter, NoWriter, Progress, read_metrics
 from bert_jax.training.optimizers import hyperparameters
@@ -87,7 +87,7 @@ class Outcome:
   """A finished training run: its last state, last evaluation, best loss by the objective's measure, and what it saw."""
 
   state: TrainState
-  evaluation: Measures
+  measures: Measures
   best_loss: float
   seen: Seen
 
@@ -134,7 +134,7 @@ def train(config: Config, material: Material, folder: epath.Path, layout: Layout
     writer = stack.enter_context(MetricsWriter(folder, step) if processes.is_first() else NoWriter())
     # An evaluation that is written was of the step that a checkpoint here is of, or of one before it: it stands.
     lines = processes.of_first(read_metrics(folder))
-    evaluations = {line.pop("step"): line for line in lines if line.pop("kind") == "eval"}
+    evaluations = {line["step"]: _measures(line) for line in lines if line["kind"] == "eval"}
     measure = objective.measure(config.data)
     losses |= {at: line[measure] for at, line in evaluations.items() if line[measure] is not None}
     progress = stack.enter_context(Progress(label, step, steps))
@@ -155,8 +155,9 @@ def train(config: Config, material: Material, folder: epath.Path, layout: Layout
       if step not in evaluations and step > 0 and (step == steps or step % config.evaluation.every_steps == 0):
         log.flush()
         if evaluation := material.evaluate(state.params, should_stop=signals.stop_evaluation):
-          evaluations[step] = {"tokens": seen.tokens, "predicted_tokens": seen.predicted_tokens} | evaluation
-          writer.write("eval", step, evaluations[step])
+          evaluations[step] = evaluation
+          counts = {"tokens": seen.tokens, "predicted_tokens": seen.predicted_tokens}
+          writer.write("eval", step, counts | evaluation)
           if (loss := evaluation[measure]) is not None:
             losses[step] = loss
 
@@ -199,6 +200,11 @@ def train(config: Config, material: Material, folder: epath.Path, layout: Layout
       # 5. Log the step before.
       log.push(step, metrics)
       seen.train_seconds += time.monotonic() - began
+
+
+def _measures(line: dict[str, Any]) -> Measures:
+  """Of a line of metrics.jsonl that tells an evaluation, what was measured."""
+  return {name: value for name, value in line.items() if name not in ("kind", "step", "tokens", "predicted_tokens")}
 
 
 def _about(config: Config, material: Material, seen: Seen) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
-from bert_jax.architectures import AlbertConfig
 from bert_jax.config import Config
 from bert_jax.training.layout import Layout
 
@@ -41,9 +40,8 @@ def state_bytes(config: Config) -> int:
   model = config.model
   vocab_size = model.vocab_size or 0  # where the tokenizer is not known yet, nor is this
   block = 4 * model.hidden_size**2 + 2 * model.hidden_size * model.intermediate_size
-  tables = (vocab_size + (model.longest_input or 0)) * getattr(model, "embedding_size", model.hidden_size)
-  # Some architectures share layers' parameters, so no more than one layer's is certain.
-  return 4 * 4 * (tables + (block if isinstance(model, AlbertConfig) else model.num_layers * block))
+  tables = (vocab_size + (model.longest_input or 0)) * model.embedding_width
+  return 4 * 4 * (tables + model.num_distinct_blocks * block)
 
 
 def batch_bytes(config: Config, devices: int) -> int:

@@ -12,6 +12,7 @@ from etils import epath
 from tqdm import tqdm
 
 from bert_jax import records
+from bert_jax.results import Pretrained
 
 
 class MetricsWriter:
@@ -130,16 +131,17 @@ def in_words(seconds: float) -> str:
   return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def in_one_line(result: dict[str, Any]) -> str:
-  """What came out of a run, for a person: what `pretrain` returns."""
-  if result["status"] != "finished":
-    return f"{result['status']}: {result['reason']}"
+def in_one_line(result: Pretrained) -> str:
+  """What came of a run, for a person."""
+  if result.status != "finished":
+    return f"{result.status}: {result.reason}"
+  measures = result.measures
   # A model that never sees [MASK] in training is not measured there; see `masked_lm_measure`.
-  places, where = ("mlm", "over all places") if result["mask_loss"] is None else ("mask", "at [MASK]")
+  places, where = ("mlm", "over all places") if measures["mask_loss"] is None else ("mask", "at [MASK]")
   return (
-    f"held-out loss {where} {result[f'{places}_loss']:.3f} nats (without context"
-    f" {result[f'context_free_{places}_loss']:.3f}), {result[f'{places}_accuracy']:.1%} right, after"
-    f" {result['steps']:,} steps and {result['tokens']:,} tokens"
+    f"held-out loss {where} {measures[f'{places}_loss']:.3f} nats (without context"
+    f" {result.trivial[f'context_free_{places}_loss']:.3f}), {measures[f'{places}_accuracy']:.1%} right, after"
+    f" {result.steps:,} steps and {result.tokens:,} tokens"
   )
 
 

@@ -3,9 +3,11 @@
 FOLDER/config.json     the resolved config
 FOLDER/metrics.jsonl   training and evaluation, a line each
 FOLDER/checkpoints/    see `checkpoints.py`
-FOLDER/pretrained.json what came out, once it is finished
+FOLDER/pretrained.json what came of it, once it is finished
 FOLDER/heldout.json    the last evaluation, by document
 FOLDER/times.json      how long it took
+
+What the last three hold, `results.py` says.
 """
 
 import contextlib
@@ -21,7 +23,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from bert_jax import records, settings
+from bert_jax import records, results, settings
 from bert_jax.config import Config, validate
 from bert_jax.data import sources, store
 from bert_jax.data.batches import TrainBatches
@@ -30,6 +32,7 @@ from bert_jax.data.masking import unmask
 from bert_jax.data.rows import Batch
 from bert_jax.objectives import objective_of
 from bert_jax.objectives.base import Objective
+from bert_jax.results import Facts, Fingerprints, Pretrained, Times
 from bert_jax.training import processes
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints, checksums
 from bert_jax.training.evaluation import HeldOut
@@ -101,7 +104,7 @@ def pretrain(
   label: str = "train",
   start: Callable[[], Any] | None = None,
   started_from: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> Pretrained:
   """Runs, or goes on with, one pretraining run; does nothing where FOLDER/pretrained.json says that it is finished.
 
   Args:
@@ -111,16 +114,11 @@ def pretrain(
     layout: the devices.
     label: of the progress bar.
     start, started_from: see `Material`.
-
-  Returns:
-    What FOLDER/pretrained.json holds: `status` finished or diverged, the last evaluation, tokens seen, and
-    fingerprints that tell what two runs share.
   """
   folder = epath.Path(folder)
   refuse_other_settings(folder, config)
   done = folder / "pretrained.json"
-  way_out = "remove it and run the same command again, which goes on from the last checkpoint"
-  before = processes.of_first(records.read_json(done, way_out))
+  before = processes.read_first(done, Pretrained)
   if processes.is_first() and (before is None or not (folder / "config.json").exists()):
     records.write_json(folder / "config.json", settings.to_dict(config))
   if before is not None:
@@ -134,22 +132,34 @@ def pretrain(
     cache_folder=str(corpus.folder / "examples"),
     prepare=objective.prepare,
   )
-  result = facts(config, corpus, batches, held_out) | ({"started_from": started_from} if started_from else {})
+  result = Pretrained(
+    status="finished",
+    steps=config.train.steps,
+    facts=_facts(config, corpus, batches, held_out),
+    fingerprints=fingerprints(config, batches, held_out),
+    trivial=held_out.trivial(),
+    started_from=started_from,
+  )
   try:
     material = Material(batches, held_out, corpus.hash, corpus.tokenizer, start, started_from=started_from)
     outcome = train(config, material, folder, layout, label)
-    result |= {"status": "finished", "best_loss": outcome.best_loss, "steps": config.train.steps}
-    result |= outcome.evaluation | _counts(outcome.seen)
+    result = dataclasses.replace(
+      result,
+      measures=outcome.measures,
+      best_loss=outcome.best_loss,
+      tokens=outcome.seen.tokens,
+      predicted_tokens=outcome.seen.predicted_tokens,
+    )
     by_document = held_out.by_document(outcome.state.params)
     if processes.is_first():
-      records.write_json(folder / "heldout.json", dataclasses.asdict(by_document))
-      records.write_json(folder / "times.json", _times(outcome.seen))
+      results.write(folder / "heldout.json", by_document)
+      results.write(folder / "times.json", _times(outcome.seen))
   except Diverged as diverged:
     logging.error("%s: %s", label, diverged)
-    result |= {"status": "diverged", "reason": str(diverged), "steps": diverged.step}
+    result = dataclasses.replace(result, status="diverged", reason=str(diverged), steps=diverged.step)
   corpus.finish_verification()
   if processes.is_first():
-    records.write_json(done, result)
+    results.write(done, result)
   return result
 
 
@@ -190,49 +200,48 @@ def refuse_other_settings(folder: epath.Path, config: Config) -> None:
     settings.require_same(str(folder), there, config, groups)
 
 
-def _counts(seen: Seen) -> dict[str, int]:
-  return {"tokens": seen.tokens, "predicted_tokens": seen.predicted_tokens}
-
-
-def _times(seen: Seen) -> dict[str, float]:
+def _times(seen: Seen) -> Times:
   busy = max(seen.train_seconds, 1e-9)
-  return {
-    "train_seconds": seen.train_seconds,
-    "eval_seconds": seen.eval_seconds,
-    "compile_seconds": seen.compile_seconds,
-    "tokens_per_second": seen.tokens / busy,
-    "data_wait_share": min(1.0, seen.data_wait_seconds / busy),
-  }
+  return Times(
+    train_seconds=seen.train_seconds,
+    eval_seconds=seen.eval_seconds,
+    compile_seconds=seen.compile_seconds,
+    tokens_per_second=seen.tokens / busy,
+    data_wait_share=min(1.0, seen.data_wait_seconds / busy),
+  )
 
 
-def facts(config: Config, corpus: Corpus, batches: TrainBatches, held_out: HeldOut) -> dict[str, Any]:
-  """What does not depend on training: text, size, epochs, what the trivial reaches, fingerprints to share."""
-  parameters, initialization = _initialization(objective_of(config), config.train.seed)
-  return {
-    **held_out.trivial(),
-    **_text(config, corpus),
-    "parameters": parameters,
-    "eval_examples": held_out.num_examples,
-    "held_out_examples": held_out.num_held_out,
-    "epochs": config.train.steps * config.train.batch_size / batches.num_examples(0),
-    "fingerprints": {
-      "initialization": initialization,
-      "data_order": _data_order(batches),
-      "evaluation": _evaluation(held_out.whole_sets["common"]),
-    },
-  }
+def _facts(config: Config, corpus: Corpus, batches: TrainBatches, held_out: HeldOut) -> Facts:
+  data, bounds = config.data, corpus.sentence_offsets[corpus.document_offsets]
 
-
-def _text(config: Config, corpus: Corpus) -> dict[str, int]:
-  """How much text there is to train on, and how much is held out."""
-  data, sizes = config.data, {}
-  for name, split in (("train", "train"), ("held_out", "eval")):
+  def size(split: str) -> tuple[int, int]:
+    """Documents and tokens."""
     documents = corpus.documents(split, data.eval_fraction, data.train_fraction)
-    bounds = corpus.sentence_offsets[corpus.document_offsets]
-    sizes[f"{name}_documents"] = len(documents)
-    sizes[f"{name}_tokens"] = int((bounds[documents + 1] - bounds[documents]).sum())
+    return len(documents), int((bounds[documents + 1] - bounds[documents]).sum())
+
+  (train_documents, train_tokens), (held_out_documents, held_out_tokens) = size("train"), size("eval")
   alike = corpus.near_duplicates(data.eval_fraction)
-  return sizes | {"near_duplicates": alike["documents"], "near_duplicates_moved": alike["moved"]}
+  return Facts(
+    parameters=_initialization(objective_of(config), config.train.seed)[0],
+    epochs=config.train.steps * config.train.batch_size / batches.num_examples(0),
+    train_documents=train_documents,
+    train_tokens=train_tokens,
+    held_out_documents=held_out_documents,
+    held_out_tokens=held_out_tokens,
+    held_out_examples=held_out.num_held_out,
+    eval_examples=held_out.num_examples,
+    near_duplicates=alike["documents"],
+    near_duplicates_moved=alike["moved"],
+  )
+
+
+def fingerprints(config: Config, batches: TrainBatches, held_out: HeldOut) -> Fingerprints:
+  """Those of a run, which may not be trained yet."""
+  return Fingerprints(
+    initialization=_initialization(objective_of(config), config.train.seed)[1],
+    data_order=_data_order(batches),
+    evaluation=_evaluation(held_out.whole_sets["common"]),
+  )
 
 
 @functools.cache

@@ -4,11 +4,15 @@ Each process runs the same command. It builds its own slice of every batch; all 
 first alone writes what people read. What is decided by looking at a file or at a clock, the first decides for all.
 """
 
+import dataclasses
 import json
 from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
+
+from bert_jax import results, settings
 
 HANDSHAKE_SECONDS = 300
 
@@ -74,6 +78,15 @@ def of_first(value: Any) -> Any:
   padded = np.zeros(size, np.uint8)
   padded[: len(content)] = content
   return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded)).tobytes())
+
+
+def read_first(path: epath.Path, kind: type[results.Stored]) -> results.Stored | None:
+  """What `results.read` finds in the first process, on all of them."""
+  value = results.read(path, kind)
+  if count() == 1:
+    return value
+  values = of_first(None if value is None else dataclasses.asdict(value))  # pyright: ignore[reportArgumentType]
+  return None if values is None else settings.from_dict(values, kind)
 
 
 def any_of(flag: bool) -> bool:

@@ -19,8 +19,10 @@ from bert_jax.data import random_bits
 from bert_jax.data.frames import frame_of
 from bert_jax.data.rows import Batch, pad_rows
 from bert_jax.data.tasks import LabelledTexts, Task, load_task, task_names
-from bert_jax.data.tokenizers import Tokenizer
+from bert_jax.inference.model import Model
 from bert_jax.objectives import objective_of
+from bert_jax.objectives.classification import NAME
+from bert_jax.results import Baselines, TaskResult
 from bert_jax.training import processes
 from bert_jax.training.evaluation import Evaluator
 from bert_jax.training.layout import Layout
@@ -37,45 +39,43 @@ class Finetuned:
   """A fine-tuned classifier.
 
   Attributes:
-    params: of the objective `classification`, and so of the network `sequence_classification`.
+    model: to ask, to save and to export.
     accuracy: share of the task's test texts that it labels right.
     start: what its parameters started from, in words: "encoder as trained before, with a new classifier".
   """
 
-  params: Any
+  model: Model
   accuracy: float
   start: str
 
 
 def finetune(
-  start: Mapping[str, Any],
+  start: Model,
   config: Config,
   task: Task,
   seed: int,
   layout: Layout,
-  tokenizer: Tokenizer,
   folder: epath.PathLike,
   label: str = "fine-tuning",
 ) -> Finetuned:
   """Fine-tunes all parameters as `config.transfer` says, and tests the result. An interrupted one goes on.
 
   Args:
-    start: parameters by module, from a checkpoint or fresh; they stay as they are.
-    config: model, transfer and runtime are read.
-    task: from `load_task`.
+    start: with any head; it stays as it is.
+    config: transfer and runtime are read.
+    task: from `load_task`, by the tokenizer of `start`.
     seed: of the classifier's weights, data order and dropout.
     layout: the devices.
-    tokenizer: saved with the checkpoints.
     folder: for checkpoints and metrics.
     label: of the progress bar.
 
   Raises:
     ValueError: a batch that the devices do not divide, or a loss that is not finite.
   """
-  run = run_config(config, task, seed)
+  run, tokenizer = run_config(dataclasses.replace(config, model=start.config), task, seed), start.require_tokenizer()
   layout.check_batch_size("transfer.batch_size", run.train.batch_size)
   objective = objective_of(run)
-  given = objective.given(start)
+  given = objective.given(start.params)
   size = _TEST_ROWS * layout.row_shards
   tests = batches_to_test(task.test, size, tokenizer.pad_id, *layout.process_slice(size))
   evaluate = Evaluator(run, layout, {"test": tests})
@@ -89,9 +89,20 @@ def finetune(
       f"fine-tuning on {task.name} ended without a finite loss ({error}); lower"
       f" transfer.peak_lr={config.transfer.peak_lr}"
     ) from error
-  accuracy = outcome.evaluation["label_accuracy"]
+  accuracy = outcome.measures["label_accuracy"]
   assert accuracy is not None
-  return Finetuned(outcome.state.params, accuracy, _in_words(given, outcome.state.params))
+  params, transfer = outcome.state.params, config.transfer
+  model = dataclasses.replace(
+    start,
+    network=NAME,
+    params=params,
+    num_classes=len(task.classes),
+    class_names=task.classes,
+    classifier_pooling=transfer.pooling,
+    finetuned=f"{task.name}: {len(task.train.labels)} texts of {len(task.classes)} classes, {transfer.epochs} epochs of"
+    f" batches of {transfer.batch_size}, peak_lr {transfer.peak_lr:g}, seed {seed}",
+  )
+  return Finetuned(model, accuracy, _in_words(given, params))
 
 
 def run_config(config: Config, task: Task, seed: int) -> Config:
@@ -105,7 +116,7 @@ def run_config(config: Config, task: Task, seed: int) -> Config:
   return Config(
     model=config.model,
     data=DataConfig(max_seq_len=max(8, task.train.token_ids.shape[1])),
-    objective=ClassificationConfig(num_classes=max(2, len(task.classes)), pooling=transfer.pooling),
+    objective=ClassificationConfig(num_classes=len(task.classes), pooling=transfer.pooling),
     optim=OptimConfig(
       name="adamw",
       peak_lr=transfer.peak_lr,
@@ -175,20 +186,18 @@ def _labelled(texts: LabelledTexts, rows: np.ndarray) -> Batch:
 
 
 def measure_transfer(
-  start: Mapping[str, Any],
+  start: Model,
   config: Config,
-  tokenizer: Tokenizer,
   seed: int,
   layout: Layout,
   folder: epath.PathLike,
   cache: epath.PathLike | None = None,
-) -> dict[str, dict[str, float | int]]:
-  """Few-label accuracy of pretrained parameters and of what they have to beat, on every task of `transfer.tasks`.
+) -> dict[str, TaskResult]:
+  """Few-label accuracy of a pretrained model and of what it has to beat, on every task of `transfer.tasks`.
 
   Args:
-    start: the pretrained parameters, by module.
+    start: the model.
     config: the run's; `data.source` and `data.eval_fraction` give the texts.
-    tokenizer: the model's.
     seed: which texts are labelled, fresh weights, data order and dropout: equal for all that is compared.
     layout: the devices.
     folder: for the checkpoints of each fine-tuning, which goes on where it was interrupted.
@@ -196,8 +205,7 @@ def measure_transfer(
       objective, tokenizer, seed and task share them.
 
   Returns:
-    By task: accuracies `pretrained`, `scratch` (the same network from fresh weights, with the same steps and rate),
-    `tfidf` and `majority`; `test_texts`, `labels_per_class` and `classes`.
+    By task.
 
   Raises:
     ValueError: see `load_task`, `finetune` and `tfidf_accuracy`.
@@ -205,26 +213,28 @@ def measure_transfer(
   # Not above the positions that the model has.
   most = config.model.longest_input or config.transfer.max_seq_len
   transfer = dataclasses.replace(config.transfer, max_seq_len=min(config.transfer.max_seq_len, most))
-  config, results = dataclasses.replace(config, transfer=transfer), {}
+  config, found = dataclasses.replace(config, transfer=transfer), {}
   for name in task_names(transfer):
-    task = load_task(name, config.data, transfer, tokenizer, seed, frame_of(config.model))
+    task = load_task(name, config.data, transfer, start.require_tokenizer(), seed, frame_of(start.config))
 
-    def tuned(start: Mapping[str, Any], which: str, task: Task = task) -> Finetuned:
-      where = epath.Path(folder) / task.name / which
-      return finetune(start, config, task, seed, layout, tokenizer, where, f"fine-tuning on {task.name}, {which}")
+    def tuned(params: Any, which: str, task: Task = task) -> Finetuned:
+      model, where = dataclasses.replace(start, params=params), epath.Path(folder) / task.name / which
+      return finetune(model, config, task, seed, layout, where, f"fine-tuning on {task.name}, {which}")
 
-    done = tuned(start, "pretrained")
-    results[name] = {"pretrained": done.accuracy} | _baselines(config, task, seed, tuned, cache)
+    done = tuned(start.params, "pretrained")
+    baselines = _baselines(config, task, seed, tuned, cache)
     logging.info(
       "%s: fine-tuned on %d texts, the %s: %.1f %% right (from random weights %.1f %%)",
-      name, len(task.train.labels), done.start, 100 * done.accuracy, 100 * results[name]["scratch"],
+      name, len(task.train.labels), done.start, 100 * done.accuracy, 100 * baselines.scratch,
     )  # fmt: skip
-    results[name] |= {
-      "test_texts": len(task.test.labels),
-      "labels_per_class": transfer.labels_per_class,
-      "classes": len(task.classes),
-    }
-  return results
+    found[name] = TaskResult(
+      pretrained=done.accuracy,
+      baselines=baselines,
+      test_texts=len(task.test.labels),
+      labels_per_class=transfer.labels_per_class,
+      classes=len(task.classes),
+    )
+  return found
 
 
 def transfer_settings(config: Config) -> dict[str, Any]:
@@ -234,7 +244,7 @@ def transfer_settings(config: Config) -> dict[str, Any]:
 
 def _baselines(
   config: Config, task: Task, seed: int, tuned: Callable[..., Finetuned], cache: epath.PathLike | None
-) -> dict[str, float]:
+) -> Baselines:
   path = epath.Path(cache) if cache is not None else None
   known: dict[str, Any] = {}
   try:
@@ -247,11 +257,8 @@ def _baselines(
   if key not in known:
     objective = objective_of(config)
     ((_, fresh), *_) = objective.trained(init_params(objective, seed)).values()
-    known[key] = {
-      "scratch": tuned(fresh, "scratch").accuracy,
-      "tfidf": tfidf_accuracy(task),
-      "majority": majority_accuracy(task),
-    }
+    scratch = tuned(fresh, "scratch").accuracy
+    known[key] = dataclasses.asdict(Baselines(scratch, tfidf_accuracy(task), majority_accuracy(task)))
     if path is not None and processes.is_first():
       records.write_json(path, known)
-  return known[key]
+  return settings.from_dict(known[key], Baselines)

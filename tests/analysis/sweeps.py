@@ -1,14 +1,28 @@
 """Sweep folders as an experiment leaves them, with made-up numbers that are a function of (arm, seed)."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from etils import epath
 
-from bert_jax import records
+from bert_jax import records, results
+from bert_jax.results import (
+  Answer,
+  Baselines,
+  ByDocument,
+  Facts,
+  Fingerprints,
+  Gate,
+  Gates,
+  PlannedArm,
+  PlannedSweep,
+  Pretrained,
+  RunResult,
+  TaskResult,
+  Times,
+)
 
 LINE = 6.73  # what is reached at [MASK] without context
 DOCUMENTS = 40
@@ -25,40 +39,33 @@ def write_sweep(
   tasks: Sequence[str] = ("bbc_classes", "wiki_topics"),
 ) -> Path:
   """A whole sweep: `effects[i]` is added to the loss from arm i on; `noise` is a run's own deviation."""
-  plan = {
-    "experiment": "bert_vs_roberta",
-    "question": "What does each step from BERT's recipe to RoBERTa's do?",
-    "scale": "demo",
-    "scale_note": "A laptop's half hour: two layers, a few million tokens. It shows the early part of training only.",
-    "seeds": list(seeds),
-    "answers": [{"name": "nsp", "label": "NSP", "title": "Next sentence prediction, on held-out pairs"}],
-    "arms": [
-      {
-        "name": arm,
-        "parent": arms[i - 1] if i else None,
-        "change": f"the change that {arm} names, in words.",
-        "expects": f"what was found for {arm} (Liu et al. 2019, Table {i})." if i else "",
-        "direction": directions[i],
-        "assignments": {"data.masking.policy": "dynamic"} if i else {},
-      }
+  plan = PlannedSweep(
+    experiment="bert_vs_roberta",
+    question="What does each step from BERT's recipe to RoBERTa's do?",
+    scale="demo",
+    scale_note="A laptop's half hour: two layers, a few million tokens. It shows the early part of training only.",
+    seeds=tuple(seeds),
+    answers=(Answer("nsp", "NSP", "Next sentence prediction, on held-out pairs"),),
+    arms=tuple(
+      PlannedArm(
+        name=arm,
+        parent=arms[i - 1] if i else None,
+        change=f"the change that {arm} names, in words.",
+        expects=f"what was found for {arm} (Liu et al. 2019, Table {i})." if i else "",
+        direction=directions[i],
+        assignments={"data.masking.policy": "dynamic"} if i else {},
+      )
       for i, arm in enumerate(arms)
-    ],
-    "hardware": "2 CPU cores (x86-64)",
-    "versions": {"bert_jax": "0.1.0", "jax": "0.10.2"},
-    "config": {"model": {"num_layers": 2, "vocab_size": None}, "optim": {"peak_lr": 1e-3}},
-  }
+    ),
+    hardware="2 CPU cores (x86-64)",
+    versions={"bert_jax": "0.1.0", "jax": "0.10.2"},
+    git_commit=None,
+    config={"model": {"num_layers": 2, "vocab_size": None}, "optim": {"peak_lr": 1e-3}},
+  )
   folder.mkdir(parents=True, exist_ok=True)
-  records.write_json(epath.Path(folder) / "sweep.json", plan)
-  gates = [
-    {
-      "gate": "initialization",
-      "arms": list(arms),
-      "seed": seeds[0],
-      "holds": True,
-      "detail": "the shared parameters are equal, bit for bit",
-    }
-  ]
-  (folder / "gates.json").write_text(json.dumps(gates))
+  results.write(epath.Path(folder) / "sweep.json", plan)
+  gate = Gate("initialization", tuple(arms), seeds[0], True, "the shared parameters are equal, bit for bit")
+  results.write(epath.Path(folder) / "gates.json", Gates((gate,)))
   for i, arm in enumerate(arms):
     for seed in seeds:
       generator = np.random.default_rng([i, seed, 77])
@@ -77,9 +84,11 @@ def write_run(
   nsp: float | None = None,
   tokens: int = 2_300_000,
   finished: bool = True,
-  **changes: Any,
+  status: Literal["finished", "diverged"] = "finished",
+  transfer: dict[str, TaskResult] | None = None,
+  **changes: float | None,
 ) -> Path:
-  """One run that falls to `loss` at [MASK]; `changes` replaces entries of result.json."""
+  """One run that falls to `loss` at [MASK]; `changes` replaces some of its measures."""
   run = folder / "runs" / arm / f"seed-{seed}"
   run.mkdir(parents=True, exist_ok=True)
   generator = np.random.default_rng([seed, *arm.encode()])
@@ -91,53 +100,51 @@ def write_run(
     lines.append(records.line(evaluation(step, seen, float(at) if step < 1200 else loss)))
   (run / "metrics.jsonl").write_text("".join(lines))
   if finished:
-    shares = {"pretrained": 0.61, "scratch": 0.35, "tfidf": 0.58, "majority": 0.15}
-    result = {
-      "arm": arm,
-      "seed": seed,
-      "steps": 1200,
-      "tokens": tokens,
-      "predicted_tokens": tokens // 7,
-      "epochs": 3.7,
-      "parameters": 1_234_567,
-      "train_documents": 900,
-      "train_tokens": 1_234_000,
-      "held_out_documents": DOCUMENTS,
-      "held_out_tokens": 61_000,
-      "held_out_examples": 300,
-      "near_duplicates": 37,
-      "near_duplicates_moved": 3,
-      "eval_examples": 300,
+    trivial = {
       "context_free_mask_loss": LINE,
       "context_free_mask_accuracy": 0.04,
       "context_free_mlm_loss": LINE - 0.5,
       "context_free_mlm_accuracy": 0.13,
       "context_free_own_mask_loss": LINE + 0.01,
+      "nsp_majority": nsp and 0.66,
+    }
+    measures = {
       "mask_loss": loss,
-      "best_loss": loss - 0.001,
       "mask_accuracy": 0.17,
       "mlm_loss": loss - 0.4,
       "mlm_perplexity": float(np.exp(loss - 0.4)),
       "mlm_accuracy": 0.19,
       "own_mask_loss": loss + 0.02,
       "nsp_accuracy": nsp,
-      "nsp_majority": nsp and 0.66,
       "nsp_balanced_accuracy": nsp and nsp - 0.08,
-      "transfer": {
-        task: {name: share + 0.02 * float(generator.normal()) for name, share in shares.items()}
-        | {"test_texts": 500, "labels_per_class": 16}
-        for task in tasks
-      },
-      "status": "finished",
-    } | changes
-    records.write_json(epath.Path(run) / "result.json", result)
+    }
+
+    def share(value: float) -> float:
+      return value + 0.02 * float(generator.normal())
+
+    pretrained = Pretrained(
+      status=status,
+      steps=1200,
+      facts=Facts(1_234_567, 3.7, 900, 1_234_000, DOCUMENTS, 61_000, 300, 300, 37, 3),
+      fingerprints=Fingerprints({"encoder": "e"}, "d", "h"),
+      trivial=trivial,
+      measures=measures | changes,
+      best_loss=loss - 0.001,
+      tokens=tokens,
+      predicted_tokens=tokens // 7,
+    )
+    transfer = transfer or {
+      task: TaskResult(share(0.61), Baselines(share(0.35), share(0.58), share(0.15)), 500, 16, 5) for task in tasks
+    }
+    results.write(epath.Path(run) / "result.json", RunResult(arm, seed, pretrained, transfer, {}))
     count = np.random.default_rng(7).integers(20, 80, DOCUMENTS)
     nats = count * (
       loss + 0.3 * np.random.default_rng(7).normal(size=DOCUMENTS) + 0.01 * generator.normal(size=DOCUMENTS)
     )
-    held_out = {"documents": list(range(DOCUMENTS)), "count": count.tolist(), "nats": nats.tolist()}
-    held_out |= {"trivial_nats": (LINE * count).tolist()}
-    records.write_json(epath.Path(run) / "heldout.json", held_out)
+    held_out = ByDocument(
+      tuple(range(DOCUMENTS)), tuple(count.tolist()), tuple(nats.tolist()), tuple((LINE * count).tolist())
+    )
+    results.write(epath.Path(run) / "heldout.json", held_out)
     write_times(run, train_seconds=140.0 + seed)
   return run
 
@@ -148,12 +155,12 @@ def evaluation(step: int, tokens: float, loss: float) -> dict[str, Any]:
 
 
 def write_times(run: Path, train_seconds: float) -> None:
-  times = {
-    "train_seconds": train_seconds,
-    "eval_seconds": 6.5,
-    "transfer_seconds": 21.25,
-    "compile_seconds": 7.75,
-    "tokens_per_second": 15_432.1,
-    "data_wait_share": 0.004,
-  }
-  records.write_json(epath.Path(run) / "times.json", times)
+  times = Times(
+    train_seconds=train_seconds,
+    eval_seconds=6.5,
+    transfer_seconds=21.25,
+    compile_seconds=7.75,
+    tokens_per_second=15_432.1,
+    data_wait_share=0.004,
+  )
+  results.write(epath.Path(run) / "times.json", times)

@@ -9,8 +9,9 @@ from etils import epath
 
 from bert_jax import records
 from bert_jax.analysis.comparisons import LOSS, Results, answer_measure, compute, task_measure
-from bert_jax.analysis.runs import Answer, read_sweep
+from bert_jax.analysis.runs import read_sweep
 from bert_jax.analysis.statistics import PAIRS_FOR_A_SHARE
+from bert_jax.results import Answer, Baselines, TaskResult
 from tests.analysis.sweeps import LINE, evaluation, write_run, write_sweep
 
 
@@ -110,11 +111,8 @@ def test_accuracy_is_better_when_higher_and_nsp_is_compared_where_both_have_it(t
   write_sweep(tmp_path, arms=("a", "b", "c"), seeds=seeds, directions=(0, 1, -1))
   for seed in seeds:
     for arm, accuracy in (("a", 0.5), ("b", 0.6), ("c", 0.4)):
-      topics = {
-        "pretrained": accuracy + 0.001 * seed * (arm == "b"),
-        "scratch": 0.3 + 0.001 * seed,
-        "tfidf": 0.7 + 0.001 * seed,
-      }
+      baselines = Baselines(scratch=0.3 + 0.001 * seed, tfidf=0.7 + 0.001 * seed, majority=0.2)
+      topics = TaskResult(accuracy + 0.001 * seed * (arm == "b"), baselines, 500, 16, 5)
       write_run(
         tmp_path,
         arm,
@@ -142,7 +140,7 @@ def test_a_broken_plan_is_refused_by_name(tmp_path: Path) -> None:
     ('"parent": "a"', '"parent": "z"', "compared with z"),
     ('"name": "b"', '"name": "a"', "must stand once"),
     ('"direction": 0', '"direction": 2', "direction=2"),
-    ('"hardware"', '"hard"', "no 'hardware'"),
+    ('"hardware"', '"hard"', r"missing \['hardware'\], unknown \['hard'\]"),
   ):
     records.write_json(path, json.loads(plan.replace(old, new)))
     with pytest.raises(ValueError, match=message):

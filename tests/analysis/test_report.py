@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from etils import epath
 
-from bert_jax import records
+from bert_jax import records, results
 from bert_jax.analysis.report import write_report
+from bert_jax.results import Gate, Gates
 from tests.analysis.sweeps import ARMS, write_run, write_sweep, write_times
 
 FILES = {"results.csv", "times.csv", "results.json", "report.md", "report.html"}
@@ -65,10 +66,10 @@ def test_every_row_of_a_table_has_the_cells_of_its_header(folder: Path) -> None:
 
 
 def test_the_report_says_what_results_json_has(folder: Path) -> None:
-  results = json.loads((folder / "results.json").read_text())
+  found = json.loads((folder / "results.json").read_text())
   report = (folder / "report.md").read_text()
   changes = section(report, "What each change did")
-  losses = [row for row in results["comparisons"] if row["measure"] == "mask_loss"]
+  losses = [row for row in found["comparisons"] if row["measure"] == "mask_loss"]
   assert [(row["arm"], row["against"]) for row in losses] == list(zip(ARMS[1:], ARMS, strict=False))
   assert {row["verdict"] for row in losses} == {"better", "not shown"}
   for row in losses:
@@ -81,7 +82,7 @@ def test_the_report_says_what_results_json_has(folder: Path) -> None:
     assert line.count(row["agreement"]) == (row["agreement"] != "no claim") + (row["paper"] == "no claim")
     named = f"`{row['arm']}` is **better** than `{row['against']}`" in section(report, "What was found")
     assert named == (row["verdict"] == "better")
-  for arm in results["arms"]:
+  for arm in found["arms"]:
     mean = arm["measures"]["mask_loss"]["mean"]
     assert f"| `{arm['arm']}` | 3 of 3 | {mean:.3f} ± " in section(report, "Results")
   assert "what is reached without context, 6.730 nats" in section(report, "What was found")
@@ -108,8 +109,8 @@ def test_results_csv_has_a_row_a_run_in_order_and_no_times(folder: Path) -> None
   row = rows[7]
   assert row["nsp_accuracy"] == ""
   assert row["tokens"] == "2300000"
-  assert row["mask_loss"] == f"{run['mask_loss']:.6f}"
-  assert row["wiki_topics.tfidf"] == f"{run['transfer']['wiki_topics']['tfidf']:.6f}"
+  assert row["mask_loss"] == f"{run['pretrained']['measures']['mask_loss']:.6f}"
+  assert row["wiki_topics.tfidf"] == f"{run['transfer']['wiki_topics']['baselines']['tfidf']:.6f}"
   times = list(csv.DictReader(io.StringIO((folder / "times.csv").read_text())))
   assert len(times) == len(rows)
   assert times[1]["train_seconds"] == "141.000000"
@@ -215,8 +216,8 @@ def test_diverged_missing_void_and_failed_gates_are_said_first(tmp_path: Path) -
   write_run(tmp_path, "b", 1, 7.0, status="diverged", mlm_loss=None, mask_loss=None)
   write_run(tmp_path, "d", 0, 6.72, tasks=("wiki_topics",))
   shutil.rmtree(tmp_path / "runs/c/seed-0")
-  gate = [{"gate": "data order", "arms": ["a", "b"], "seed": 0, "holds": False, "detail": "batch 3 differs"}]
-  (tmp_path / "gates.json").write_text(json.dumps(gate))
+  gates = Gates((Gate("data order", ("a", "b"), 0, False, "batch 3 differs"),))
+  results.write(epath.Path(tmp_path) / "gates.json", gates)
   write_report(tmp_path)
   report = (tmp_path / "report.md").read_text()
   before = report.split("## What was found")[0]
@@ -224,11 +225,11 @@ def test_diverged_missing_void_and_failed_gates_are_said_first(tmp_path: Path) -
   assert "Diverged: `b` (seed 1)" in before
   assert "A gate fails: data order (`a` and `b`)" in before
   assert "**Void**, since an arm has not learned any context: `d` vs `c`" in section(report, "What was found")
-  results = section(report, "Results")
-  assert "| `d` **void** | 2 of 2 |" in results
-  assert "never got 0.02 nats below what is reached without context" in results
-  assert "`b`: seed 1 diverged" in results
-  assert "`c`: seed 0 not run" in results
+  reached = section(report, "Results")
+  assert "| `d` **void** | 2 of 2 |" in reached
+  assert "never got 0.02 nats below what is reached without context" in reached
+  assert "`b`: seed 1 diverged" in reached
+  assert "`c`: seed 0 not run" in reached
   # Seed 1 of b and seed 0 of c are gone, so this comparison has no pair at all.
   assert "| `c` vs `b` | – | – | – | 0 | not run |" in report
   rows = list(csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text())))

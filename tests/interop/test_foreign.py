@@ -403,12 +403,12 @@ def describe(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
   (folder / "model.json").write_text(json.dumps(values | {"digest": imported._digest(values)}))
 
 
-@pytest.mark.parametrize("number", [1, 2, 4, "3", None])
+@pytest.mark.parametrize("number", [1, imported.FORMAT - 1, imported.FORMAT + 1, str(imported.FORMAT), None])
 def test_a_folder_of_another_format_is_refused_by_its_number(number: Any, folder: Path, tmp_path: Path) -> None:
   ours = tmp_path / "ours"
   imported.save(reading.read(folder, say=silent), ours)
   describe(ours, lambda values: values.update(format=number))
-  said = f"model.json is of format {json.dumps(number)}, and this version of bert_jax reads 3; import the model again"
+  said = f"model.json is of format {json.dumps(number)}, and this version of bert_jax reads {imported.FORMAT}; import"
   with pytest.raises(ValueError, match=said):
     imported.load(ours)
 
@@ -430,6 +430,10 @@ def test_a_folder_of_another_format_is_refused_by_its_number(number: Any, folder
     ("network", "spans", 'cannot be read: network="spans" must be one of'),
     ("network", "enhanced_masked_lm", 'cannot be read: network="enhanced_masked_lm" must be one of'),
     ("network", "encoder", r"params\.safetensors does not hold what model.json describes"),
+    ("class_names", "ham", 'cannot be read: class_names="ham" must be a list of texts'),
+    ("class_names", ["ham"], "cannot be read: class_names are 1, and num_classes=2"),
+    ("classifier_pooling", "sum", 'cannot be read: classifier_pooling="sum" must be one of cls, first, mean'),
+    ("finetuned", 3, "cannot be read: finetuned=3 must be a text of at most 200"),
     ("num_classes", 0, "cannot be read: num_classes=0 must be a whole number from 1"),
     ("embedding/pooling", "sum", 'cannot be read: embedding.pooling="sum" must be one of cls, mean, max, or null'),
     ("embedding/max_tokens", 0, "cannot be read: embedding.max_tokens=0 must be a whole number from 1"),

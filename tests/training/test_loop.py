@@ -78,7 +78,7 @@ def assert_equal(outcome: loop.Outcome, folder: Path, wanted: tuple[loop.Outcome
   for one, other in zip(jax.tree.leaves(outcome.state), jax.tree.leaves(wanted[0].state), strict=True):
     np.testing.assert_array_equal(one, other)
   assert evaluations(folder) == evaluations(wanted[1])
-  assert outcome.evaluation == wanted[0].evaluation
+  assert outcome.measures == wanted[0].measures
   assert outcome.best_loss == wanted[0].best_loss
   assert (outcome.seen.tokens, outcome.seen.predicted_tokens) == (
     wanted[0].seen.tokens,
@@ -383,4 +383,4 @@ def test_a_loop_in_another_thread_leaves_signals_alone(config: Config, corpus: C
   thread = threading.Thread(target=lambda: done.append(train(config, corpus, tmp_path)))
   thread.start()
   thread.join()
-  assert done[0].evaluation["mask_loss"] == losses(tmp_path)[-1]
+  assert done[0].measures["mask_loss"] == losses(tmp_path)[-1]

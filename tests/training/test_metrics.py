@@ -1,5 +1,6 @@
 """metrics.jsonl is the truth of a run: rewound with it, whole after a kill, and null where there is no number."""
 
+import dataclasses
 import io
 import json
 import math
@@ -12,6 +13,7 @@ import pytest
 from etils import epath
 
 from bert_jax import records
+from bert_jax.results import Facts, Fingerprints, Pretrained
 from bert_jax.training import metrics
 from bert_jax.training.metrics import MetricsWriter, Progress, in_one_line, read_metrics
 from tests import tiny
@@ -181,8 +183,16 @@ def test_without_a_terminal_it_is_a_line_a_minute(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_run_in_one_line_says_where_it_was_measured() -> None:
-  result = {"status": "finished", "steps": 1200, "tokens": 2_300_000, "mlm_loss": 5.5, "mlm_accuracy": 0.2}
-  result |= {"context_free_mlm_loss": 5.8, "context_free_mask_loss": 6.3, "mask_loss": 6.1, "mask_accuracy": 0.07}
+  result = Pretrained(
+    status="finished",
+    steps=1200,
+    facts=Facts(1, 1.0, 1, 1, 1, 1, 1, 1, 0, 0),
+    fingerprints=Fingerprints({}, "", ""),
+    trivial={"context_free_mlm_loss": 5.8, "context_free_mask_loss": 6.3},
+    measures={"mlm_loss": 5.5, "mlm_accuracy": 0.2, "mask_loss": 6.1, "mask_accuracy": 0.07},
+    tokens=2_300_000,
+  )
   assert "at [MASK] 6.100 nats (without context 6.300), 7.0% right" in in_one_line(result)
-  never_masked = result | {"mask_loss": None, "mask_accuracy": None}
+  hidden = {"mask_loss": None, "mask_accuracy": None}
+  never_masked = dataclasses.replace(result, measures=result.measures | hidden)
   assert "over all places 5.500 nats (without context 5.800), 20.0% right" in in_one_line(never_masked)

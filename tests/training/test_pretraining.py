@@ -1,15 +1,15 @@
 """One run, from a config to a folder."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from etils import epath
 
-from bert_jax import records, settings
+from bert_jax import results, settings
 from bert_jax.config import Config
 from bert_jax.data.corpus import Corpus
+from bert_jax.results import Pretrained, Times
 from bert_jax.training.layout import make_layout
 from bert_jax.training.pretraining import corpus_folder, pretrain, read_config, resolve
 from tests import tiny
@@ -21,21 +21,23 @@ def config(source: str, corpus: Corpus) -> Config:
 
 
 @pytest.fixture(scope="module")
-def run(config: Config, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+def run(config: Config, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pretrained, Path]:
   folder = tmp_path_factory.mktemp("run")
   return pretrain(config, corpus, folder, make_layout("data:1")), folder
 
 
-def test_the_folder_holds_everything(run: tuple[dict[str, Any], Path], config: Config) -> None:
+def test_the_folder_holds_everything(run: tuple[Pretrained, Path], config: Config) -> None:
   result, folder = run
-  assert result["status"] == "finished"
-  assert records.read_json(epath.Path(folder) / "pretrained.json", "") == result
+  assert result.status == "finished"
+  assert results.read(epath.Path(folder) / "pretrained.json", Pretrained) == result
   assert read_config(epath.Path(folder)) == config
-  assert {"train_seconds", "eval_seconds", "compile_seconds"} <= set(json.loads((folder / "times.json").read_text()))
-  assert not any("second" in name for name in result), "times stand in a file of their own"
+  times = results.read(epath.Path(folder) / "times.json", Times)
+  assert times is not None
+  assert all(value is not None for name, value in vars(times).items() if name != "transfer_seconds")
+  assert "second" not in (folder / "pretrained.json").read_text(), "times stand in a file of their own"
 
 
-def test_a_finished_run_does_nothing(run: tuple[dict[str, Any], Path], config: Config, corpus: Corpus) -> None:
+def test_a_finished_run_does_nothing(run: tuple[Pretrained, Path], config: Config, corpus: Corpus) -> None:
   result, folder = run
   before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
   other = settings.assign(config, {"runtime.log_every_steps": 2, "runtime.prefetch_batches": 1})
@@ -44,7 +46,7 @@ def test_a_finished_run_does_nothing(run: tuple[dict[str, Any], Path], config: C
 
 
 def test_a_finished_run_of_other_settings_is_refused(
-  run: tuple[dict[str, Any], Path], config: Config, corpus: Corpus
+  run: tuple[Pretrained, Path], config: Config, corpus: Corpus
 ) -> None:
   other = settings.assign(config, {"evaluation.every_steps": 3})
   with pytest.raises(ValueError, match=r"evaluation.every_steps is 5 there and 3 here. Give the same settings"):
@@ -73,18 +75,18 @@ FINGERPRINTS = ("initialization", "data_order", "evaluation")
 def test_fingerprints_tell_what_runs_share(
   assignments: dict[str, Any],
   changed: set[str],
-  run: tuple[dict[str, Any], Path],
+  run: tuple[Pretrained, Path],
   config: Config,
   corpus: Corpus,
 ) -> None:
   from bert_jax.data.batches import TrainBatches
   from bert_jax.training.evaluation import HeldOut
-  from bert_jax.training.pretraining import facts
+  from bert_jax.training.pretraining import fingerprints
 
   other = settings.assign(config, assignments)
   batches = TrainBatches(corpus, other.data, other.train.seed, other.train.batch_size)
-  found = facts(other, corpus, batches, HeldOut(other, corpus, make_layout("data:1")))["fingerprints"]
-  wanted = run[0]["fingerprints"]
+  found = vars(fingerprints(other, batches, HeldOut(other, corpus, make_layout("data:1")))).copy()
+  wanted = vars(run[0].fingerprints)
   parts = found["initialization"], wanted["initialization"]
   assert {"encoder", "mlm_head"} <= set(parts[0]) <= set(parts[1]), "without NSP, its head is not there"
   found["initialization"], wanted = {part: parts[1][part] for part in parts[0]}, wanted | {"initialization": parts[0]}
@@ -96,10 +98,11 @@ def test_a_rate_that_is_far_too_high_is_diverged(config: Config, corpus: Corpus,
     config, {"optim.peak_lr": 1e38, "optim.clip_norm": 0.0, "train.max_nonfinite_steps": 3, "optim.warmup_steps": 1}
   )
   result = pretrain(wild, corpus, tmp_path, make_layout("data:1"))
-  assert result["status"] == "diverged"
-  assert result["steps"] <= 10
-  assert set(result["fingerprints"]) == set(FINGERPRINTS)
-  assert "optim.peak_lr=1e+38" in result["reason"]
+  assert result.status == "diverged"
+  assert result.steps <= 10
+  assert result.measures == {}
+  assert result.reason
+  assert "optim.peak_lr=1e+38" in result.reason
   assert pretrain(wild, corpus, tmp_path, make_layout("data:1")) == result
   again = pretrain(wild, corpus, tmp_path / "again", make_layout("data:1"))
   assert again == result

@@ -13,18 +13,21 @@ import numpy as np
 import pytest
 from etils import epath
 
+import bert_jax
 from bert_jax import records, settings
 from bert_jax.architectures import BertConfig
 from bert_jax.config import ClassificationConfig, Config
 from bert_jax.data import tokenizers
 from bert_jax.data.frames import CLS_FIRST
 from bert_jax.data.tasks import LabelledTexts, Task
+from bert_jax.inference.model import Model
 from bert_jax.models.bert import BertEncoder
 from bert_jax.models.dropout import Noise
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.networks import ForSequenceClassification
 from bert_jax.objectives import objective_of
 from bert_jax.objectives.classification import Classification
+from bert_jax.results import TaskResult
 from bert_jax.training.layout import Layout, make_layout
 from bert_jax.training.loop import Preempted
 from bert_jax.training.step import eval_step_of, started, train_step_of
@@ -81,8 +84,8 @@ def finetune(tokenizer: tokenizers.Tokenizer, tmp_path: Path):
   numbers = itertools.count()
 
   def run(params: Any, config: Config, task: Task, seed: int = 0, devices: int = 1, folder: Path | None = None) -> Any:
-    where = folder or tmp_path / str(next(numbers))
-    return finetuning.finetune(params, config, task, seed, layout(devices), tokenizer, where)
+    where, start = folder or tmp_path / str(next(numbers)), Model(config.model, "pretraining", params, tokenizer)
+    return finetuning.finetune(start, config, task, seed, layout(devices), where)
 
   return run
 
@@ -121,13 +124,15 @@ def test_what_was_pretrained_is_used_and_what_is_fresh_is_said(config: Config, p
   still = settings.assign(config, {"transfer.peak_lr": 1e-12, "transfer.epochs": 1})
   done = finetune(params, still, task)
   for name in ("encoder", "pooler"):
-    for start, end in zip(leaves(params[name]), leaves(done.params[name]), strict=True):
+    for start, end in zip(leaves(params[name]), leaves(done.model.params[name]), strict=True):
       np.testing.assert_allclose(start, end, atol=1e-10)
   assert done.start == "encoder and pooler as trained before, with a new classifier"
   # Untrained on the task, its answers still depend on what it was given.
   for name in ("encoder", "pooler"):
     other = {**params, name: jax.tree.map(lambda x: -2 * x, params[name])}
-    assert not np.allclose(logits(done.params, task), logits(finetune(other, still, task).params, task), rtol=1e-3)
+    assert not np.allclose(
+      logits(done.model.params, task), logits(finetune(other, still, task).model.params, task), rtol=1e-3
+    )
 
 
 def test_a_start_takes_the_place_of_what_it_has_and_of_nothing_else() -> None:
@@ -164,7 +169,7 @@ def logits(params: Any, task: Task, noise: Noise | None = None) -> np.ndarray:
 
 def test_dropout_acts_before_the_classifier(config: Config, params: Any, task: Task, finetune: Any) -> None:
   """With the dropout of the encoder off, what is left to differ is the head's."""
-  given = finetune(params, settings.assign(config, {"transfer.epochs": 1}), task).params
+  given = finetune(params, settings.assign(config, {"transfer.epochs": 1}), task).model.params
   noise = Noise(jnp.uint32(4), jnp.arange(9, dtype=jnp.uint32))
   kernel = given["classifier"]["kernel"]
   silent = {**given, "classifier": {"kernel": jnp.ones_like(kernel), "bias": given["classifier"]["bias"] * 0}}
@@ -193,9 +198,9 @@ def test_a_run_is_a_function_of_its_seed_and_leaves_what_it_was_given(
   before = jax.tree.map(np.array, params)
   short = settings.assign(config, {"transfer.epochs": 2})
   one, same, other = (finetune(params, short, task, seed) for seed in (0, 0, 1))
-  assert equal(one.params, same.params)
+  assert equal(one.model.params, same.model.params)
   assert one.accuracy == same.accuracy
-  assert not equal(one.params, other.params)
+  assert not equal(one.model.params, other.model.params)
   assert equal(before, params)
 
 
@@ -203,7 +208,7 @@ def test_devices_do_not_change_the_result(config: Config, params: Any, task: Tas
   """Sums over the batch are rounded in another order, and Adam divides small differences by small roots."""
   short = settings.assign(config, {"transfer.epochs": 2})
   one, four = (finetune(params, short, task, 0, count) for count in (1, 4))
-  for a, b in zip(leaves(one.params), leaves(four.params), strict=True):
+  for a, b in zip(leaves(one.model.params), leaves(four.model.params), strict=True):
     np.testing.assert_allclose(a, b, atol=0.02 * config.transfer.peak_lr * 12)
   assert abs(one.accuracy - four.accuracy) < 0.03
 
@@ -238,10 +243,10 @@ def test_it_goes_on_where_it_was_interrupted(
     with pytest.raises(Preempted, match=r"saved at step \d+ of 72"):
       finetune(params, config, task, folder=tmp_path / "once")
   again = finetune(params, config, task, folder=tmp_path / "once")
-  assert equal(again.params, whole.params)
+  assert equal(again.model.params, whole.model.params)
   assert again.accuracy == whole.accuracy
   monkeypatch.setattr(finetuning.TaskBatches, "__call__", lambda *_: pytest.fail("it is finished"))
-  assert equal(finetune(params, config, task, folder=tmp_path / "once").params, whole.params)
+  assert equal(finetune(params, config, task, folder=tmp_path / "once").model.params, whole.model.params)
 
 
 def test_the_first_update_is_as_large_as_the_rate(config: Config, params: Any, task: Task, finetune: Any) -> None:
@@ -252,7 +257,7 @@ def test_the_first_update_is_as_large_as_the_rate(config: Config, params: Any, t
   one = settings.assign(
     config, {"transfer.batch_size": 48, "transfer.epochs": 1, "transfer.warmup_fraction": 0.0, "transfer.peak_lr": 0.01}
   )
-  done = finetune(params, one, task).params
+  done = finetune(params, one, task).model.params
   moved = np.concatenate(
     [
       np.abs(np.asarray(end) - np.asarray(start)).ravel()
@@ -289,6 +294,33 @@ def test_what_cannot_be_is_said(config: Config, params: Any, task: Task, finetun
   broken = jax.tree.map(lambda x: x * jnp.nan, params)
   with pytest.raises(ValueError, match=r"fine-tuning on toy ended without a finite .*; lower transfer.peak_lr=0.002"):
     finetune(broken, settings.assign(config, {"transfer.epochs": 1}), task)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_what_comes_of_it_answers_by_names_and_can_be_handed_on(
+  pooling: str, config: Config, tokenizer: tokenizers.Tokenizer, task: Task, finetune: Any, tmp_path: Path
+) -> None:
+  changes = {"transfer.epochs": 1, "transfer.pooling": pooling, "model.vocab_size": tokenizer.vocab_size}
+  short = settings.assign(config, changes)
+  model: Model = finetune(init_params(short.model, 7), short, task, folder=tmp_path / "run").model
+  assert (model.network, model.class_names) == ("sequence_classification", CLASSES)
+  text = ("one text", "another")
+  wanted = model.logits([text, "a third one"])
+  assert wanted.shape == (2, len(CLASSES))
+  model.save(tmp_path / "saved")
+  saved = bert_jax.load(tmp_path / "saved")
+  assert (saved.class_names, saved.finetuned) == (CLASSES, model.finetuned)
+  opened = [saved, bert_jax.load(tmp_path / "run")]
+  if pooling == "cls":
+    model.export(tmp_path / "exported")
+    opened.append(bert_jax.load(tmp_path / "exported"))
+    assert opened[-1].class_names == CLASSES
+    assert "Then fine-tuned on toy: 48 texts of 3 classes, 1 epochs" in (tmp_path / "exported/README.md").read_text()
+  else:
+    with pytest.raises(ValueError, match=r"reads the mean of a text, .* fine-tune with transfer.pooling=cls"):
+      model.export(tmp_path / "exported")
+  for other in opened:
+    np.testing.assert_allclose(other.logits([text, "a third one"]), wanted, rtol=1e-4, atol=1e-5)
 
 
 # ---- baselines ----
@@ -334,34 +366,35 @@ def test_a_model_is_measured_beside_its_baselines(
   short = settings.assign(config, {"transfer.tasks": "one, two", "transfer.max_seq_len": 64})
   cache, numbers = tmp_path / "baselines.json", itertools.count()
   given = init_params(SHAPE, 11)
-  first = finetuning.measure_transfer(given, short, tokenizer, 5, layout(), tmp_path / str(next(numbers)), cache)
+
+  def measured(params: Any, settings: Config = short, seed: int = 5) -> dict[str, TaskResult]:
+    start = Model(SHAPE, "pretraining", params, tokenizer)
+    return finetuning.measure_transfer(start, settings, seed, layout(), tmp_path / str(next(numbers)), cache)
+
+  first = measured(given)
   assert two_tasks == [("one", 40, 5), ("two", 40, 5)], "never above the model's 40 positions"
   assert list(first) == ["one", "two"]
   for values in first.values():
-    assert set(values) == {
-      "pretrained", "scratch", "tfidf", "majority", "test_texts", "labels_per_class", "classes"
-    }  # fmt: skip
-    assert (values["test_texts"], values["labels_per_class"], values["classes"]) == (150, 8, 3)
+    assert (values.test_texts, values.labels_per_class, values.classes) == (150, 8, 3)
   task = finetuning.load_task("", config.data, short.transfer, tokenizer, 5, CLS_FIRST)
   scratch = finetune(init_params(SHAPE, 5, "none"), short, task, 5)
-  assert first["one"]["scratch"] == scratch.accuracy
+  assert first["one"].baselines.scratch == scratch.accuracy
 
   assert len(records.read_json(epath.Path(cache), "") or {}) == 2
   monkeypatch.setattr(finetuning, "tfidf_accuracy", lambda task: pytest.fail("the baselines are known"))
   mute = jax.tree.map(jnp.zeros_like, given)  # its hidden states are 0 whatever it reads, and stay so
-  again = finetuning.measure_transfer(mute, short, tokenizer, 5, layout(), tmp_path / str(next(numbers)), cache)
-  for name in ("scratch", "tfidf", "majority"):
-    assert again["one"][name] == first["one"][name]
-  assert first["one"]["pretrained"] > 0.9
-  assert again["one"]["pretrained"] == pytest.approx(1 / 3)
+  again = measured(mute)
+  assert again["one"].baselines == first["one"].baselines
+  assert first["one"].pretrained > 0.9
+  assert again["one"].pretrained == pytest.approx(1 / 3)
 
   monkeypatch.setattr(finetuning, "tfidf_accuracy", lambda task: 0.25)
   for changed, seed in ((short, 6), (settings.assign(short, {"transfer.peak_lr": 1e-4}), 5)):
-    other = finetuning.measure_transfer(
-      params, changed, tokenizer, seed, layout(), tmp_path / str(next(numbers)), cache
+    assert measured(params, changed, seed)["one"].baselines.tfidf == 0.25, (
+      "another seed or setting has baselines of its own"
     )
-    assert other["one"]["tfidf"] == 0.25, "another seed or setting has baselines of its own"
 
 
 def test_no_tasks_no_work(config: Config, tokenizer: tokenizers.Tokenizer) -> None:
-  assert finetuning.measure_transfer({}, config, tokenizer, 0, layout(), "nowhere") == {}
+  start = Model(SHAPE, "pretraining", {}, tokenizer)
+  assert finetuning.measure_transfer(start, config, 0, layout(), "nowhere") == {}

@@ -60,6 +60,5 @@ ALBERT = Family(
   },
   defaults={"albert": {"hidden_size": 4096, "num_heads": 64, "intermediate_size": 16384, "vocab_size": 30000}},
   required={"position_embedding_type": ("absolute",)},
-  num_blocks=lambda config: config.num_groups * config.blocks_per_group,
   lowercases=True,
 )

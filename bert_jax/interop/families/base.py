@@ -50,7 +50,6 @@ class Family:
     write: (settings, config.json so far) → config.json.
     rename: (config.json, arrays, the network asked for) → the first two, for files that have other names for arrays.
     fit: (settings, our arrays by path, padding's id) → the first two, with which Hugging Face's class gives the same.
-    num_blocks: settings → the number of blocks that have arrays of their own.
     lowercases: whether transformers' tokenizer lower-cases where its files do not say.
   """
 
@@ -67,7 +66,6 @@ class Family:
   write: Callable[[Any, Values], Values] = lambda config, values: values
   rename: Callable[[Values, Arrays, str | None], tuple[Values, Arrays]] = lambda values, arrays, head: (values, arrays)
   fit: Callable[[Any, Parameters, int], tuple[Any, Parameters]] = lambda config, arrays, padding: (config, arrays)
-  num_blocks: Callable[[Any], int] = lambda config: config.num_layers
   lowercases: bool = False
 
 

@@ -3,7 +3,7 @@
 D hidden size, H heads, C = D / H.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,25 @@ from bert_jax.interop.stored import Arrays
 
 
 def _encoder(c: DebertaConfig, network: str) -> Iterator[Entry]:
+  yield from _outside_blocks(c, network)
+  yield from _blocks(c, _attention)
+
+
+def _encoder_v2(c: DebertaV2Config, network: str) -> Iterator[Entry]:
+  yield from _outside_blocks(c, network)
+  root = Place(("encoder",), "")
+  if c.norm_relative_table:
+    yield from root.norm("relative_norm", "encoder.LayerNorm")
+  if c.convolution_size:
+    kernel = (lambda x: x.transpose(2, 1, 0), lambda x: x.transpose(2, 1, 0))  # [out, in, size] ↔ [size, in, out]
+    yield root.array("convolution.kernel", "encoder.conv.conv.weight", *kernel)
+    yield root.array("convolution.bias", "encoder.conv.conv.bias")
+    yield from root.norm("convolution.layer_norm", "encoder.conv.LayerNorm")
+  # A first layer with a convolution beside it stands apart from the stack.
+  yield from _blocks(c, _attention_v2, alone=1 if c.convolution_size and c.num_layers > 1 else 0)
+
+
+def _outside_blocks(c: DebertaConfig, network: str) -> Iterator[Entry]:
   root = Place(("encoder",), "")
   yield root.array("words", "embeddings.word_embeddings.weight")
   if c.input_positions or network == "enhanced_masked_lm":  # its decoder reads positions
@@ -37,17 +56,10 @@ def _encoder(c: DebertaConfig, network: str) -> Iterator[Entry]:
     yield root.array("segments", "embeddings.token_type_embeddings.weight")
   yield from root.norm("embedding_norm", "embeddings.LayerNorm")
   yield root.array("relative_table", "encoder.rel_embeddings.weight")
-  convolves = False
-  if isinstance(c, DebertaV2Config):
-    if c.norm_relative_table:
-      yield from root.norm("relative_norm", "encoder.LayerNorm")
-    convolves = c.convolution_size > 0
-    if convolves:
-      kernel = (lambda x: x.transpose(2, 1, 0), lambda x: x.transpose(2, 1, 0))  # [out, in, size] ↔ [size, in, out]
-      yield root.array("convolution.kernel", "encoder.conv.conv.weight", *kernel)
-      yield root.array("convolution.bias", "encoder.conv.conv.bias")
-      yield from root.norm("convolution.layer_norm", "encoder.conv.LayerNorm")
-  alone = 1 if convolves and c.num_layers > 1 else 0
+
+
+def _blocks(c: DebertaConfig, attention: Callable[[Place, Any], Iterator[Entry]], alone: int = 0) -> Iterator[Entry]:
+  """All blocks; the last one, and so many of the first, stand apart from the stack."""
   for layer in range(c.num_layers):
     theirs = f"encoder.layer.{layer}."
     if layer == c.num_layers - 1:
@@ -56,7 +68,7 @@ def _encoder(c: DebertaConfig, network: str) -> Iterator[Entry]:
       place = Place(("encoder", "first"), theirs)
     else:
       place = Place(("encoder", "layers"), theirs, layer - alone)
-    yield from _attention_v2(place, c) if isinstance(c, DebertaV2Config) else _attention(place, c)
+    yield from attention(place, c)
     yield from after_attention(place)
 
 
@@ -192,11 +204,12 @@ _TASKS = {
 _ENHANCED = {
   "enhanced_masked_lm": Head(None, mlm_head(*(_OWN_HEAD + part for part in ("dense", "LayerNorm", "bias")))),
 }
-_SAME: dict[str, Any] = {"prefix": "deberta", "encoder": _encoder, "rename": _as_legacy}
+_SAME: dict[str, Any] = {"prefix": "deberta", "rename": _as_legacy}
 
 DEBERTA = Family(
   config_class=DebertaConfig,
   stems={"deberta": "Deberta"},
+  encoder=_encoder,
   heads=_TASKS | _ENHANCED,
   keys=_KEYS,
   defaults={"deberta": {"vocab_size": 50265, "input_positions": True}},
@@ -209,6 +222,7 @@ DEBERTA = Family(
 DEBERTA_V2 = Family(
   config_class=DebertaV2Config,
   stems={"deberta-v2": "DebertaV2"},
+  encoder=_encoder_v2,
   heads=_TASKS | {"multiple_choice": Head("ForMultipleChoice", _POOLER + classifier())} | _ENHANCED,
   keys=_KEYS
   | {
