@@ -24,10 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from bert_jax.architectures import BertConfig, sized
+from bert_jax.architectures import BertConfig
 from bert_jax.config import Config, OptimConfig, TrainConfig
 from bert_jax.models.dropout import Noise
 from bert_jax.objectives import objective_of
+from bert_jax.published import sized
 from bert_jax.recipes import BERT_SIZES
 from bert_jax.training.layout import Layout, make_layout
 from bert_jax.training.optimizers import hyperparameters

@@ -13,9 +13,10 @@ from absl import app, flags
 
 from bert_jax import console, recipes, settings
 from bert_jax import flags as setting_flags
-from bert_jax.config import Config, validate
+from bert_jax.config import Config
 from bert_jax.experiment import SCALES, Experiment, Plan, Scale
 from bert_jax.settings import lookup
+from bert_jax.validation import validate
 
 FLAGS = flags.FLAGS
 OWN_FLAGS = (

@@ -18,7 +18,6 @@ from bert_jax.architectures import (
   ElectraConfig,
   ModernBertConfig,
   RobertaConfig,
-  sized,
 )
 from bert_jax.config import (
   Config,
@@ -31,6 +30,7 @@ from bert_jax.config import (
   TrainConfig,
   TransferConfig,
 )
+from bert_jax.published import sized
 
 # ---- sizes: layers, hidden size; heads are hidden_size / 64 and the inner width is 4 × hidden_size ---------
 # tiny to medium: google-research/bert README, release of 2020-03-11 (Turc et al. 2019, table 1);

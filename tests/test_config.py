@@ -14,8 +14,8 @@ from bert_jax.config import (
   MaskedTokensConfig,
   ReplacedTokensConfig,
   num_prediction_slots,
-  validate,
 )
+from bert_jax.validation import validate
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)

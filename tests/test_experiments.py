@@ -12,10 +12,11 @@ import pytest
 from etils import epath
 
 from bert_jax import recipes, results, settings
-from bert_jax.config import num_prediction_slots, validate
+from bert_jax.config import num_prediction_slots
 from bert_jax.experiment import SCALES, Experiment, Scale
 from bert_jax.results import Gates
 from bert_jax.training.optimizers import hyperparameters, learning_rate
+from bert_jax.validation import validate
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "experiments").glob("*.py"))

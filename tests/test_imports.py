@@ -17,6 +17,7 @@ ORDER = (
   ("results",),
   ("architectures",),
   ("config",),
+  ("validation", "published"),
   ("recipes", "flags", "scales", "provenance", "console", "data"),
   ("models",),
   ("objectives",),

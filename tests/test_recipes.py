@@ -5,9 +5,9 @@ import dataclasses
 import jax
 import pytest
 
-from bert_jax.config import validate
 from bert_jax.models import networks
 from bert_jax.recipes import RECIPES, recipe
+from bert_jax.validation import validate
 from tests.models.networks import leaf_count
 
 # Counts of the released checkpoints: encoder with pooler, masked LM, both heads (RoBERTa has no second one).

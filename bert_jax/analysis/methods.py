@@ -64,10 +64,11 @@ def how_it_was_run(results: Results) -> list[Block]:
     f"{formatting.seeds(sweep.seeds)}; {finished} of {formatting.plural(len(sweep.runs), 'run')} finished.",
     *_text(results),
     f"Hardware: {sweep.hardware}.",
-    f"Versions: {formatting.listing([f'{name} {version}' for name, version in sweep.versions.items()])}.",
+    f"Versions: {formatting.listing([f'{name} {version}' for name, version in sweep.versions.items()])}"
+    + (f"; commit `{sweep.git_commit}`." if sweep.git_commit else "."),
   ]
   if seconds:
-    items.append(f"Time, of the runs that tell theirs, together: {formatting.duration(sum(seconds))}.")
+    items.append(f"Time of all runs together: {formatting.duration(sum(seconds))}.")
   blocks: list[Block] = [Heading(2, "How it was run"), Bullets(items)]
   if len(sweep.arms) > 1:
     blocks += [Paragraph("What each arm sets, over the base settings:"), _assignments(results)]

@@ -164,7 +164,7 @@ def _answer_table(results: Results, answer: Answer) -> list[Block]:
     Table(["Arm", "accuracy, %", "majority, %", "balanced accuracy, %"], rows, (1, 2, 3)),
     Paragraph(
       "**Majority**: the share of the more frequent answer, which saying it always gets right. **Balanced**: the mean "
-      "of the shares right of the one and of the other answer; 50 for whatever does not look."
+      "of the shares right for each of the two answers; a model that ignores its input gets 50."
     ),
   ]
 

@@ -47,7 +47,7 @@ def fill(model: "Model", text: str, top_k: int) -> list[list[Candidate]]:
   tokenizer = model.require_tokenizer()
   if model.network not in FILLERS:
     raise ValueError(
-      f"the model has the head {model.network}, which fills no masks; open one with {', '.join(FILLERS)}"
+      f"the model has the head {model.network}, which fills no masks; those that do are {', '.join(FILLERS)}"
     )
   known = tokenizer.vocab_size - len(tokenizer.special_ids)
   if not 1 <= top_k <= known:

@@ -24,7 +24,7 @@ from absl import logging
 from etils import epath
 
 from bert_jax import records, results, settings
-from bert_jax.config import Config, validate
+from bert_jax.config import Config
 from bert_jax.data import sources, store
 from bert_jax.data.batches import TrainBatches
 from bert_jax.data.corpus import Corpus
@@ -39,6 +39,7 @@ from bert_jax.training.evaluation import HeldOut
 from bert_jax.training.layout import Layout
 from bert_jax.training.loop import Diverged, Material, Seen, train
 from bert_jax.training.step import init_params
+from bert_jax.validation import validate
 
 FINGERPRINT_EXAMPLES = 256  # training examples, from the first on, that `data_order` covers
 

@@ -5,8 +5,8 @@ import math
 import jax
 import pytest
 
-from bert_jax.architectures import PUBLISHED
 from bert_jax.models import networks
+from bert_jax.published import PUBLISHED
 
 # Counted on Hugging Face's classes; where its Model has a pooler, so has ours, and no masked-LM model has one.
 COUNTS = {

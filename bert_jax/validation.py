@@ -1,0 +1,121 @@
+"""The rules between the settings of a config: what can be known to be wrong before there is data or a device.
+
+A bound of one setting stands beside it, in `config.py`; a rule of one architecture, in `architectures.py`.
+"""
+
+from typing import Any
+
+from bert_jax import architectures
+from bert_jax.config import PAIR_FORMATS, Config, MaskedTokensConfig
+from bert_jax.settings import check_bounds, lookup
+
+MAX_PLACES = 1 << 28  # of one batch: 64 times the tokens of RoBERTa's largest (8,192 × 512)
+
+
+def validate(config: Config) -> Config:
+  """`config`, once every rule that can be known without data or devices holds.
+
+  Raises:
+    ValueError: naming the setting, its value, the rule and the way out.
+  """
+  check_bounds(config)
+  architectures.check(config.model)
+  model, data, optim, train, runtime = config.model, config.data, config.optim, config.train, config.runtime
+  masking, pairs = data.masking, data.format in PAIR_FORMATS
+
+  def require(holds: bool, path: str, rule: str, way_out: str = "") -> None:
+    if not holds:
+      value: Any = lookup(config, path)
+      raise ValueError(f"{path.removesuffix('.kind')}={value} {rule}" + (f"; {way_out}" if way_out else ""))
+
+  for path, length, of in (
+    ("train.batch_size", data.max_seq_len, "data.max_seq_len"),
+    ("evaluation.batch_size", data.max_seq_len, "data.max_seq_len"),
+    ("transfer.batch_size", config.transfer.max_seq_len, "transfer.max_seq_len"),
+  ):
+    places = lookup(config, path) * length
+    rule = f"times {of}={length} are {places:,} tokens a batch, and {MAX_PLACES:,} are the most"
+    require(places <= MAX_PLACES, path, rule, f"try {MAX_PLACES // max(length, 1):,} or fewer")
+
+  most = model.longest_input
+  require(
+    most is None or data.max_seq_len <= most,
+    "data.max_seq_len",
+    f"is more than model.max_positions={most}",
+    "shorten the one or raise the other",
+  )
+  require(
+    masking.mask_prob + masking.random_prob <= 1 + 1e-9,
+    "data.masking.random_prob",
+    f"and data.masking.mask_prob={masking.mask_prob} add up to more than 1",
+  )
+  require(
+    (masking.max_predictions or 1) <= data.max_seq_len,
+    "data.masking.max_predictions",
+    f"is more than data.max_seq_len={data.max_seq_len}",
+  )
+  require(
+    optim.warmup_steps < train.steps,
+    "optim.warmup_steps",
+    f"must be below train.steps={train.steps}",
+    f"try {train.steps // 10}",
+  )
+  count = runtime.accumulation_steps
+  fewer = train.batch_size // count * count
+  require(
+    train.batch_size % count == 0,
+    "train.batch_size",
+    f"must be divisible by runtime.accumulation_steps={count}",
+    f"try {f'{fewer} or ' if fewer else ''}{fewer + count}",
+  )
+  require(
+    not (pairs and data.sentence_separators),
+    "data.sentence_separators",
+    f"is of full_sentences and doc_sentences, and data.format={data.format}",
+    "set it to false",
+  )
+  require(
+    not pairs or model.num_segments >= 2,
+    "data.format",
+    f"has pairs, and model={model.kind} tells {model.num_segments} segments apart",
+    "set data.format=full_sentences" + ("" if model.num_segments == 0 else ", or model.type_vocab_size=2"),
+  )
+  _check_objective(config, require)
+  require(
+    runtime.attention == "explicit" or model.attention_dropout == 0,
+    "runtime.attention",
+    f"has no dropout, and model.attention_dropout={model.attention_dropout}",
+    "set model.attention_dropout=0 or runtime.attention=explicit",
+  )
+  return config
+
+
+def _check_objective(config: Config, require: Any) -> None:
+  objective, data, model = config.objective, config.data, config.model
+  fits = {"masked_tokens": model.kind != "xlnet", "replaced_tokens": model.kind == "electra"}
+  require(
+    fits.get(objective.kind, True),
+    "objective.kind",
+    f"does not fit model={model.kind}",
+    "masked tokens fit every architecture but XLNet, whose own objective is not here yet, and replaced tokens ELECTRA",
+  )
+  if isinstance(objective, MaskedTokensConfig) and objective.sentence != "none":
+    require(
+      data.format in PAIR_FORMATS,
+      "objective.sentence",
+      f"needs pairs, and data.format={data.format} has none",
+      "set objective.sentence=none or data.format=segment_pair",
+    )
+    wanted = {"nsp": "random", "sop": "swapped"}[objective.sentence]
+    require(
+      data.pairs == wanted,
+      "objective.sentence",
+      f"asks another question than data.pairs={data.pairs} answers",
+      f"set data.pairs={wanted}",
+    )
+    require(
+      model.has_sentence_head,
+      "objective.sentence",
+      f"needs the head of a pair of texts, and model={model.kind} has none",
+      "set objective.sentence=none, or take a recipe of BERT or ALBERT",
+    )
