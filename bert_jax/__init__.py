@@ -8,13 +8,15 @@ if TYPE_CHECKING:
   from bert_jax.config import Config
   from bert_jax.inference.masks import Candidate
   from bert_jax.inference.model import Attentions, Encoding, Model, TokenEmbeddings
+  from bert_jax.inference.predictions import Prediction
 
 __version__ = "0.1.0"
-__all__ = ["Attentions", "Candidate", "Config", "Encoding", "Model", "TokenEmbeddings", "load"]
+__all__ = ["Attentions", "Candidate", "Config", "Encoding", "Model", "Prediction", "TokenEmbeddings", "load"]
 
 _MODULE_OF = {
   "Config": "config",
   "Candidate": "inference.masks",
+  "Prediction": "inference.predictions",
   **dict.fromkeys(("Attentions", "Encoding", "Model", "TokenEmbeddings"), "inference.model"),
 }
 

@@ -8,9 +8,16 @@ from collections.abc import Sequence
 
 import bert_jax
 from bert_jax import console
-from bert_jax.cli import embed, export, fill_mask, importing
+from bert_jax.cli import embed, export, fill_mask, finetune, importing, predict
 
-VERBS = {"import": importing, "export": export, "fill-mask": fill_mask, "embed": embed}
+VERBS = {
+  "import": importing,
+  "export": export,
+  "embed": embed,
+  "fill-mask": fill_mask,
+  "finetune": finetune,
+  "predict": predict,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Special tokens around texts, and padding: how an architecture wants to read a text or a pair. T tokens, B rows."""
+"""Special tokens around texts, cutting and padding: how an architecture reads a text or a pair. T tokens, B rows."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,6 +7,8 @@ import numpy as np
 
 from bert_jax.architectures import EncoderConfig
 from bert_jax.data.tokenizers import Tokenizer
+
+Text = str | tuple[str, str]  # one, or a pair
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,3 +78,61 @@ CLS_FIRST = Frame()  # BERT's
 def frame_of(model: EncoderConfig) -> Frame:
   """How an architecture reads texts."""
   return Frame(model.cls_last, model.separators_between, model.num_segments)
+
+
+# ---- texts ----
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+  """Texts with special tokens.
+
+  Attributes:
+    token_ids, segment_ids: of each text, int32 [T].
+    cut: how many texts were cut.
+  """
+
+  token_ids: list[np.ndarray]
+  segment_ids: list[np.ndarray]
+  cut: int
+
+  @property
+  def lengths(self) -> np.ndarray:
+    """Tokens of each text, special ones counted, int64."""
+    return np.array([len(row) for row in self.token_ids], np.int64)
+
+
+def encode(texts: Sequence[Text], frame: Frame, tokenizer: Tokenizer, max_tokens: int | None = None) -> Encoded:
+  """Texts, and pairs of texts, as a model reads them.
+
+  A text of more than `max_tokens`, special ones counted, is cut at its end. Of a pair the longer text loses tokens at
+  its end, the second one where they are equally long, until both fit (google-research/bert, run_classifier.py).
+  """
+  parts = iter(tokenizer.encode([part for text in texts for part in ((text,) if isinstance(text, str) else text)]))
+  rows, kinds, cut = [], [], 0
+  for text in texts:
+    ids = [next(parts)[0] for _ in range(1 if isinstance(text, str) else 2)]
+    marks = 2 if len(ids) == 1 else 2 + frame.separators_between
+    sizes = [len(part) for part in ids]
+    kept = sizes if max_tokens is None else fit(sizes, max_tokens - marks)
+    cut += kept != sizes
+    ids = [part[:size] for part, size in zip(ids, kept, strict=True)]
+    if len(ids) == 1:
+      rows.append(frame.text(ids[0], tokenizer))
+      kinds.append(frame.segments(rows[-1]))
+    else:
+      row, kind = frame.pair(ids[0], ids[1], tokenizer)
+      rows.append(row)
+      kinds.append(kind)
+  return Encoded(rows, kinds, cut)
+
+
+def fit(sizes: list[int], room: int) -> list[int]:
+  """How many tokens are kept of a text, or of each of a pair; see `encode`."""
+  if len(sizes) == 1:
+    return [min(sizes[0], room)]
+  one, other = sizes
+  excess = max(0, one + other - room)
+  alone = min(excess, abs(one - other))  # which the longer loses before they take turns, the second first
+  of_one = (alone if one > other else 0) + (excess - alone) // 2
+  return [one - of_one, other - (excess - of_one)]

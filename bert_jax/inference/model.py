@@ -18,9 +18,10 @@ from bert_jax.architectures import EncoderConfig
 from bert_jax.config import ClassificationConfig, Config
 from bert_jax.data.frames import Frame, frame_of
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.inference import embedding, masks, prompts, scores, windows
+from bert_jax.inference import embedding, masks, predictions, prompts, scores, windows
 from bert_jax.inference.embedding import EmbeddingSettings, Pooling
 from bert_jax.inference.masks import Candidate
+from bert_jax.inference.predictions import Prediction
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.networks import ClassifierPooling
 from bert_jax.objectives import objective_of
@@ -76,6 +77,7 @@ class Model:
     num_classes: of a classifier's head.
     class_names: of a classifier's head, in the order of its logits; empty where they are not known.
     classifier_pooling: what a classifier of texts reads; see `ForSequenceClassification`.
+    max_tokens: of the texts that its head was fine-tuned on, special ones counted; None where that is not known.
     embedding: how the model was made to embed texts, where that is known.
     source: the config.json that it came with; empty for a model of our own.
     files: name → content of the files of its tokenizer, of sentence-transformers and of its card that it came with.
@@ -92,6 +94,7 @@ class Model:
   num_classes: int = 2
   class_names: tuple[str, ...] = ()
   classifier_pooling: ClassifierPooling = "cls"
+  max_tokens: int | None = None
   embedding: EmbeddingSettings = EmbeddingSettings()
   source: dict[str, Any] = dataclasses.field(default_factory=dict)
   files: dict[str, bytes] = dataclasses.field(default_factory=dict)
@@ -334,6 +337,29 @@ class Model:
     one = isinstance(texts, str | tuple)
     self.require_tokenizer()
     found = scores.logits(self, [texts] if one else list(texts), batch_size)
+    return found[0] if one else found
+
+  @overload
+  def predict(self, texts: str | tuple[str, str], *, batch_size: int = 32) -> Prediction: ...
+  @overload
+  def predict(self, texts: list[Any], *, batch_size: int = 32) -> list[Prediction]: ...
+  def predict(self, texts: Any, *, batch_size: int = 32) -> Prediction | list[Prediction]:
+    """The class of each text, by a classifier's head.
+
+    A text longer than those that the head was fine-tuned on is cut; the log says how many are.
+
+    Args:
+      texts: a list of texts; each is a str, or a tuple of two that are read as a pair. One str or tuple is one text.
+      batch_size: texts at a time.
+
+    Returns:
+      A prediction for each text, in their order; for one text, without the list.
+
+    Raises:
+      ValueError: the model has no such head; a text is neither a str nor a pair.
+    """
+    one = isinstance(texts, str | tuple)
+    found = predictions.predict(self, [texts] if one else list(texts), batch_size)
     return found[0] if one else found
 
   # ---- masks ----

@@ -109,6 +109,7 @@ def own(c: EncoderConfig, embedding: EmbeddingSettings, description: dict[str, A
     "num_classes": COUNT,
     "class_names": rules.NAMES,
     "classifier_pooling": rules.one_of(typing.get_args(networks.ClassifierPooling)),
+    "max_tokens": or_null(whole(3, MOST)),
     "params_sha256": TEXT,
     "files_sha256": OBJECT_OF_TEXTS,
     "source": OBJECT,

@@ -39,29 +39,35 @@ def save(model: Model, folder: epath.PathLike) -> None:
   Raises:
     ValueError: something stands there already, or nothing can be written there.
   """
-  files = tokenizer_files.files_of(model)
   with folders.atomic(folder) as scratch:
-    (scratch / SOURCE).mkdir()
-    folders.write_files(scratch / SOURCE, files)
-    arrays = flat(model.params)
-    stored.write_safetensors(scratch / PARAMS, [(name, lambda array=array: array) for name, array in arrays.items()])
-    description = {
-      "format": FORMAT,
-      "architecture": model.config.kind,
-      "network": model.network,
-      "num_classes": model.num_classes,
-      "class_names": list(model.class_names),
-      "classifier_pooling": model.classifier_pooling,
-      "model": settings.to_dict(model.config),
-      "embedding": dataclasses.asdict(model.embedding),
-      "params_sha256": fingerprint(model.params),
-      "files_sha256": {name: sha256(content) for name, content in sorted(files.items())},
-      "source": model.source,
-      "origin": model.origin,
-      "finetuned": model.finetuned,
-    }
-    description["digest"] = _digest(description)
-    (scratch / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+    write(model, scratch)
+
+
+def write(model: Model, folder: epath.Path) -> None:
+  """Writes the files of an imported folder to one that is there."""
+  files = tokenizer_files.files_of(model)
+  (folder / SOURCE).mkdir()
+  folders.write_files(folder / SOURCE, files)
+  arrays = flat(model.params)
+  stored.write_safetensors(folder / PARAMS, [(name, lambda array=array: array) for name, array in arrays.items()])
+  description = {
+    "format": FORMAT,
+    "architecture": model.config.kind,
+    "network": model.network,
+    "num_classes": model.num_classes,
+    "class_names": list(model.class_names),
+    "classifier_pooling": model.classifier_pooling,
+    "max_tokens": model.max_tokens,
+    "model": settings.to_dict(model.config),
+    "embedding": dataclasses.asdict(model.embedding),
+    "params_sha256": fingerprint(model.params),
+    "files_sha256": {name: sha256(content) for name, content in sorted(files.items())},
+    "source": model.source,
+    "origin": model.origin,
+    "finetuned": model.finetuned,
+  }
+  description["digest"] = _digest(description)
+  (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
 
 
 def sha256(content: bytes) -> str:
@@ -122,6 +128,7 @@ def load(folder: epath.PathLike) -> Model:
     num_classes=description["num_classes"],
     class_names=tuple(description["class_names"]),
     classifier_pooling=description["classifier_pooling"],
+    max_tokens=description["max_tokens"],
     embedding=embedding,
     source=source,
     files=files,

@@ -6,6 +6,7 @@ N texts, B batch.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ from bert_jax.training.loop import Diverged, Material, train
 from bert_jax.training.step import init_params
 from bert_jax.transfer.baselines import majority_accuracy, tfidf_accuracy
 
-_ORDER = 34  # stream of `random_bits.bits`
+_ORDER, _POOLS = 34, 36  # streams of `random_bits.bits`
 _TEST_ROWS = 64  # texts of a test batch, on each device
 
 
@@ -57,6 +58,7 @@ def finetune(
   layout: Layout,
   folder: epath.PathLike,
   label: str = "fine-tuning",
+  by_length: bool = False,
 ) -> Finetuned:
   """Fine-tunes all parameters as `config.transfer` says, and tests the result. An interrupted one goes on.
 
@@ -68,6 +70,7 @@ def finetune(
     layout: the devices.
     folder: for checkpoints and metrics.
     label: of the progress bar.
+    by_length: put texts of about one length into a batch, so that little is computed for padding.
 
   Raises:
     ValueError: a batch that the devices do not divide, or a loss that is not finite.
@@ -77,10 +80,14 @@ def finetune(
   objective = objective_of(run)
   given = objective.given(start.params)
   size = _TEST_ROWS * layout.row_shards
-  tests = batches_to_test(task.test, size, tokenizer.pad_id, *layout.process_slice(size))
+  tests = batches_to_test(task.test, size, tokenizer.pad_id, *layout.process_slice(size), by_length=by_length)
   evaluate = Evaluator(run, layout, {"test": tests})
   material = Material(
-    TaskBatches(task.train, run.train.batch_size, seed), evaluate, task.fingerprint, tokenizer, lambda: given
+    TaskBatches(task.train, run.train.batch_size, seed, run.train.steps if by_length else None),
+    evaluate,
+    task.fingerprint,
+    tokenizer,
+    lambda: given,
   )
   try:
     outcome = train(run, material, epath.Path(folder), layout, label)
@@ -96,9 +103,11 @@ def finetune(
     start,
     network=NAME,
     params=params,
+    source={name: value for name, value in start.source.items() if name != "problem_type"},  # of another head
     num_classes=len(task.classes),
     class_names=task.classes,
     classifier_pooling=transfer.pooling,
+    max_tokens=transfer.max_seq_len,
     finetuned=f"{task.name}: {len(task.train.labels)} texts of {len(task.classes)} classes, {transfer.epochs} epochs of"
     f" batches of {transfer.batch_size}, peak_lr {transfer.peak_lr:g}, seed {seed}",
   )
@@ -142,19 +151,38 @@ def _in_words(given: Mapping[str, Any], params: Mapping[str, Any]) -> str:
 # ---- batches -----------------------------------------------------------------------------------------------------
 
 
+_POOL = 32  # batches whose texts are sorted by length together
+
+
 class TaskBatches:
   """(step, process index, number of processes) → labelled texts; each comes once an epoch, in an order of its own.
 
-  As `TrainBatches`, a batch is a function of the step, and may straddle epochs.
+  As `TrainBatches`, a batch is a function of the step, and may straddle epochs. With `steps`, how many there will be,
+  the texts of `_POOL` batches are sorted by length and cut into these batches, which come in a random order.
   """
 
-  def __init__(self, texts: LabelledTexts, batch_size: int, seed: int):
-    self._texts, self._batch_size, self._seed = texts, batch_size, seed
+  def __init__(self, texts: LabelledTexts, batch_size: int, seed: int, steps: int | None = None):
+    self._texts, self._batch_size, self._seed, self._steps = texts, batch_size, seed, steps
+    self._pool = functools.lru_cache(maxsize=2)(self._make_pool)
 
   def __call__(self, step: int, process_index: int = 0, process_count: int = 1) -> Batch:
     rows = self._batch_size // process_count
-    first = step * self._batch_size + process_index * rows
-    return _labelled(self._texts, self.order(first, first + rows))
+    if self._steps is None:
+      first = step * self._batch_size + process_index * rows
+      return _labelled(self._texts, self.order(first, first + rows))
+    whole = self._pool(step // _POOL)[step % _POOL]
+    width = _width(self._texts, whole)  # that of all processes
+    return _labelled(self._texts, whole[process_index * rows :][:rows], width)
+
+  def _make_pool(self, number: int) -> np.ndarray:
+    """The texts of the batches of a pool, int64 [batches, batch size]."""
+    assert self._steps is not None
+    count = min(_POOL, self._steps - number * _POOL)
+    first = number * _POOL * self._batch_size
+    texts = self.order(first, first + count * self._batch_size)
+    lengths = self._texts.attention_mask[texts].sum(axis=1)
+    batches = texts[np.argsort(lengths, kind="stable")].reshape(count, self._batch_size)
+    return batches[random_bits.permutation(count, random_bits.bits(self._seed, _POOLS, number))]
 
   def order(self, first: int, stop: int) -> np.ndarray:
     """The texts of some visits, int64."""
@@ -168,18 +196,41 @@ class TaskBatches:
 
 
 def batches_to_test(
-  texts: LabelledTexts, size: int, pad_id: int, process_index: int = 0, process_count: int = 1
+  texts: LabelledTexts,
+  size: int,
+  pad_id: int,
+  process_index: int = 0,
+  process_count: int = 1,
+  by_length: bool = False,
 ) -> Sequence[Batch]:
   """All texts once, in batches of `size` rows; of each, this process's part."""
   indices, rows = np.arange(len(texts.labels)), size // process_count
-  parts = (indices[first : first + size][process_index * rows :][:rows] for first in range(0, len(indices), size))
-  # A row of padding has its first token in sight, or its attention would divide by 0.
-  return [pad_rows(_labelled(texts, part), rows, {"token_ids": pad_id, "attention_mask": 1}) for part in parts]
+  if by_length:
+    indices = np.argsort(texts.attention_mask.sum(axis=1), kind="stable")
+  batches = []
+  for first in range(0, len(indices), size):
+    whole = indices[first : first + size]
+    width = _width(texts, whole) if by_length else None
+    part = _labelled(texts, whole[process_index * rows :][:rows], width)
+    # A row of padding has its first token in sight, or its attention would divide by 0.
+    batches.append(pad_rows(part, rows, {"token_ids": pad_id, "attention_mask": 1}))
+  return batches
 
 
-def _labelled(texts: LabelledTexts, rows: np.ndarray) -> Batch:
-  names = ("token_ids", "segment_ids", "attention_mask", "labels")
-  return {name: getattr(texts, name)[rows] for name in names} | {"label_weights": np.ones(len(rows), np.float32)}
+def _width(texts: LabelledTexts, rows: np.ndarray) -> int:
+  """Tokens that rows are padded to: a multiple of 16 to 128, of 64 beyond, so that few programs are compiled."""
+  longest = int(texts.attention_mask[rows].sum(axis=1).max())
+  step = 16 if longest <= 128 else 64
+  return min(-(-longest // step) * step, texts.token_ids.shape[1])
+
+
+def _labelled(texts: LabelledTexts, rows: np.ndarray, width: int | None = None) -> Batch:
+  """Some texts, of whose padding no more is kept than makes them `width` tokens wide."""
+  batch = {name: getattr(texts, name)[rows] for name in ("token_ids", "segment_ids", "attention_mask")}
+  if width is not None:
+    padded_left = bool(texts.attention_mask[:, -1].all())
+    batch = {name: array[:, -width:] if padded_left else array[:, :width] for name, array in batch.items()}
+  return batch | {"labels": texts.labels[rows], "label_weights": np.ones(len(rows), np.float32)}
 
 
 # ---- beside its baselines ----------------------------------------------------------------------------------------
