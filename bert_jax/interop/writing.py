@@ -108,7 +108,7 @@ def _class_of(model: Model) -> str:
   if model.network == "sequence_classification" and model.classifier_pooling != "cls":
     raise ValueError(
       f"this classifier reads the {model.classifier_pooling} of a text, and Hugging Face's class for"
-      f" {model.config.kind} the pooler's vector; fine-tune with transfer.pooling=cls, or keep bert_jax's own format"
+      f" {model.config.kind} the pooler's vector; fine-tune with --pooling=cls, or keep bert_jax's own format"
     )
   return configs.class_of(model.config, model.network, model.source.get("model_type"))
 

@@ -44,8 +44,10 @@ def fit(start: Model, task: Task, max_tokens: int, batch_size: int = 32) -> Mode
   def fitted(strength: float, x: np.ndarray, y: np.ndarray) -> Any:
     return LogisticRegression(C=strength, max_iter=1000).fit(x, y)
 
-  parts: Any = train_test_split(features, labels, test_size=_PICKING_SHARE, random_state=0)
-  best = max(STRENGTHS, key=lambda strength: fitted(strength, parts[0], parts[2]).score(parts[1], parts[3]))
+  best = STRENGTHS[1]  # where a class has too few texts for both parts
+  if np.bincount(labels).min() * _PICKING_SHARE >= 1:
+    parts: Any = train_test_split(features, labels, test_size=_PICKING_SHARE, random_state=0, stratify=labels)
+    best = max(STRENGTHS, key=lambda strength: fitted(strength, parts[0], parts[2]).score(parts[1], parts[3]))
   final = fitted(best, features, labels)
   weights, bias = final.coef_.T, final.intercept_  # [D, C] and [C]; of two classes, those of the second alone
   if len(task.classes) == 2:

@@ -317,7 +317,7 @@ def test_what_comes_of_it_answers_by_names_and_can_be_handed_on(
     assert opened[-1].class_names == CLASSES
     assert "Then fine-tuned on toy: 48 texts of 3 classes, 1 epochs" in (tmp_path / "exported/README.md").read_text()
   else:
-    with pytest.raises(ValueError, match=r"reads the mean of a text, .* fine-tune with transfer.pooling=cls"):
+    with pytest.raises(ValueError, match=r"reads the mean of a text, .* fine-tune with --pooling=cls"):
       model.export(tmp_path / "exported")
   for other in opened:
     np.testing.assert_allclose(other.logits([text, "a third one"]), wanted, rtol=1e-4, atol=1e-5)
