@@ -16,6 +16,7 @@ from bert_jax.data.labelled import Labelled
 from bert_jax.data.tasks import Task, require_sklearn
 from bert_jax.inference.model import Model
 from bert_jax.interop import load as loading
+from bert_jax.interop.params import fingerprint
 from bert_jax.settings import check_bounds
 from bert_jax.training import platform
 from bert_jax.training.layout import make_layout
@@ -98,7 +99,7 @@ def make(
     count = len(train.texts) + len(dev.texts)
     logging.warning("%d of %d texts have more than %d tokens; they are cut", cut, count, asked.max_tokens)
   workdir = epath.Path(f"{os.path.abspath(folder)}.run")
-  _refuse_other(workdir, dataclasses.asdict(asked) | {"texts": task.fingerprint})
+  _refuse_other(workdir, dataclasses.asdict(asked) | {"texts": task.fingerprint, "weights": fingerprint(start.params)})
   made = _made(start, config, task, asked, workdir)
   predictions = made.predict(list(dev.texts))
   figures = bundles.score(list(dev.labels), [prediction.label for prediction in predictions])
@@ -117,10 +118,8 @@ def make(
 def _refuse_other(workdir: epath.Path, wanted: dict[str, Any]) -> None:
   """Notes what a fine-tuning is asked to do, and refuses to go on with one that was asked for something else."""
   way_out = f"remove {workdir} to start again"
-  before = records.read_json(workdir / "asked.json", way_out)
-  differing = [
-    f"{name} was {before[name]!r} and is {wanted[name]!r}" for name in wanted if before and before[name] != wanted[name]
-  ]
+  before = records.read_json(workdir / "asked.json", way_out) or wanted
+  differing = [f"{name} was {before[name]!r} and is {new!r}" for name, new in wanted.items() if before[name] != new]
   if differing:
     raise ValueError(f"{workdir} is left of a fine-tuning that was stopped: {', '.join(differing)}; {way_out}")
   records.write_json(workdir / "asked.json", wanted)

@@ -1,6 +1,7 @@
 """From a file of labelled texts to a folder that predicts: what the two verbs do, and what they leave."""
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
@@ -8,6 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from etils import epath
@@ -146,6 +148,11 @@ def test_killed_and_given_again_it_leaves_the_same_bundle(
   assert finetune(model, tmp_path, "again", "--peak-lr=1e-3") == 1
   message = r"again\.run is left of a fine-tuning that was stopped: peak_lr was 0.005 and is 0.001; remove \S+ to start"
   assert re.search(message, capsys.readouterr().err)
+  opened = bert_jax.load(model)
+  params = opened.params | {"pooler": jax.tree.map(lambda x: -x, opened.params["pooler"])}
+  dataclasses.replace(opened, params=params).save(tmp_path / "other")
+  assert finetune(tmp_path / "other", tmp_path, "again") == 1
+  assert "that was stopped: weights was " in capsys.readouterr().err
   assert finetune(model, tmp_path, "again") == 0
   for name in ("params.safetensors", "predictions.csv", "model.json"):
     assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
