@@ -5,7 +5,7 @@ or TSV file has no header. Without --dev, a part of the training texts is held o
 tokenizer, its figures beside those of the majority class and of TF-IDF on the same texts, its predictions for them, and
 a card.
 
-A command that was stopped goes on where it was when it is given again; what it needs for that lies in OUTPUT.run.
+A command that was stopped goes on where it was when it is given again; what it needs for that is in OUTPUT.run.
 """
 
 import argparse
@@ -16,7 +16,7 @@ HELP = "labelled texts → a bundle: a classifier that predicts"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
-    "model", metavar="MODEL", help="a run, an imported folder, a Hugging Face folder, or a name on it"
+    "model", metavar="MODEL", help="a run, an imported folder, a Hugging Face folder, or a name on the hub"
   )
   parser.add_argument("--train", required=True, metavar="FILE", help="labelled texts to train on")
   parser.add_argument("--dev", metavar="FILE", help="labelled texts to measure on; without it, a part of --train")
