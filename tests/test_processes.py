@@ -107,6 +107,7 @@ def test_two_processes_are_one_and_one_goes_on_with_their_run(
   assert_alike(alone, tmp_path / "stopped")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_two_processes_start_from_given_weights(source: str, cache: Path, alone: Path, tmp_path: Path) -> None:
   """Each reads them onto a device of its own."""

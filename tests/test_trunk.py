@@ -99,6 +99,12 @@ def test_it_trains_and_is_measured_beside_the_trivial(trained: tuple[str, Path, 
   assert bool(objective.answers) == (recipe in ("bert_base", "albert_base", "electra_small"))
 
 
+# The loop knows no architecture: two of them go on in every run of the tests, the others in .ci/full.
+@pytest.mark.parametrize(
+  "trained",
+  [pytest.param(r, marks=() if r in ("bert_base", "electra_small") else pytest.mark.exhaustive) for r in RECIPES],
+  indirect=True,
+)
 @pytest.mark.slow
 def test_stopped_and_gone_on_it_is_the_same_bit_by_bit(
   trained: tuple[str, Path, Pretrained], source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -188,7 +188,7 @@ def assert_as_on_one_device(kind: str, meshes: tuple[str, ...]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["bert", "albert"])
+@pytest.mark.parametrize("kind", ["bert", pytest.param("albert", marks=pytest.mark.exhaustive)])
 def test_a_mesh_of_three_axes_has_the_losses_and_gradients_of_one_device(kind: str):
   assert_as_on_one_device(kind, ("fsdp:2,tensor:2",))
 

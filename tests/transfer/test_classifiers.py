@@ -72,7 +72,7 @@ def answers(bundle: Path, texts: list[Any]) -> list[Prediction]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["full", "frozen"])
+@pytest.mark.parametrize("way", [pytest.param("full", marks=pytest.mark.exhaustive), "frozen"])
 def test_a_bundle_predicts_and_says_how_well(
   way: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
