@@ -1,12 +1,14 @@
 """The three kinds of tokenizer behind one interface: text to token ids, and which of them start a word."""
 
 import abc
+import functools
 import hashlib
+import itertools
 import json
 import re
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import sentencepiece
@@ -14,10 +16,25 @@ import tokenizers as hf
 from etils import epath
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
-from bert_jax.data import basic_tokenizer, foreign_tokenizers
+from bert_jax.data import alignment, basic_tokenizer, foreign_tokenizers
 
 Kind = Literal["wordpiece", "bpe", "unigram"]
 Encoded = tuple[np.ndarray, np.ndarray]
+
+
+class Located(NamedTuple):
+  """The tokens of a text, and where in it they stand.
+
+  Attributes:
+    ids: int32 [T].
+    starts: bool [T]; whether a token starts a word.
+    offsets: int32 [T, 2]; begin and end, in characters of the text as it was given.
+  """
+
+  ids: np.ndarray
+  starts: np.ndarray
+  offsets: np.ndarray
+
 
 # What each part of an input is called by BERT and ALBERT, RoBERTa, XLNet; the first that the vocabulary has is meant.
 _SPECIAL_NAMES = {
@@ -36,6 +53,7 @@ ROLES = frozenset(name for names in _SPECIAL_NAMES.values() for name in names)
 # Whose rules go with a SentencePiece model; the file does not say.
 Rules = Literal["albert", "xlnet", "deberta", "xlm-roberta"]
 UNDERLINE = "\u2581"  # SentencePiece's mark for a space before a piece
+_SPACES = UNDERLINE + "\u0120"  # and byte-level BPE's
 
 
 class Tokenizer(abc.ABC):
@@ -73,6 +91,7 @@ class Tokenizer(abc.ABC):
     self._tokens = [""] * self.vocab_size
     for token, token_id in vocab.items():
       self._tokens[token_id] = token
+    self._spaces = np.array([bool(token) and not token.strip(_SPACES) for token in self._tokens])
     text = json.dumps([self.kind, content], sort_keys=True, separators=(",", ":"))
     self.hash = hashlib.sha256(text.encode()).hexdigest()
 
@@ -91,14 +110,46 @@ class Tokenizer(abc.ABC):
     for parts in split:
       pieces = [next(between)]
       for token in parts[1::2]:
-        token_id = self._added_ids.get(token) or self._added_ids[token.lower()]
-        pieces += [(np.array([token_id], np.int32), np.ones(1, bool)), next(between)]
+        pieces += [(self._added_id(token), np.ones(1, bool)), next(between)]
       result.append((np.concatenate([ids for ids, _ in pieces]), np.concatenate([starts for _, starts in pieces])))
+    return result
+
+  def encode_with_offsets(self, texts: Sequence[str]) -> list[Located]:
+    """What `encode` gives, and the part of the text that each token stands for.
+
+    Offsets are those of the text as it was given, whatever is done to it before it is cut. Neither begins nor ends
+    decrease. Spaces are part of no span; a token of nothing but spaces has theirs, which is empty where the text has
+    none (one that is put before a text). Tokens that share a character (the bytes of an emoji, `f` and `i` of `ﬁ`) each
+    have the whole of it. A WordPiece word that is unknown is one span. Accents that are dropped belong to the character
+    before.
+    """
+    pattern = self._added_pattern
+    split = [pattern.split(text) if pattern else [text] for text in texts]
+    between = iter(self._locate([part for parts in split for part in parts[::2]]))
+    result = []
+    for text, parts in zip(texts, split, strict=True):
+      pieces, begin = [], 0
+      for i, part in enumerate(parts):
+        if i % 2:
+          ids, starts, spans = self._added_id(part), np.ones(1, bool), np.array([[0, len(part)]])
+        else:
+          ids, starts, spans = next(between)
+        pieces.append((ids, starts, begin + spans))
+        begin += len(part)
+      ids, starts, spans = map(np.concatenate, zip(*pieces, strict=True))
+      result.append(Located(ids, starts, alignment.with_marks(text, spans).astype(np.int32)))
     return result
 
   @abc.abstractmethod
   def _encode(self, texts: Sequence[str]) -> list[Encoded]:
-    """The same, without added tokens."""
+    """The same as `encode`, without added tokens."""
+
+  @abc.abstractmethod
+  def _locate(self, texts: Sequence[str]) -> list[Located]:
+    """The same as `encode_with_offsets`, without added tokens and dropped accents; offsets are int64."""
+
+  def _added_id(self, token: str) -> np.ndarray:
+    return np.array([self._added_ids.get(token) or self._added_ids[token.lower()]], np.int32)
 
   def _find_added(self, added: Mapping[str, int], any_case: Collection[str] = ()) -> None:
     """Lets `encode` find these tokens, text → id, before anything else; those of an input's parts stay text."""
@@ -174,10 +225,23 @@ class WordPiece(Tokenizer):
     self._words.decoder = decoders.WordPiece()  # pyright: ignore[reportAttributeAccessIssue]
     self._starts = np.array([not token.startswith("##") for token in self._tokens])
 
+  def _split(self, text: str) -> str:
+    return basic_tokenizer.split_words(text, self.lowercase, self.strip_accents, self.split_cjk)
+
   def _encode(self, texts: Sequence[str]) -> list[Encoded]:
-    words = [basic_tokenizer.split_words(text, self.lowercase, self.strip_accents, self.split_cjk) for text in texts]
+    words = [self._split(text) for text in texts]
     encoded = (np.array(e.ids, np.int32) for e in self._words.encode_batch_fast(words, add_special_tokens=False))
     return [(ids, self._starts[ids]) for ids in encoded]
+
+  def _locate(self, texts: Sequence[str]) -> list[Located]:
+    tracer = alignment.Tracer(self._split)
+    traced = [tracer(text) for text in texts]
+    encoded = self._words.encode_batch([words.text for words in traced], add_special_tokens=False)
+    result = []
+    for words, e in zip(traced, encoded, strict=True):
+      ids = np.array(e.ids, np.int32)
+      result.append(Located(ids, self._starts[ids], words.sources(_pairs(e.offsets))))
+    return result
 
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
     return self._words.decode(self._ordinary(ids), skip_special_tokens=False)
@@ -228,6 +292,8 @@ class FromJson(Tokenizer):
     self.lowercase = '"Lowercase"' in rules
     special = [token["id"] for token in content["added_tokens"] if token["special"]]
     decides = {key: content[key] for key in ("model", "normalizer", "pre_tokenizer", "added_tokens")}
+    # Where a text starts with characters that Precompiled drops, the library's offsets are too low from there on.
+    self._miscounts = '"Precompiled"' in rules
     self._origin = origin
     self._whole = foreign_tokenizers.built(_with_found(content), origin)
     self._whole.no_padding()
@@ -245,6 +311,33 @@ class FromJson(Tokenizer):
     with foreign_tokenizers.guarded(self._origin):
       encoded = self._whole.encode_batch(list(texts), add_special_tokens=False)
     return [(np.array(e.ids, np.int32), _changes(np.array(e.word_ids, np.int32))) for e in encoded]
+
+  def _locate(self, texts: Sequence[str]) -> list[Located]:
+    dropped, blank = functools.cache(self._is_dropped), functools.cache(self._is_blank)
+    result = []
+    with foreign_tokenizers.guarded(self._origin):
+      encoded = self._whole.encode_batch(list(texts), add_special_tokens=False)
+      for text, e in zip(texts, encoded, strict=True):
+        ids, spans = np.array(e.ids, np.int32), _pairs(e.offsets)
+        starts = self._piece_starts(ids) if self._piece_starts else _changes(np.array(e.word_ids, np.int32))
+        if self._miscounts and any(map(dropped, text)):
+          places = np.array([i for i, character in enumerate(text) if not dropped(character)], np.int64)
+          kept = alignment.Traced("".join(text[i] for i in places), places, places + 1)
+          again = self._whole.encode(kept.text, add_special_tokens=False)
+          if again.ids == e.ids:
+            spans = kept.sources(_pairs(again.offsets))
+        result.append(Located(ids, starts, alignment.trimmed(text, blank, spans, self._spaces[ids])))
+    return result
+
+  def _is_dropped(self, character: str) -> bool:
+    read = self._whole.normalizer.normalize_str
+    return read(f"a{character}a") == read("aa")
+
+  def _is_blank(self, character: str) -> bool:
+    """Whether a character is a space, or is read as one or as nothing."""
+    normalizer = self._whole.normalizer
+    read = character if normalizer is None else normalizer.normalize_str(character)
+    return character.isspace() or not read.strip(" " + UNDERLINE)
 
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
     return self._whole.decode(self._ordinary(ids), skip_special_tokens=False)
@@ -316,6 +409,9 @@ class SentencePiece(Tokenizer):
     commas = [i for i, piece in enumerate(names) if _ends_in_digit_comma(piece)] if albert_or_xlnet else []
     self.recut = {i: self._without_comma(names[i]) for i in commas}
     self._recut_ids = np.array(commas, np.int32)
+    # Bytes that each piece stands for; 0 for an unknown one.
+    sizes = ((0 if pieces.is_unknown(i) else 1 if pieces.is_byte(i) else len(n.encode())) for i, n in enumerate(names))
+    self._widths = np.fromiter(sizes, np.int64, len(names))
     self._model_ids = {int(own): i for i, own in enumerate(self.own_ids) if own not in self.added.values()}
 
   def _without_comma(self, piece: str) -> list[int]:
@@ -343,6 +439,49 @@ class SentencePiece(Tokenizer):
       ids = self.own_ids[ids]
       result.append((ids, self._piece_starts(ids)))
     return result
+
+  def _locate(self, texts: Sequence[str]) -> list[Located]:
+    # XLNet's rules read two characters as one.
+    tracer = alignment.Tracer(self._prepared, re.compile("``|''|.", re.DOTALL) if self.rules == "xlnet" else None)
+    blank = functools.cache(self._is_blank)
+    result = []
+    for text, (ids, starts) in zip(texts, self._encode(texts), strict=True):
+      prepared = tracer(text)
+      normalized, places = self._pieces.normalize(prepared.text, with_offsets=True)
+      traced = alignment.of_normalized(normalized, places, len(prepared.text))
+      spans = prepared.sources(traced.sources(self._piece_spans(prepared.text, normalized)))
+      result.append(Located(ids, starts, alignment.trimmed(text, blank, spans, self._spaces[ids])))
+    return result
+
+  def _piece_spans(self, prepared: str, normalized: str) -> np.ndarray:
+    """Where the pieces of a text stand in what the model makes of it, int64 [T, 2]."""
+    ids = np.array(self._pieces.encode(prepared), np.int64)
+    widths = self._widths[ids]
+    if (widths == 0).any():  # an unknown piece is as long as what it stands for
+      pieces: list[str] = self._pieces.encode(prepared, out_type=str)  # pyright: ignore[reportAssignmentType]
+      widths = np.array([w or len(piece.encode()) for w, piece in zip(widths, pieces, strict=True)], np.int64)
+    ends = np.cumsum(widths)
+    characters = np.cumsum((np.frombuffer(normalized.encode(), np.uint8) & 0xC0) != 0x80) - 1  # of each byte
+    assert len(characters) == widths.sum(), (prepared, normalized)
+    spans = np.stack([characters[ends - widths], characters[ends - 1] + 1], axis=1)
+    if not (self.recut and np.isin(ids, self._recut_ids).any()):
+      return spans
+    rows = zip(ids, spans.tolist(), strict=True)
+    cut = (self._without_comma_spans(i, *span) if i in self.recut else [span] for i, span in rows)
+    return _pairs(list(itertools.chain(*cut)))
+
+  def _without_comma_spans(self, piece: int, begin: int, end: int) -> list[tuple[int, int]]:
+    """Those of the pieces that a piece like `1990,` is cut into."""
+    number = self.recut[piece][:-1]
+    sizes = [len(self._pieces.id_to_piece(i)) for i in number]
+    ends = list(itertools.accumulate(sizes, initial=begin))
+    if ends[-1] != end - 1:  # pieces that read otherwise than they stand there
+      return [(begin, end - 1)] * len(number) + [(end - 1, end)]
+    return [*itertools.pairwise(ends), (end - 1, end)]
+
+  def _is_blank(self, character: str) -> bool:
+    """Whether a character is a space, or is read as one or as nothing."""
+    return character.isspace() or not self._pieces.normalize(self._prepared(character)).strip(UNDERLINE)
 
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
     texts, run = [], []
@@ -425,6 +564,10 @@ def _changes(values: np.ndarray) -> np.ndarray:
   result = np.ones(len(values), bool)
   result[1:] = values[1:] != values[:-1]
   return result
+
+
+def _pairs(offsets: Sequence[tuple[int, int]]) -> np.ndarray:
+  return np.array(offsets, np.int64).reshape(-1, 2)
 
 
 def _made(folder: epath.PathLike) -> epath.Path:
