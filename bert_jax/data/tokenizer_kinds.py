@@ -1,22 +1,23 @@
-"""The three kinds of tokenizer behind one interface: text to token ids, and which of them start a word."""
+"""The kinds of tokenizer behind one interface: text to token ids, which of them start a word, where they stand.
+
+The third, SentencePiece, is in sentence_piece.py.
+"""
 
 import abc
 import functools
 import hashlib
-import itertools
 import json
 import re
-import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import sentencepiece
 import tokenizers as hf
 from etils import epath
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from bert_jax.data import alignment, basic_tokenizer, foreign_tokenizers
+from bert_jax.data.piece_starts import UNDERLINE, PieceStarts
 
 Kind = Literal["wordpiece", "bpe", "unigram"]
 Encoded = tuple[np.ndarray, np.ndarray]
@@ -50,9 +51,6 @@ SPECIAL_TOKENS: dict[Kind, tuple[str, ...]] = {
   "unigram": ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"),
 }
 ROLES = frozenset(name for names in _SPECIAL_NAMES.values() for name in names)
-# Whose rules go with a SentencePiece model; the file does not say.
-Rules = Literal["albert", "xlnet", "deberta", "xlm-roberta"]
-UNDERLINE = "\u2581"  # SentencePiece's mark for a space before a piece
 _SPACES = UNDERLINE + "\u0120"  # and byte-level BPE's
 
 
@@ -240,14 +238,14 @@ class WordPiece(Tokenizer):
     result = []
     for words, e in zip(traced, encoded, strict=True):
       ids = np.array(e.ids, np.int32)
-      result.append(Located(ids, self._starts[ids], words.sources(_pairs(e.offsets))))
+      result.append(Located(ids, self._starts[ids], words.sources(as_pairs(e.offsets))))
     return result
 
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
     return self._words.decode(self._ordinary(ids), skip_special_tokens=False)
 
   def save(self, folder: epath.PathLike) -> None:
-    folder = _made(folder)
+    folder = made(folder)
     whole = hf.Tokenizer(self._words.model)
     whole.normalizer = normalizers.BertNormalizer(  # pyright: ignore[reportAttributeAccessIssue]
       lowercase=self.lowercase, strip_accents=self.strip_accents, handle_chinese_chars=self.split_cjk
@@ -318,14 +316,14 @@ class FromJson(Tokenizer):
     with foreign_tokenizers.guarded(self._origin):
       encoded = self._whole.encode_batch(list(texts), add_special_tokens=False)
       for text, e in zip(texts, encoded, strict=True):
-        ids, spans = np.array(e.ids, np.int32), _pairs(e.offsets)
+        ids, spans = np.array(e.ids, np.int32), as_pairs(e.offsets)
         starts = self._piece_starts(ids) if self._piece_starts else _changes(np.array(e.word_ids, np.int32))
         if self._miscounts and any(map(dropped, text)):
           places = np.array([i for i, character in enumerate(text) if not dropped(character)], np.int64)
           kept = alignment.Traced("".join(text[i] for i in places), places, places + 1)
           again = self._whole.encode(kept.text, add_special_tokens=False)
           if again.ids == e.ids:
-            spans = kept.sources(_pairs(again.offsets))
+            spans = kept.sources(as_pairs(again.offsets))
         result.append(Located(ids, starts, alignment.trimmed(text, blank, spans, self._spaces[ids])))
     return result
 
@@ -343,166 +341,7 @@ class FromJson(Tokenizer):
     return self._whole.decode(self._ordinary(ids), skip_special_tokens=False)
 
   def save(self, folder: epath.PathLike) -> None:
-    (_made(folder) / "tokenizer.json").write_text(self._text)
-
-
-class SentencePiece(Tokenizer):
-  """A SentencePiece model, with what the codes that published such models do to a text before and after it.
-
-  ALBERT: a lower-cased one reads NFKD text without combining marks, and `1990,` is cut before its comma.
-  XLNet (prepro_utils.py): `` and '' are ", NFKD without combining marks whatever the casing; the same comma.
-  DeBERTa: nothing but the casing. XLM-RoBERTa: nothing; its ids are fairseq's, one above the model's own.
-  """
-
-  kind = "unigram"
-
-  def __init__(
-    self,
-    model: bytes,
-    lowercase: bool,
-    origin: str = "the SentencePiece model",
-    added: Mapping[str, int] | None = None,
-    rules: Rules | None = None,
-    keep_accents: bool | None = None,
-  ):
-    """Makes one.
-
-    Args:
-      model: the file's content.
-      lowercase: whether case is dropped.
-      origin: what errors call it.
-      added: tokens beside the model's own: text → id.
-      rules: whose; where they are not given, XLNet's of a model with a piece <cls>, else ALBERT's.
-      keep_accents: of ALBERT's and XLNet's rules; where it is not given, a cased ALBERT's stay.
-    """
-    self.model, self.lowercase, self.added = model, lowercase, dict(added or {})
-    try:
-      self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
-    except RuntimeError as error:
-      raise ValueError(f"{origin} is no SentencePiece model: {error}") from error
-    pieces = self._pieces
-    names: list[str] = [pieces.id_to_piece(i) for i in range(pieces.get_piece_size())]
-    self.rules: Rules = rules or ("xlnet" if "<cls>" in names else "albert")
-    albert_or_xlnet = self.rules in ("albert", "xlnet")
-    default = not albert_or_xlnet or (self.rules == "albert" and not lowercase)
-    self.keep_accents = default if keep_accents is None else keep_accents
-    self.own_ids = np.arange(len(names), dtype=np.int32)  # by the model's
-    if self.rules == "xlm-roberta":
-      if names[:3] != ["<unk>", "<s>", "</s>"]:
-        raise ValueError(f"{origin} starts with {names[:3]}, and XLM-RoBERTa's with <unk>, <s>, </s>: it is another's")
-      self.own_ids += 1
-      self.own_ids[:3] = 3, 0, 2
-      self.added = {"<pad>": 1, "<mask>": len(names) + 1} | self.added
-    elif self.rules == "deberta" and "[MASK]" not in names:
-      self.added = {"[MASK]": len(names)} | self.added
-    vocab = {name: int(i) for name, i in zip(names, self.own_ids, strict=True)}
-    self.added = {token: token_id for token, token_id in self.added.items() if token not in vocab}
-    control = [int(self.own_ids[i]) for i in range(len(names)) if pieces.is_control(i) or pieces.is_unknown(i)]
-    roles = [token_id for token, token_id in self.added.items() if token in ROLES]
-    decides: list[Any] = [hashlib.sha256(model).hexdigest(), lowercase, *([self.added] if self.added else [])]
-    if self.rules != "albert" or self.keep_accents != default:
-      decides.append([self.rules, self.keep_accents])
-    self._finish(vocab | self.added, [*control, *roles], decides, origin)
-    self._find_added(self.added)
-    letters = [int(self.own_ids[i]) for i in range(len(names)) if pieces.is_byte(i) or pieces.is_unknown(i)]
-    self._piece_starts = PieceStarts(self._tokens, letters)
-    commas = [i for i, piece in enumerate(names) if _ends_in_digit_comma(piece)] if albert_or_xlnet else []
-    self.recut = {i: self._without_comma(names[i]) for i in commas}
-    self._recut_ids = np.array(commas, np.int32)
-    # Bytes that each piece stands for; 0 for an unknown one.
-    sizes = ((0 if pieces.is_unknown(i) else 1 if pieces.is_byte(i) else len(n.encode())) for i, n in enumerate(names))
-    self._widths = np.fromiter(sizes, np.int64, len(names))
-    self._model_ids = {int(own): i for i, own in enumerate(self.own_ids) if own not in self.added.values()}
-
-  def _without_comma(self, piece: str) -> list[int]:
-    """`1990,` as `1990` and `,`: ALBERT and XLNet cut so, so that a number has the same form before a comma."""
-    number = piece[:-1].replace(UNDERLINE, "")
-    pieces: list[str] = self._pieces.encode(number, out_type=str)  # pyright: ignore[reportAssignmentType]
-    if not piece.startswith(UNDERLINE) and pieces[0].startswith(UNDERLINE):
-      pieces = ([pieces[0][1:]] if len(pieces[0]) > 1 else []) + pieces[1:]
-    return [self._pieces.piece_to_id(p) for p in [*pieces, ","]]
-
-  def _prepared(self, text: str) -> str:
-    if self.rules == "xlnet":
-      text = text.replace("``", '"').replace("''", '"')
-    if not self.keep_accents:
-      # XLNet's own code drops what has a combining class; the tokenizers library, and so we elsewhere, Unicode's Mn.
-      text = _without_combining(text) if self.rules == "xlnet" else basic_tokenizer.without_marks(text, "NFKD")
-    return text.lower() if self.lowercase else text
-
-  def _encode(self, texts: Sequence[str]) -> list[Encoded]:
-    result = []
-    for row in self._pieces.encode([self._prepared(text) for text in texts], num_threads=1):
-      ids = np.array(row, np.int32)
-      if self.recut and np.isin(ids, self._recut_ids).any():
-        ids = np.array([new for old in row for new in self.recut.get(old, (old,))], np.int32)
-      ids = self.own_ids[ids]
-      result.append((ids, self._piece_starts(ids)))
-    return result
-
-  def _locate(self, texts: Sequence[str]) -> list[Located]:
-    # XLNet's rules read two characters as one.
-    tracer = alignment.Tracer(self._prepared, re.compile("``|''|.", re.DOTALL) if self.rules == "xlnet" else None)
-    blank = functools.cache(self._is_blank)
-    result = []
-    for text, (ids, starts) in zip(texts, self._encode(texts), strict=True):
-      prepared = tracer(text)
-      normalized, places = self._pieces.normalize(prepared.text, with_offsets=True)
-      traced = alignment.of_normalized(normalized, places, len(prepared.text))
-      spans = prepared.sources(traced.sources(self._piece_spans(prepared.text, normalized)))
-      result.append(Located(ids, starts, alignment.trimmed(text, blank, spans, self._spaces[ids])))
-    return result
-
-  def _piece_spans(self, prepared: str, normalized: str) -> np.ndarray:
-    """Where the pieces of a text stand in what the model makes of it, int64 [T, 2]."""
-    ids = np.array(self._pieces.encode(prepared), np.int64)
-    widths = self._widths[ids]
-    if (widths == 0).any():  # an unknown piece is as long as what it stands for
-      pieces: list[str] = self._pieces.encode(prepared, out_type=str)  # pyright: ignore[reportAssignmentType]
-      widths = np.array([w or len(piece.encode()) for w, piece in zip(widths, pieces, strict=True)], np.int64)
-    ends = np.cumsum(widths)
-    characters = np.cumsum((np.frombuffer(normalized.encode(), np.uint8) & 0xC0) != 0x80) - 1  # of each byte
-    assert len(characters) == widths.sum(), (prepared, normalized)
-    spans = np.stack([characters[ends - widths], characters[ends - 1] + 1], axis=1)
-    if not (self.recut and np.isin(ids, self._recut_ids).any()):
-      return spans
-    rows = zip(ids, spans.tolist(), strict=True)
-    cut = (self._without_comma_spans(i, *span) if i in self.recut else [span] for i, span in rows)
-    return _pairs(list(itertools.chain(*cut)))
-
-  def _without_comma_spans(self, piece: int, begin: int, end: int) -> list[tuple[int, int]]:
-    """Those of the pieces that a piece like `1990,` is cut into."""
-    number = self.recut[piece][:-1]
-    sizes = [len(self._pieces.id_to_piece(i)) for i in number]
-    ends = list(itertools.accumulate(sizes, initial=begin))
-    if ends[-1] != end - 1:  # pieces that read otherwise than they stand there
-      return [(begin, end - 1)] * len(number) + [(end - 1, end)]
-    return [*itertools.pairwise(ends), (end - 1, end)]
-
-  def _is_blank(self, character: str) -> bool:
-    """Whether a character is a space, or is read as one or as nothing."""
-    return character.isspace() or not self._pieces.normalize(self._prepared(character)).strip(UNDERLINE)
-
-  def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-    texts, run = [], []
-    for token_id in self._ordinary(ids):
-      if token_id in self._model_ids:
-        run.append(self._model_ids[token_id])
-      else:
-        texts += [self._pieces.decode(run), self._tokens[token_id]]
-        run = []
-    return " ".join(text for text in [*texts, self._pieces.decode(run)] if text)  # pyright: ignore[reportArgumentType]
-
-  def save(self, folder: epath.PathLike) -> None:
-    folder = _made(folder)
-    name = {"deberta": "spm.model", "xlm-roberta": "sentencepiece.bpe.model"}.get(self.rules, "spiece.model")
-    (folder / name).write_bytes(self.model)
-    if self.added:
-      (folder / "added_tokens.json").write_text(json.dumps(self.added) + "\n")
-    settings: dict[str, Any] = {"do_lower_case": self.lowercase, "keep_accents": self.keep_accents}
-    if self.rules == "xlm-roberta":
-      settings = {"tokenizer_class": "XLMRobertaTokenizer"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings) + "\n")
+    (made(folder) / "tokenizer.json").write_text(self._text)
 
 
 def _with_found(content: dict[str, Any]) -> str:
@@ -520,45 +359,6 @@ def _with_found(content: dict[str, Any]) -> str:
   return json.dumps(content | {"added_tokens": added})
 
 
-def _without_combining(text: str) -> str:
-  if text.isascii():
-    return text
-  return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-
-
-class PieceStarts:
-  """Which pieces of a Unigram text start a word, by their marks.
-
-  A word starts at a piece with a space before it, at a punctuation mark or symbol, after one, and at a CJK
-  character. ALBERT (create_pretraining_data.py) starts one at every piece with a letter beyond ASCII, too; here
-  those go on, so that words with accents stay whole.
-  """
-
-  def __init__(self, pieces: Sequence[str], letters: Sequence[int] = ()):
-    def apart(character: str) -> bool:
-      return not (character.isalnum() or _is_mark(character)) or basic_tokenizer.is_cjk(character)
-
-    self._lone_space = np.array([piece == UNDERLINE for piece in pieces])
-    self._starts = np.array([bool(piece) and (piece[0] == UNDERLINE or apart(piece[0])) for piece in pieces])
-    self._ends = np.array([bool(piece) and piece != UNDERLINE and apart(piece[-1]) for piece in pieces])
-    self._starts[list(letters)] = self._ends[list(letters)] = False
-
-  def __call__(self, ids: np.ndarray) -> np.ndarray:
-    starts = self._starts[ids]
-    starts[1:] |= self._ends[ids[:-1]]
-    starts[1:] &= ~self._lone_space[ids[:-1]]  # what follows a space of its own goes with it
-    starts[:1] = True
-    return starts
-
-
-def _is_mark(character: str) -> bool:
-  return not character.isascii() and basic_tokenizer.without_marks(character, "NFD") == ""
-
-
-def _ends_in_digit_comma(piece: str) -> bool:
-  return len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit()
-
-
 def _changes(values: np.ndarray) -> np.ndarray:
   """True where a value differs from the one before, and at the first."""
   result = np.ones(len(values), bool)
@@ -566,11 +366,13 @@ def _changes(values: np.ndarray) -> np.ndarray:
   return result
 
 
-def _pairs(offsets: Sequence[tuple[int, int]]) -> np.ndarray:
+def as_pairs(offsets: Sequence[tuple[int, int]]) -> np.ndarray:
+  """Offsets as an array, int64 [T, 2]."""
   return np.array(offsets, np.int64).reshape(-1, 2)
 
 
-def _made(folder: epath.PathLike) -> epath.Path:
+def made(folder: epath.PathLike) -> epath.Path:
+  """The folder, which is there from now on."""
   path = epath.Path(folder)
   path.mkdir(parents=True, exist_ok=True)
   return path

@@ -10,7 +10,8 @@ from etils import epath
 from bert_jax import foreign
 from bert_jax.data import foreign_tokenizers
 from bert_jax.data.foreign_tokenizers import MOST_TOKENS
-from bert_jax.data.tokenizer_kinds import ROLES, Rules, Tokenizer
+from bert_jax.data.sentence_piece import Rules
+from bert_jax.data.tokenizer_kinds import ROLES, Tokenizer
 
 _WAY_OUT = (
   "where transformers can open it, AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) may write a"

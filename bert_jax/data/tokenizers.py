@@ -17,8 +17,9 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from bert_jax import foreign
 from bert_jax.config import TokenizerConfig
 from bert_jax.data import basic_tokenizer, foreign_tokenizers
+from bert_jax.data.sentence_piece import SentencePiece
 from bert_jax.data.sentences import split_sentences
-from bert_jax.data.tokenizer_kinds import ROLES, SPECIAL_TOKENS, FromJson, SentencePiece, Tokenizer, WordPiece
+from bert_jax.data.tokenizer_kinds import ROLES, SPECIAL_TOKENS, FromJson, Tokenizer, WordPiece
 from bert_jax.data.tokenizer_settings import Stated
 
 __all__ = ["Tokenizer", "load", "train"]

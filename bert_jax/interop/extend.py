@@ -10,7 +10,8 @@ from etils import epath
 
 from bert_jax.architectures import check
 from bert_jax.data import basic_tokenizer
-from bert_jax.data.tokenizer_kinds import FromJson, SentencePiece, Tokenizer, WordPiece
+from bert_jax.data.sentence_piece import SentencePiece
+from bert_jax.data.tokenizer_kinds import FromJson, Tokenizer, WordPiece
 from bert_jax.inference.model import Model
 from bert_jax.interop.params import flat, nested
 

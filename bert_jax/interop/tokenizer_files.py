@@ -11,7 +11,8 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 from bert_jax import foreign
 from bert_jax.architectures import EncoderConfig
 from bert_jax.data import tokenizers
-from bert_jax.data.tokenizer_kinds import SentencePiece, Tokenizer
+from bert_jax.data.sentence_piece import SentencePiece
+from bert_jax.data.tokenizer_kinds import Tokenizer
 from bert_jax.inference.model import Model
 from bert_jax.interop.families import family_of
 

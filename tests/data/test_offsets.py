@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from bert_jax.config import TokenizerConfig
 from bert_jax.data import tokenizers
-from bert_jax.data.tokenizer_kinds import FromJson, SentencePiece, Tokenizer, WordPiece
+from bert_jax.data.sentence_piece import SentencePiece
+from bert_jax.data.tokenizer_kinds import FromJson, Tokenizer, WordPiece
 from bert_jax.interop import tokenizer_files
 from tests.data.test_tokenizer_settings import sentencepiece_model, xlnet
 from tests.data.test_tokenizers import DIFFICULT, make_text
