@@ -18,6 +18,8 @@ from typing import ClassVar, Literal
 from bert_jax.architectures import Architecture, BertConfig
 from bert_jax.settings import setting
 
+Problem = Literal["single_label", "multi_label", "regression"]  # what a classifier's outputs are; see its config
+
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerConfig:
@@ -188,15 +190,66 @@ class ReplacedTokensConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ClassificationConfig:
-  """One label for a text or a pair of texts; fine-tuning's."""
+  """What a text or a pair of texts is: one of several classes, any of several labels, or a number; fine-tuning's."""
 
   kind: ClassVar[str] = "classification"
 
-  num_classes: int = setting(2, "labels", at_least=2, at_most=1_000_000)
+  num_classes: int = setting(2, "outputs", at_least=1, at_most=1_000_000)
   pooling: Literal["cls", "mean"] = setting("cls", "what the classifier reads; see transfer.pooling")
+  problem: Problem = setting(
+    "single_label", "single_label: softmax over the classes; multi_label: a sigmoid each; regression: squared errors"
+  )
 
 
-Objective = MaskedTokensConfig | ReplacedTokensConfig | ClassificationConfig
+@dataclasses.dataclass(frozen=True)
+class TaggingConfig:
+  """A tag for each word, read from its first token; fine-tuning's (Devlin et al. 2018, 5.3)."""
+
+  kind: ClassVar[str] = "tagging"
+
+  num_classes: int = setting(2, "tags", at_least=2, at_most=1_000_000)
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionAnsweringConfig:
+  """Where in a passage the answer to a question starts and ends; fine-tuning's (Devlin et al. 2018, 4.2 and 4.3)."""
+
+  kind: ClassVar[str] = "question_answering"
+
+
+@dataclasses.dataclass(frozen=True)
+class MultipleChoiceConfig:
+  """Which of several texts fits; fine-tuning's (Devlin et al. 2018, 4.4)."""
+
+  kind: ClassVar[str] = "multiple_choice"
+
+
+@dataclasses.dataclass(frozen=True)
+class SimilarityConfig:
+  """Two texts, each encoded by itself, and the cosine of their vectors; fine-tuning's (Reimers and Gurevych 2019)."""
+
+  kind: ClassVar[str] = "similarity"
+
+  pooling: Literal["cls", "mean"] = setting("mean", "a text's vector")
+  loss: Literal["cosine", "in_batch"] = setting(
+    "cosine",
+    "cosine: squared error beside the given similarity (Reimers and Gurevych 2019, 3); in_batch: the other texts of the"
+    " batch are wrong answers (Henderson et al. 2017, 4.4)",
+  )
+  scale: float = setting(
+    20.0, "of in_batch's cosines before the softmax (sentence-transformers' default)", above=0, at_most=1e4
+  )
+
+
+Objective = (
+  MaskedTokensConfig
+  | ReplacedTokensConfig
+  | ClassificationConfig
+  | TaggingConfig
+  | QuestionAnsweringConfig
+  | MultipleChoiceConfig
+  | SimilarityConfig
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,6 +275,15 @@ class OptimConfig:
     "matrices", "matrices leaves out biases and LayerNorm (BERT), all leaves out nothing (fairseq)"
   )
   clip_norm: float = setting(1.0, "global gradient norm to clip at; 0: no clipping (RoBERTa)", at_least=0)
+  layer_decay: float = setting(
+    1.0,
+    "what the learning rate is multiplied by from each layer to the one below it (Clark et al. 2020, table 7: 0.8)",
+    above=0,
+    at_most=1,
+  )
+  top_layers: int | None = setting(
+    None, "how many layers, from the top, are trained beside the head; none: all, and the embeddings", at_least=0
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,6 +348,11 @@ class TransferConfig:
   epochs: int = setting(10, "passes over the labelled texts", at_least=1, at_most=10_000)
   peak_lr: float = setting(5e-5, "learning rate after warm-up (Devlin et al. 2018, A.3: 2e-5 to 5e-5)", above=0)
   warmup_fraction: float = setting(0.1, "of all steps", at_least=0, at_most=1)
+  weight_decay: float = setting(0.01, "decoupled, times the learning rate; RoBERTa's is 0.1", at_least=0)
+  beta2: float = setting(0.999, "decay of the second moment; RoBERTa's is 0.98", at_least=0, below=1)
+  clip_norm: float = setting(1.0, "global gradient norm to clip at; 0: no clipping, RoBERTa's", at_least=0)
+  layer_decay: float = setting(1.0, "see optim.layer_decay", above=0, at_most=1)
+  top_layers: int | None = setting(None, "see optim.top_layers", at_least=0)
   max_test_texts: int = setting(1000, "held-out texts to test on, at most", at_least=1, at_most=1 << 24)
 
 

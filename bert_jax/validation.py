@@ -81,6 +81,7 @@ def validate(config: Config) -> Config:
     "set data.format=full_sentences" + ("" if model.num_segments == 0 else ", or model.type_vocab_size=2"),
   )
   _check_objective(config, require)
+  check_layer_rates(config)
   require(
     runtime.attention == "explicit" or model.attention_dropout == 0,
     "runtime.attention",
@@ -88,6 +89,26 @@ def validate(config: Config) -> Config:
     "set model.attention_dropout=0 or runtime.attention=explicit",
   )
   return config
+
+
+def check_layer_rates(config: Config) -> None:
+  """Refuses learning rates by layer where layers have no parameters of their own.
+
+  Raises:
+    ValueError: naming the setting.
+  """
+  optim = config.optim
+  name = "layer_decay" if optim.layer_decay != 1 else "top_layers" if optim.top_layers is not None else None
+  if name is None:
+    return
+  if config.model.kind == "albert" or config.objective.kind == "replaced_tokens":
+    why = "its layers share parameters" if config.model.kind == "albert" else "it trains two encoders at once"
+    raise ValueError(f"optim.{name}={getattr(optim, name)} is not for this run: {why}; leave it out")
+  if optim.top_layers is not None and optim.top_layers > config.model.num_layers:
+    raise ValueError(
+      f"optim.top_layers={optim.top_layers} is more than the model's {config.model.num_layers} layers; leave it out to"
+      " train everything"
+    )
 
 
 def _check_objective(config: Config, require: Any) -> None:

@@ -13,6 +13,7 @@ from bert_jax.config import (
   Config,
   MaskedTokensConfig,
   ReplacedTokensConfig,
+  SimilarityConfig,
   num_prediction_slots,
 )
 from bert_jax.validation import validate
@@ -27,6 +28,7 @@ def test_published_recipes_keep_the_rules(name: str) -> None:
 KINDS = [recipes.recipe(name) for name in recipes.RECIPES] + [
   Config(XlnetConfig(), objective=ReplacedTokensConfig()),
   Config(objective=ClassificationConfig()),
+  Config(objective=SimilarityConfig()),
 ]
 NUMBERS = {
   leaf.path: (config, leaf)

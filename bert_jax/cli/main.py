@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import bert_jax
 from bert_jax import console
-from bert_jax.cli import embed, export, fill_mask, finetune, importing, predict
+from bert_jax.cli import embed, evaluate, export, fill_mask, finetune, importing, predict
 
 VERBS = {
   "import": importing,
@@ -17,6 +17,7 @@ VERBS = {
   "fill-mask": fill_mask,
   "finetune": finetune,
   "predict": predict,
+  "evaluate": evaluate,
 }
 
 

@@ -40,6 +40,10 @@ class Frame:
     segment_ids[before : before + len(second)] = int(self.num_segments > 1)
     return token_ids, segment_ids
 
+  def second_place(self, length: int) -> int:
+    """Where in a row of a pair the second text begins, if the first has `length` tokens."""
+    return (0 if self.cls_last else 1) + length + self.separators_between
+
   def segments(self, token_ids: np.ndarray) -> np.ndarray:
     """The segments of one text, int32 [T]."""
     result = np.zeros(len(token_ids), np.int32)

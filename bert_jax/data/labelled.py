@@ -1,136 +1,141 @@
-"""Labelled texts, and pairs of texts, from tables."""
+"""Labelled examples as their files have them, and which of them are held out."""
 
 import dataclasses
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from absl import logging
 from etils import epath
 
 from bert_jax.data import random_bits, tables
-from bert_jax.data.frames import Frame, Text, encode
-from bert_jax.data.tasks import LabelledTexts, Task
-from bert_jax.data.tokenizers import Tokenizer
 
 _SPLIT = 35  # stream of `random_bits.bits`
 
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-  """Which columns of a table hold what.
+  """Which columns of a table hold what; a number, counted from 1, where the file has no header.
 
   Attributes:
     text: the text, or the first of a pair.
     pair: the second text of a pair; None for single texts.
-    label: the class.
+    label: what is to be learned; None where nothing is.
+    choices: of multiple choice, those of the texts to choose from.
   """
 
   text: str = "text"
   pair: str | None = None
-  label: str = "label"
+  label: str | None = "label"
+  choices: tuple[str, ...] = ()
+
+  @property
+  def names(self) -> list[str]:
+    """All of them, in this order."""
+    return [self.text, *filter(None, [self.pair]), *self.choices, *filter(None, [self.label])]
 
 
 @dataclasses.dataclass(frozen=True)
 class Labelled:
-  """Texts with a label each, as a table has them.
+  """Examples with what is known of them, as a file has them.
 
   Attributes:
     origin: the file, for messages.
-    texts: N texts, or pairs of texts.
-    labels: N names of classes.
+    texts: N, what a model is asked: see `Model.predict`.
+    labels: N, what it should answer.
+    groups: N names; examples of one group are not divided into training and held-out ones. Empty where each is its own.
   """
 
   origin: str
-  texts: tuple[Text, ...]
-  labels: tuple[str, ...]
+  texts: tuple[Any, ...]
+  labels: tuple[Any, ...]
+  groups: tuple[str, ...] = ()
+
+  def __len__(self) -> int:
+    return len(self.texts)
 
   @property
   def fingerprint(self) -> str:
     """A hash of texts and labels."""
-    return hashlib.sha256(json.dumps([self.texts, self.labels]).encode()).hexdigest()[:16]
+    values = json.dumps([self.texts, self.labels], default=dataclasses.asdict)
+    return hashlib.sha256(values.encode()).hexdigest()[:16]
 
   def part(self, chosen: np.ndarray) -> "Labelled":
-    """Those at some places, bool [N]."""
-    places = np.flatnonzero(chosen)
-    return Labelled(self.origin, tuple(self.texts[i] for i in places), tuple(self.labels[i] for i in places))
+    """Those at some places: bool [N], or indices."""
+    places = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+
+    def of(values: tuple[Any, ...]) -> tuple[Any, ...]:
+      return tuple(values[i] for i in places) if values else ()
+
+    return Labelled(self.origin, of(self.texts), of(self.labels), of(self.groups))
 
 
-def read(path: epath.PathLike, columns: Columns) -> Labelled:
-  """The labelled texts of a table.
+def rows(path: epath.PathLike, columns: Columns) -> Iterable[tuple[tuple[str, ...], int]]:
+  """(values of `columns.names`, line) of each row of a table.
 
   Raises:
-    ValueError: see `tables.read`; a text or a label is empty (with the line), or there is no row.
+    ValueError: see `tables.read`; a value is blank (with the line), or there is no row.
   """
-  wanted = [columns.text, *([columns.pair] if columns.pair else []), columns.label]
-  texts: list[Text] = []
-  labels: list[str] = []
-  for row in tables.read(path, wanted):
-    *parts, label = row.values
-    empty = next((name for name, value in zip(wanted, row.values, strict=True) if not value.strip()), None)
-    if empty is not None:
-      raise ValueError(f"{path}, line {row.line}: the column {empty!r} is empty; fill it, or remove the row")
-    texts.append((parts[0], parts[1]) if columns.pair else parts[0])
-    labels.append(label.strip())
-  if not texts:
+  line = 0
+  for row in tables.read(path, columns.names):
+    line = row.line
+    blank = next((n for n, value in zip(columns.names, row.values, strict=True) if not value.strip()), None)
+    if blank is not None:
+      raise ValueError(f"{path}, line {line}: the column {blank!r} is empty; fill it, or remove the row")
+    yield row.values, line
+  if not line:
     raise ValueError(f"{path} has no row")
-  return Labelled(str(path), tuple(texts), tuple(labels))
 
 
 def hold_out(labelled: Labelled, fraction: float, seed: int = 0) -> tuple[Labelled, Labelled]:
-  """Two parts, the second a share of the whole; equal texts are in one part, by their hash and the seed alone."""
-  hashes = [hashlib.blake2b(json.dumps(text).encode(), digest_size=8).digest() for text in labelled.texts]
+  """Two parts, the second a share of the whole; equal texts, and those of a group, are in one part.
+
+  Which, a hash of the text (or the group) and the seed say alone.
+  """
+  keys = labelled.groups or labelled.texts
+  hashes = [hashlib.blake2b(json.dumps(key).encode(), digest_size=8).digest() for key in keys]
   numbers = np.array([int.from_bytes(digest, "little") for digest in hashes], np.uint64)
   held_out = random_bits.uniform(random_bits.bits(seed, _SPLIT, numbers)) < fraction
   if not held_out.any() or held_out.all():
-    raise ValueError(f"a share of {fraction} of the {len(numbers)} rows of {labelled.origin} leaves one part empty")
+    what = f"{len(set(labelled.groups)):,} groups" if labelled.groups else f"{len(numbers):,} examples"
+    raise ValueError(
+      f"a share of {fraction} of the {what} of {labelled.origin} leaves one part empty; give another share, or a"
+      " file to measure on"
+    )
   return labelled.part(~held_out), labelled.part(held_out)
 
 
-def classes_of(train: Labelled) -> tuple[str, ...]:
+def classes_of(labels: Iterable[str]) -> tuple[str, ...]:
   """The classes, sorted; by value, where all are whole numbers."""
-  names = set(train.labels)
+  names = set(labels)
   whole = all(name.removeprefix("-").isdecimal() for name in names)
   return tuple(sorted(names, key=lambda name: (int(name), name) if whole else (0, name)))
 
 
-def check(train: Labelled, dev: Labelled) -> None:
-  """Refuses what cannot be learned from, and warns of what makes a figure look better than it is.
+def check_classes(train: Labelled, dev: Labelled, of_train: Iterable[str], of_dev: Iterable[str]) -> None:
+  """Refuses labels that cannot be learned.
+
+  Args:
+    of_train, of_dev: all labels there.
 
   Raises:
-    ValueError: one class only, or a label of `dev` that `train` does not have.
+    ValueError: one only, or one of `dev` that `train` does not have.
   """
-  known = set(train.labels)
+  known = set(of_train)
   if len(known) < 2:
     raise ValueError(f"{train.origin} has one class only, {next(iter(known))!r}; there is nothing to tell apart")
-  unseen = Counter(label for label in dev.labels if label not in known)
+  unseen = Counter(label for label in of_dev if label not in known)
   if unseen:
     listed = ", ".join(f"{label!r} ({count})" for label, count in unseen.most_common(5))
     raise ValueError(f"{dev.origin} has labels that {train.origin} does not have: {listed}; remove these rows")
-  both = set(train.texts) & set(dev.texts)
+
+
+def warn_of_shared(train: Labelled, dev: Labelled) -> None:
+  """Says how many examples are in both: they make a figure look better than it is."""
+  both = set(map(json.dumps, train.texts)) & set(map(json.dumps, dev.texts))
   if both:
-    count = sum(text in both for text in dev.texts)
-    logging.warning("%d of the %d texts of %s are in %s too", count, len(dev.texts), dev.origin, train.origin)
-
-
-def as_task(
-  name: str, train: Labelled, test: Labelled, frame: Frame, tokenizer: Tokenizer, max_tokens: int
-) -> tuple[Task, int]:
-  """The task of telling the classes apart, as a model reads the texts; and how many texts were cut.
-
-  Raises:
-    ValueError: see `check`.
-  """
-  check(train, test)
-  classes, cut = classes_of(train), 0
-  parts = []
-  for labelled in (train, test):
-    encoded = encode(labelled.texts, frame, tokenizer, max_tokens)
-    rows, width = encoded.token_ids, int(encoded.lengths.max())
-    arrays = frame.batch(rows, len(rows), width, tokenizer.pad_id, encoded.segment_ids)
-    plain = tuple(text if isinstance(text, str) else "\n".join(text) for text in labelled.texts)
-    labels = np.array([classes.index(label) for label in labelled.labels], np.int32)
-    parts.append(LabelledTexts(plain, **arrays, labels=labels))
-    cut += encoded.cut
-  return Task(name, classes, *parts), cut
+    count = sum(json.dumps(text) in both for text in dev.texts)
+    logging.warning("%d of the %d examples of %s are in %s too", count, len(dev.texts), dev.origin, train.origin)

@@ -6,17 +6,17 @@ no model has seen them; the few labelled ones to train on are drawn from the oth
 N texts, T tokens.
 """
 
-import dataclasses
 import difflib
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from bert_jax.config import DataConfig, TransferConfig
+from bert_jax.config import ClassificationConfig, DataConfig, TransferConfig
 from bert_jax.data import random_bits
 from bert_jax.data.corpus import is_held_out
+from bert_jax.data.examples import Task, TaskExamples
 from bert_jax.data.frames import CLS_FIRST, Frame
 from bert_jax.data.near_duplicates import split_hashes
 from bert_jax.data.sources import Document, labelled_tasks, open_source
@@ -25,50 +25,6 @@ from bert_jax.data.tokenizers import Tokenizer
 
 LENGTH_MULTIPLE = 32  # tokens: tasks with texts of about the same length share a compiled program
 _LABELLED, _TESTED = 32, 33  # streams of `random_bits.bits`, apart from those of pretraining
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelledTexts:
-  """Texts with a label each, and as a model reads them: with special tokens, cut at the end, and padding.
-
-  Attributes:
-    texts: N, whole.
-    token_ids, segment_ids: int32 [N, T].
-    attention_mask: bool [N, T], False on padding.
-    labels: int32 [N], indices into the task's classes.
-  """
-
-  texts: tuple[str, ...]
-  token_ids: np.ndarray
-  segment_ids: np.ndarray
-  attention_mask: np.ndarray
-  labels: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-  """Single-label classification, with few labelled texts to train on.
-
-  Attributes:
-    name: as in `transfer.tasks`.
-    classes: their names, sorted.
-    train: the same number of texts of each class, all different.
-    test: held-out texts, all different; the same ones for every seed.
-  """
-
-  name: str
-  classes: tuple[str, ...]
-  train: LabelledTexts
-  test: LabelledTexts
-
-  @property
-  def fingerprint(self) -> str:
-    """A hash of the task's texts, tokens and labels: equal tasks, equal text."""
-    hasher = hashlib.sha256("\0".join((self.name, *self.classes, *self.train.texts, *self.test.texts)).encode())
-    for part in (self.train, self.test):
-      for array in (part.token_ids, part.attention_mask, part.labels):
-        hasher.update(repr(array.shape).encode() + array.tobytes())
-    return hasher.hexdigest()[:16]
 
 
 def check(data: DataConfig, transfer: TransferConfig) -> None:
@@ -143,14 +99,15 @@ def load_task(
   texts = [documents[i].text for i in rows]
   encoded = encode(texts, tokenizer, transfer.max_seq_len, data.language, frame)
 
-  def part(rows_of: slice, indices: Sequence[int]) -> LabelledTexts:
-    return LabelledTexts(
-      texts=tuple(documents[i].text for i in indices),
+  def part(rows_of: slice, indices: Sequence[int]) -> TaskExamples:
+    return TaskExamples(
       **{name: array[rows_of] for name, array in encoded.items()},
-      labels=np.array([classes.index(labels[i]) for i in indices], np.int32),
+      labels={"labels": np.array([classes.index(labels[i]) for i in indices], np.int32)},
+      texts=tuple(documents[i].text for i in indices),
     )
 
-  return Task(name, classes, part(slice(len(train)), train), part(slice(len(train), None), test))
+  objective = ClassificationConfig(len(classes), transfer.pooling)
+  return Task(name, objective, classes, part(slice(len(train)), train), part(slice(len(train), None), test))
 
 
 def _chosen(
@@ -222,7 +179,7 @@ def _few_of_each_class(
 
 def encode(
   texts: Sequence[str], tokenizer: Tokenizer, max_seq_len: int, language: str = "en", frame: Frame = CLS_FIRST
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
   """Texts as a model reads them, cut into sentences and tokens as the corpus is.
 
   Returns:

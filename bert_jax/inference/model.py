@@ -15,13 +15,12 @@ from etils import epath
 
 from bert_jax import console
 from bert_jax.architectures import EncoderConfig
-from bert_jax.config import ClassificationConfig, Config
+from bert_jax.config import ClassificationConfig, Config, Objective, Problem, SimilarityConfig, TaggingConfig
 from bert_jax.data.frames import Frame, frame_of
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.inference import embedding, masks, predictions, prompts, scores, windows
 from bert_jax.inference.embedding import EmbeddingSettings, Pooling
 from bert_jax.inference.masks import Candidate
-from bert_jax.inference.predictions import Prediction
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.networks import ClassifierPooling
 from bert_jax.objectives import objective_of
@@ -77,6 +76,9 @@ class Model:
     num_classes: of a classifier's head.
     class_names: of a classifier's head, in the order of its logits; empty where they are not known.
     classifier_pooling: what a classifier of texts reads; see `ForSequenceClassification`.
+    problem: what the outputs of a classifier of texts are; see `ClassificationConfig`.
+    null_threshold: of a model that finds answers: from which margin on it says that there is none; see `Answer`. None:
+      there always is one.
     max_tokens: of the texts that its head was fine-tuned on, special ones counted; None where that is not known.
     embedding: how the model was made to embed texts, where that is known.
     source: the config.json that it came with; empty for a model of our own.
@@ -94,6 +96,8 @@ class Model:
   num_classes: int = 2
   class_names: tuple[str, ...] = ()
   classifier_pooling: ClassifierPooling = "cls"
+  problem: Problem = "single_label"
+  null_threshold: float | None = None
   max_tokens: int | None = None
   embedding: EmbeddingSettings = EmbeddingSettings()
   source: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -120,11 +124,28 @@ class Model:
     if name not in trained:
       raise ValueError(f"head={network!r} is none of the networks that this run trained: {', '.join(trained)}")
     config, params = trained[name]
-    model = cls(config, name, params, tokenizer, run=run, step=step)
-    if not isinstance(run.objective, ClassificationConfig):
-      return model
-    head = run.objective
-    return dataclasses.replace(model, num_classes=head.num_classes, classifier_pooling=head.pooling)
+    return cls(config, name, params, tokenizer, run=run, step=step, **_head_of(run.objective))
+
+  def with_head(self, objective: Objective, params: Any, class_names: tuple[str, ...], finetuned: str) -> "Model":
+    """The model that a fine-tuning of this one leaves.
+
+    Args:
+      objective: what it was fine-tuned for.
+      params: of that network.
+      class_names: of its outputs, where they have names.
+      finetuned: see `Model`.
+    """
+    architecture: Any = self.config
+    network, *_ = objective_of(Config(architecture, objective=objective)).trained(params)
+    return dataclasses.replace(
+      self,
+      network=network,
+      params=params,
+      source={name: value for name, value in self.source.items() if name != "problem_type"},  # of another head
+      class_names=class_names,
+      finetuned=finetuned,
+      **{"max_tokens": None} | _head_of(objective),
+    )
 
   def __repr__(self) -> str:
     of_run = "" if self.step is None else f", step {self.step:,}"
@@ -339,24 +360,25 @@ class Model:
     found = scores.logits(self, [texts] if one else list(texts), batch_size)
     return found[0] if one else found
 
-  @overload
-  def predict(self, texts: str | tuple[str, str], *, batch_size: int = 32) -> Prediction: ...
-  @overload
-  def predict(self, texts: list[Any], *, batch_size: int = 32) -> list[Prediction]: ...
-  def predict(self, texts: Any, *, batch_size: int = 32) -> Prediction | list[Prediction]:
-    """The class of each text, by a classifier's head.
+  def predict(self, texts: Any, *, batch_size: int = 32) -> Any:
+    """What the model's head says of texts.
 
-    A text longer than those that the head was fine-tuned on is cut; the log says how many are.
+    A text longer than those that the head was fine-tuned on is cut, and the log says how many are; taggers and models
+    that find answers read it in windows.
 
     Args:
-      texts: a list of texts; each is a str, or a tuple of two that are read as a pair. One str or tuple is one text.
+      texts: a list. For a classifier each is a str, or a tuple of two that are read as a pair; for a tagger a str, or a
+        list of its words; for question answering a tuple of a question and a passage; for multiple choice a list of
+        texts or pairs to choose from; for an encoder a tuple of two texts to compare. One str or tuple is one text.
       batch_size: texts at a time.
 
     Returns:
-      A prediction for each text, in their order; for one text, without the list.
+      A prediction for each text, in their order; for one text, without the list. Of a classifier it is a `Prediction`
+      (or `Labels`, or a `Value`, by `problem`), of a tagger `Tags`, of question answering an `Answer`, of multiple
+      choice a `Choice`, of an encoder a `Value`, the cosine; see `bert_jax.inference.predictions`.
 
     Raises:
-      ValueError: the model has no such head; a text is neither a str nor a pair.
+      ValueError: the model has no such head; a text is not what it reads.
     """
     one = isinstance(texts, str | tuple)
     found = predictions.predict(self, [texts] if one else list(texts), batch_size)
@@ -399,6 +421,18 @@ class Model:
         f"the text has {length} tokens, special ones counted, and the model's positions end at"
         f" model.max_positions={most}; shorten it"
       )
+
+
+def _head_of(objective: Objective) -> dict[str, Any]:
+  """What a model says of the head that an objective trains."""
+  if isinstance(objective, ClassificationConfig):
+    names = ("num_classes", "problem")
+    return {name: getattr(objective, name) for name in names} | {"classifier_pooling": objective.pooling}
+  if isinstance(objective, TaggingConfig):
+    return {"num_classes": objective.num_classes}
+  if isinstance(objective, SimilarityConfig):
+    return {"embedding": EmbeddingSettings(objective.pooling, normalize=True)}
+  return {}
 
 
 def _checked(texts: Sequence[str]) -> list[str]:

@@ -64,6 +64,18 @@ def checked(text: Any, number: int) -> Text:
   raise ValueError(f"text {number} must be a str, or a tuple of two. Got {text!r:.80}")
 
 
+def class_names(model: "Model") -> tuple[str, ...]:
+  """The names of a classifier's classes; those that Hugging Face gives, where a model has none."""
+  return model.class_names or tuple(f"LABEL_{number}" for number in range(model.num_classes))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+  """Probabilities over the last axis, float32, computed in float64."""
+  logits = logits.astype(np.float64)
+  chances = np.exp(logits - logits.max(axis=-1, keepdims=True))
+  return (chances / chances.sum(axis=-1, keepdims=True)).astype(np.float32)
+
+
 def _logits(model: "Model", texts: list[Text], batch_size: int) -> Any:
   encoded, most = encode(texts, frame_of(model.config), model.require_tokenizer()), model.config.longest_input
   longest = int(encoded.lengths.max(initial=0))

@@ -10,6 +10,7 @@ from typing import Any
 
 from bert_jax import architectures, settings
 from bert_jax.architectures import EncoderConfig
+from bert_jax.config import Problem
 from bert_jax.foreign import shown
 from bert_jax.inference.embedding import EmbeddingSettings
 from bert_jax.interop import configs, rules
@@ -109,6 +110,8 @@ def own(c: EncoderConfig, embedding: EmbeddingSettings, description: dict[str, A
     "num_classes": COUNT,
     "class_names": rules.NAMES,
     "classifier_pooling": rules.one_of(typing.get_args(networks.ClassifierPooling)),
+    "problem": rules.one_of(typing.get_args(Problem)),
+    "null_threshold": or_null((rules.is_number, "a number")),
     "max_tokens": or_null(whole(3, MOST)),
     "params_sha256": TEXT,
     "files_sha256": OBJECT_OF_TEXTS,

@@ -23,7 +23,7 @@ from bert_jax.interop.params import fingerprint, flat, nested
 from bert_jax.interop.tokenizer_files import TOKENIZER_FILES, UnreadableTokenizer
 from bert_jax.models import networks
 
-FORMAT = 4
+FORMAT = 5
 DESCRIPTION = "model.json"
 PARAMS = "params.safetensors"
 SOURCE = "source"
@@ -57,6 +57,8 @@ def write(model: Model, folder: epath.Path) -> None:
     "num_classes": model.num_classes,
     "class_names": list(model.class_names),
     "classifier_pooling": model.classifier_pooling,
+    "problem": model.problem,
+    "null_threshold": model.null_threshold,
     "max_tokens": model.max_tokens,
     "model": settings.to_dict(model.config),
     "embedding": dataclasses.asdict(model.embedding),
@@ -128,6 +130,8 @@ def load(folder: epath.PathLike) -> Model:
     num_classes=description["num_classes"],
     class_names=tuple(description["class_names"]),
     classifier_pooling=description["classifier_pooling"],
+    problem=description["problem"],
+    null_threshold=description["null_threshold"],
     max_tokens=description["max_tokens"],
     embedding=embedding,
     source=source,

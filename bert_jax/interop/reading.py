@@ -11,6 +11,7 @@ from flax import traverse_util
 
 from bert_jax import foreign
 from bert_jax.architectures import EncoderConfig
+from bert_jax.config import Problem
 from bert_jax.inference import prompts
 from bert_jax.inference.model import Model
 from bert_jax.interop import (
@@ -79,6 +80,7 @@ def read(folder: epath.PathLike, head: str | None = None, say: Callable[[str], N
     tokenizer=tokenizer,
     num_classes=unread.num_classes,
     class_names=_class_names(unread),
+    problem=_problem(unread),
     embedding=embedding,
     source=source,
     files=files,
@@ -166,6 +168,15 @@ def _class_names(unread: Unread) -> tuple[str, ...]:
   if unread.network not in networks.CLASSIFIERS or set(stated) != set(wanted):
     return ()
   return tuple(stated[number] for number in wanted)
+
+
+def _problem(unread: Unread) -> Problem:
+  """What a classifier's outputs are; transformers answers by a sigmoid where one output is said to be nothing else."""
+  stated = unread.source.get("problem_type")
+  if stated is None and unread.num_classes == 1:
+    return "multi_label"
+  known: dict[Any, Problem] = {"regression": "regression", "multi_label_classification": "multi_label"}
+  return known.get(stated, "single_label")
 
 
 def _with_new(params: Any, unread: Unread) -> Any:

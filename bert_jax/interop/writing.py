@@ -32,6 +32,11 @@ from bert_jax.models import networks
 from bert_jax.models.inputs import Inputs
 
 RECEIPT = "receipt.json"
+_PROBLEMS = {
+  "single_label": "single_label_classification",
+  "multi_label": "multi_label_classification",
+  "regression": "regression",
+}
 _ROWS, _LENGTH = 3, 24  # of the fixed batch
 
 
@@ -96,6 +101,8 @@ def config_of(model: Model) -> dict[str, Any]:
     names = model.class_names or [f"LABEL_{i}" for i in range(model.num_classes)]
     values["id2label"] = {str(i): name for i, name in enumerate(names)}
     values["label2id"] = {name: i for i, name in enumerate(names)}
+  if model.network == "sequence_classification":
+    values["problem_type"] = _PROBLEMS[model.problem]
   # What is written is float32, whatever it came as. transformers 4 and 5 have a name each.
   stated = [key for key in ("torch_dtype", "dtype") if key in values] if model.source else ["torch_dtype"]
   values |= dict.fromkeys(stated, "float32")

@@ -8,17 +8,35 @@ gradient. (TF BERT took a mean on each core, in which an example with few predic
 import functools
 
 from bert_jax.architectures import EncoderConfig
-from bert_jax.config import ClassificationConfig, Config, MaskedTokensConfig, ReplacedTokensConfig, RuntimeConfig
+from bert_jax.config import (
+  ClassificationConfig,
+  Config,
+  MaskedTokensConfig,
+  MultipleChoiceConfig,
+  QuestionAnsweringConfig,
+  ReplacedTokensConfig,
+  RuntimeConfig,
+  SimilarityConfig,
+  TaggingConfig,
+)
 from bert_jax.config import Objective as Settings
 from bert_jax.objectives.base import Objective
 from bert_jax.objectives.classification import Classification
 from bert_jax.objectives.masked_tokens import MaskedTokens
+from bert_jax.objectives.multiple_choice import MultipleChoice
+from bert_jax.objectives.question_answering import QuestionAnswering
 from bert_jax.objectives.replaced_tokens import ReplacedTokens
+from bert_jax.objectives.similarity import Similarity
+from bert_jax.objectives.tagging import Tagging
 
 OBJECTIVES: dict[type, type[Objective]] = {
   MaskedTokensConfig: MaskedTokens,
   ReplacedTokensConfig: ReplacedTokens,
   ClassificationConfig: Classification,
+  TaggingConfig: Tagging,
+  QuestionAnsweringConfig: QuestionAnswering,
+  MultipleChoiceConfig: MultipleChoice,
+  SimilarityConfig: Similarity,
 }
 
 

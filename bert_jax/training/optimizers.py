@@ -13,6 +13,7 @@ import optax
 from flax import struct
 
 from bert_jax.config import OptimConfig
+from bert_jax.training import layer_rates
 
 
 @struct.dataclass
@@ -113,6 +114,9 @@ def adam(optim: OptimConfig, hyper: Hyperparameters) -> optax.GradientTransforma
       return -rate * (u + hyper.weight_decay * parameter if decays else u)
 
     changes = jax.tree.map(change, first, second, params, decayed(params, optim.decay_parameters))
+    if optim.layer_decay != 1 or optim.top_layers is not None:
+      shares = layer_rates.shares(params, optim.layer_decay, optim.top_layers)
+      changes = jax.tree.map(lambda x, share: x * share, changes, shares)
     return changes, AdamState(count, first, second)
 
   return optax.GradientTransformation(init, update)

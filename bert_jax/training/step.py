@@ -114,7 +114,11 @@ def train_step_of(config: Config, layout: Layout):
   function, and so the same executable.
   """
   optim = OptimConfig(
-    name=config.optim.name, schedule=config.optim.schedule, decay_parameters=config.optim.decay_parameters
+    name=config.optim.name,
+    schedule=config.optim.schedule,
+    decay_parameters=config.optim.decay_parameters,
+    layer_decay=config.optim.layer_decay,
+    top_layers=config.optim.top_layers,
   )
   return _train_step(objective_of(config), optim, config.runtime.accumulation_steps, layout)
 

@@ -15,21 +15,22 @@ from absl import logging
 from etils import epath
 
 from bert_jax import records, settings
-from bert_jax.config import ClassificationConfig, Config, DataConfig, EvaluationConfig, OptimConfig, TrainConfig
+from bert_jax.config import Config, DataConfig, EvaluationConfig, OptimConfig, TrainConfig
 from bert_jax.data import random_bits
+from bert_jax.data.examples import Task, TaskExamples
 from bert_jax.data.frames import frame_of
 from bert_jax.data.rows import Batch, pad_rows
-from bert_jax.data.tasks import LabelledTexts, Task, load_task, task_names
+from bert_jax.data.tasks import load_task, task_names
 from bert_jax.inference.model import Model
 from bert_jax.objectives import objective_of
-from bert_jax.objectives.classification import NAME
-from bert_jax.results import Baselines, TaskResult
+from bert_jax.results import Baselines, Measures, TaskResult
 from bert_jax.training import processes
 from bert_jax.training.evaluation import Evaluator
 from bert_jax.training.layout import Layout
 from bert_jax.training.loop import Diverged, Material, train
 from bert_jax.training.step import init_params
 from bert_jax.transfer.baselines import majority_accuracy, tfidf_accuracy
+from bert_jax.validation import check_layer_rates
 
 _ORDER, _POOLS = 34, 36  # streams of `random_bits.bits`
 _TEST_ROWS = 64  # texts of a test batch, on each device
@@ -37,17 +38,24 @@ _TEST_ROWS = 64  # texts of a test batch, on each device
 
 @dataclasses.dataclass(frozen=True)
 class Finetuned:
-  """A fine-tuned classifier.
+  """A fine-tuned model.
 
   Attributes:
     model: to ask, to save and to export.
-    accuracy: share of the task's test texts that it labels right.
+    measures: what the task's objective measures on its test examples.
     start: what its parameters started from, in words: "encoder as trained before, with a new classifier".
   """
 
   model: Model
-  accuracy: float
+  measures: Measures
   start: str
+
+  @property
+  def accuracy(self) -> float:
+    """Of a classification, the share of the test texts that it labels right."""
+    accuracy = self.measures["label_accuracy"]
+    assert accuracy is not None
+    return accuracy
 
 
 def finetune(
@@ -76,6 +84,7 @@ def finetune(
     ValueError: a batch that the devices do not divide, or a loss that is not finite.
   """
   run, tokenizer = run_config(dataclasses.replace(config, model=start.config), task, seed), start.require_tokenizer()
+  check_layer_rates(run)
   layout.check_batch_size("transfer.batch_size", run.train.batch_size)
   objective = objective_of(run)
   given = objective.given(start.params)
@@ -96,22 +105,16 @@ def finetune(
       f"fine-tuning on {task.name} ended without a finite loss ({error}); lower"
       f" transfer.peak_lr={config.transfer.peak_lr}"
     ) from error
-  accuracy = outcome.measures["label_accuracy"]
-  assert accuracy is not None
   params, transfer = outcome.state.params, config.transfer
-  model = dataclasses.replace(
-    start,
-    network=NAME,
-    params=params,
-    source={name: value for name, value in start.source.items() if name != "problem_type"},  # of another head
-    num_classes=len(task.classes),
-    class_names=task.classes,
-    classifier_pooling=transfer.pooling,
-    max_tokens=transfer.max_seq_len,
-    finetuned=f"{task.name}: {len(task.train.labels)} texts of {len(task.classes)} classes, {transfer.epochs} epochs of"
-    f" batches of {transfer.batch_size}, peak_lr {transfer.peak_lr:g}, seed {seed}",
+  of_classes = f" of {len(task.classes)} classes" if task.classes else ""
+  epochs = f"{transfer.epochs} epoch{'' if transfer.epochs == 1 else 's'}"
+  finetuned = (
+    f"{task.name}: {len(task.train)} examples{of_classes}, {epochs} of batches of"
+    f" {transfer.batch_size}, peak_lr {transfer.peak_lr:g}, seed {seed}"
   )
-  return Finetuned(model, accuracy, _in_words(given, params))
+  model = start.with_head(task.objective, params, task.classes, finetuned)
+  model = dataclasses.replace(model, max_tokens=transfer.max_seq_len)
+  return Finetuned(model, outcome.measures, _in_words(given, params))
 
 
 def run_config(config: Config, task: Task, seed: int) -> Config:
@@ -121,21 +124,23 @@ def run_config(config: Config, task: Task, seed: int) -> Config:
   hundred steps need: without it the first updates are three times as large.
   """
   transfer = config.transfer
-  steps = -(-len(task.train.labels) * transfer.epochs // transfer.batch_size)
+  steps = -(-len(task.train) * transfer.epochs // transfer.batch_size)
   return Config(
     model=config.model,
-    data=DataConfig(max_seq_len=max(8, task.train.token_ids.shape[1])),
-    objective=ClassificationConfig(num_classes=len(task.classes), pooling=transfer.pooling),
+    data=DataConfig(max_seq_len=max(8, task.train.token_ids.shape[-1])),
+    objective=task.objective,
     optim=OptimConfig(
       name="adamw",
       peak_lr=transfer.peak_lr,
       warmup_steps=min(steps - 1, round(transfer.warmup_fraction * steps)),
       schedule="linear",
       beta1=0.9,
-      beta2=0.999,
+      beta2=transfer.beta2,
       eps=1e-6,
-      weight_decay=0.01,
-      clip_norm=1.0,
+      weight_decay=transfer.weight_decay,
+      clip_norm=transfer.clip_norm,
+      layer_decay=transfer.layer_decay,
+      top_layers=transfer.top_layers,
     ),
     train=TrainConfig(seed=seed, steps=steps, batch_size=transfer.batch_size),
     evaluation=EvaluationConfig(every_steps=steps),
@@ -145,7 +150,8 @@ def run_config(config: Config, task: Task, seed: int) -> Config:
 
 def _in_words(given: Mapping[str, Any], params: Mapping[str, Any]) -> str:
   new = sorted(params.keys() - given.keys())
-  return f"{' and '.join(sorted(given))} as trained before, with a new {' and a new '.join(new)}"
+  before = f"{' and '.join(sorted(given))} as trained before"
+  return f"{before}, with a new {' and a new '.join(new)}" if new else before
 
 
 # ---- batches -----------------------------------------------------------------------------------------------------
@@ -161,7 +167,7 @@ class TaskBatches:
   the texts of `_POOL` batches are sorted by length and cut into these batches, which come in a random order.
   """
 
-  def __init__(self, texts: LabelledTexts, batch_size: int, seed: int, steps: int | None = None):
+  def __init__(self, texts: TaskExamples, batch_size: int, seed: int, steps: int | None = None):
     self._texts, self._batch_size, self._seed, self._steps = texts, batch_size, seed, steps
     self._pool = functools.lru_cache(maxsize=2)(self._make_pool)
 
@@ -169,10 +175,10 @@ class TaskBatches:
     rows = self._batch_size // process_count
     if self._steps is None:
       first = step * self._batch_size + process_index * rows
-      return _labelled(self._texts, self.order(first, first + rows))
+      return self._texts.batch(self.order(first, first + rows))
     whole = self._pool(step // _POOL)[step % _POOL]
     width = _width(self._texts, whole)  # that of all processes
-    return _labelled(self._texts, whole[process_index * rows :][:rows], width)
+    return self._texts.batch(whole[process_index * rows :][:rows], width)
 
   def _make_pool(self, number: int) -> np.ndarray:
     """The texts of the batches of a pool, int64 [batches, batch size]."""
@@ -180,13 +186,13 @@ class TaskBatches:
     count = min(_POOL, self._steps - number * _POOL)
     first = number * _POOL * self._batch_size
     texts = self.order(first, first + count * self._batch_size)
-    lengths = self._texts.attention_mask[texts].sum(axis=1)
+    lengths = self._texts.lengths[texts]
     batches = texts[np.argsort(lengths, kind="stable")].reshape(count, self._batch_size)
     return batches[random_bits.permutation(count, random_bits.bits(self._seed, _POOLS, number))]
 
   def order(self, first: int, stop: int) -> np.ndarray:
     """The texts of some visits, int64."""
-    number = len(self._texts.labels)
+    number = len(self._texts)
     visits = np.arange(first, stop)
     epochs = np.arange(first // number, (stop - 1) // number + 1)
     shuffled = np.argsort(
@@ -196,7 +202,7 @@ class TaskBatches:
 
 
 def batches_to_test(
-  texts: LabelledTexts,
+  texts: TaskExamples,
   size: int,
   pad_id: int,
   process_index: int = 0,
@@ -204,33 +210,24 @@ def batches_to_test(
   by_length: bool = False,
 ) -> Sequence[Batch]:
   """All texts once, in batches of `size` rows; of each, this process's part."""
-  indices, rows = np.arange(len(texts.labels)), size // process_count
+  indices, rows = np.arange(len(texts)), size // process_count
   if by_length:
-    indices = np.argsort(texts.attention_mask.sum(axis=1), kind="stable")
+    indices = np.argsort(texts.lengths, kind="stable")
   batches = []
   for first in range(0, len(indices), size):
     whole = indices[first : first + size]
     width = _width(texts, whole) if by_length else None
-    part = _labelled(texts, whole[process_index * rows :][:rows], width)
+    part = texts.batch(whole[process_index * rows :][:rows], width)
     # A row of padding has its first token in sight, or its attention would divide by 0.
     batches.append(pad_rows(part, rows, {"token_ids": pad_id, "attention_mask": 1}))
   return batches
 
 
-def _width(texts: LabelledTexts, rows: np.ndarray) -> int:
+def _width(texts: TaskExamples, rows: np.ndarray) -> int:
   """Tokens that rows are padded to: a multiple of 16 to 128, of 64 beyond, so that few programs are compiled."""
-  longest = int(texts.attention_mask[rows].sum(axis=1).max())
+  longest = int(texts.lengths[rows].max())
   step = 16 if longest <= 128 else 64
-  return min(-(-longest // step) * step, texts.token_ids.shape[1])
-
-
-def _labelled(texts: LabelledTexts, rows: np.ndarray, width: int | None = None) -> Batch:
-  """Some texts, of whose padding no more is kept than makes them `width` tokens wide."""
-  batch = {name: getattr(texts, name)[rows] for name in ("token_ids", "segment_ids", "attention_mask")}
-  if width is not None:
-    padded_left = bool(texts.attention_mask[:, -1].all())
-    batch = {name: array[:, -width:] if padded_left else array[:, :width] for name, array in batch.items()}
-  return batch | {"labels": texts.labels[rows], "label_weights": np.ones(len(rows), np.float32)}
+  return min(-(-longest // step) * step, texts.token_ids.shape[-1])
 
 
 # ---- beside its baselines ----------------------------------------------------------------------------------------
@@ -276,12 +273,12 @@ def measure_transfer(
     baselines = _baselines(config, task, seed, tuned, cache)
     logging.info(
       "%s: fine-tuned on %d texts, the %s: %.1f %% right (from random weights %.1f %%)",
-      name, len(task.train.labels), done.start, 100 * done.accuracy, 100 * baselines.scratch,
+      name, len(task.train), done.start, 100 * done.accuracy, 100 * baselines.scratch,
     )  # fmt: skip
     found[name] = TaskResult(
       pretrained=done.accuracy,
       baselines=baselines,
-      test_texts=len(task.test.labels),
+      test_texts=len(task.test),
       labels_per_class=transfer.labels_per_class,
       classes=len(task.classes),
     )

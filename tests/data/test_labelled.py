@@ -23,38 +23,31 @@ def of(*rows: tuple[str, str], origin: str = "x.csv") -> Labelled:
   return Labelled(origin, tuple(text for text, _ in rows), tuple(label for _, label in rows))
 
 
-def test_texts_and_pairs_are_read(tmp_path: Path) -> None:
-  path = tmp_path / "x.csv"
-  path.write_text("a,b,c\none,two, yes \n")
-  assert labelled.read(path, Columns("a", None, "c")).texts == ("one",)
-  pairs = labelled.read(path, Columns("a", "b", "c"))
-  assert (pairs.texts, pairs.labels) == ((("one", "two"),), ("yes",))
-
-
 @pytest.mark.parametrize("row", ["one, ", " ,yes"])
-def test_an_empty_text_or_label_is_refused_with_its_line(tmp_path: Path, row: str) -> None:
+def test_an_empty_cell_is_refused_with_its_line(tmp_path: Path, row: str) -> None:
   (tmp_path / "x.csv").write_text(f"text,label\none,yes\n{row}\n")
   with pytest.raises(ValueError, match=r"x.csv, line 3: the column '\w+' is empty; fill it, or remove the row"):
-    labelled.read(tmp_path / "x.csv", Columns())
+    list(labelled.rows(tmp_path / "x.csv", Columns()))
 
 
 def test_what_cannot_be_learned_is_refused() -> None:
   train = of(("a", "yes"), ("b", "no"))
+  dev = of(("c", "may"), ("d", "yes"), ("e", "may"), ("f", "be"))
   with pytest.raises(ValueError, match=r"labels that x\.csv does not have: 'may' \(2\), 'be' \(1\); remove"):
-    labelled.check(train, of(("c", "may"), ("d", "yes"), ("e", "may"), ("f", "be")))
+    labelled.check_classes(train, dev, train.labels, dev.labels)
   with pytest.raises(ValueError, match="has one class only, 'yes'"):
-    labelled.check(of(("a", "yes")), train)
+    labelled.check_classes(of(("a", "yes")), train, ("yes",), train.labels)
 
 
 def test_texts_in_both_are_counted(caplog: pytest.LogCaptureFixture) -> None:
   caplog.set_level("WARNING", logger="absl")
-  labelled.check(of(("a", "yes"), ("b", "no")), of(("b", "no"), ("c", "no"), ("b", "yes"), origin="dev.csv"))
-  assert "2 of the 3 texts of dev.csv are in x.csv too" in caplog.text
+  labelled.warn_of_shared(of(("a", "yes"), ("b", "no")), of(("b", "no"), ("c", "no"), ("b", "yes"), origin="dev.csv"))
+  assert "2 of the 3 examples of dev.csv are in x.csv too" in caplog.text
 
 
 def test_classes_that_are_numbers_are_in_their_order() -> None:
-  assert labelled.classes_of(of(("a", "10"), ("b", "9"), ("c", "-1"))) == ("-1", "9", "10")
-  assert labelled.classes_of(of(("a", "10"), ("b", "9x"))) == ("10", "9x")
+  assert labelled.classes_of(["10", "9", "-1"]) == ("-1", "9", "10")
+  assert labelled.classes_of(["10", "9x"]) == ("10", "9x")
 
 
 def test_a_part_is_held_out_by_text() -> None:
@@ -66,6 +59,14 @@ def test_a_part_is_held_out_by_text() -> None:
   assert labelled.hold_out(of(*reversed(rows)), 0.2)[1].texts == tuple(reversed(dev.texts)), "whatever their order"
   with pytest.raises(ValueError, match="leaves one part empty"):
     labelled.hold_out(of(("a", "yes")), 0.5)
+
+
+def test_groups_are_not_divided() -> None:
+  grouped = Labelled("x", tuple(range(200)), tuple(range(200)), tuple(str(i // 10) for i in range(200)))
+  train, dev = labelled.hold_out(grouped, 0.3)
+  assert not set(train.groups) & set(dev.groups)
+  assert len(dev) % 10 == 0
+  assert sorted([*train.texts, *dev.texts]) == list(range(200))
 
 
 # ---- cutting ----

@@ -18,8 +18,8 @@ from bert_jax import records, settings
 from bert_jax.architectures import BertConfig
 from bert_jax.config import ClassificationConfig, Config
 from bert_jax.data import tokenizers
+from bert_jax.data.examples import Task, TaskExamples
 from bert_jax.data.frames import CLS_FIRST
-from bert_jax.data.tasks import LabelledTexts, Task
 from bert_jax.inference.model import Model
 from bert_jax.models.bert import BertEncoder
 from bert_jax.models.dropout import Noise
@@ -56,7 +56,7 @@ def params(config: Config) -> Any:
   return init_params(config.model, 7)
 
 
-def texts_of(number: int, seed: int) -> LabelledTexts:
+def texts_of(number: int, seed: int) -> TaskExamples:
   """Tokens at random; the class is which of three tokens is among them, once."""
   rng = np.random.default_rng(seed)
   labels = (np.arange(number) % len(CLASSES)).astype(np.int32)
@@ -66,12 +66,16 @@ def texts_of(number: int, seed: int) -> LabelledTexts:
   attention_mask = np.arange(16) < rng.integers(10, 17, number)[:, None]
   words = np.array(["p", "u", "c", "s", "m", "x", "y", "z"] + [f"w{i}" for i in range(SHAPE.vocab_size)])
   texts = tuple(" ".join(f"word{words[token]}" for token in row) for row in token_ids)
-  return LabelledTexts(texts, token_ids, np.zeros_like(token_ids), attention_mask, labels)
+  return TaskExamples(token_ids, np.zeros_like(token_ids), attention_mask, {"labels": labels}, texts=texts)
+
+
+def task_of(pooling: Any) -> Task:
+  return Task("toy", ClassificationConfig(len(CLASSES), pooling), CLASSES, texts_of(48, 0), texts_of(150, 1))
 
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-  return Task("toy", CLASSES, texts_of(48, 0), texts_of(150, 1))
+  return task_of("cls")
 
 
 def layout(count: int = 1) -> Layout:
@@ -187,7 +191,7 @@ def test_dropout_acts_before_the_classifier(config: Config, params: Any, task: T
 
 def test_it_learns_what_can_be_learned_and_nothing_else(config: Config, params: Any, task: Task, finetune: Any) -> None:
   assert finetune(params, config, task).accuracy > 0.95
-  labels = np.random.default_rng(0).permutation(task.train.labels)
+  labels = {"labels": np.random.default_rng(0).permutation(task.train.classes)}
   shuffled = dataclasses.replace(task, train=dataclasses.replace(task.train, labels=labels))
   assert finetune(params, config, shuffled).accuracy < 0.6
 
@@ -281,7 +285,7 @@ def test_every_text_comes_once_an_epoch(number: int, batch_size: int, epochs: in
   for step in (2, 0, 1):
     whole = batches(step)
     np.testing.assert_array_equal(
-      whole["labels"], texts_of(number, 2).labels[batches.order(step * batch_size, (step + 1) * batch_size)]
+      whole["labels"], texts_of(number, 2).classes[batches.order(step * batch_size, (step + 1) * batch_size)]
     )
     halves = [batches(step, part, 2) for part in range(2)]
     for name, array in whole.items():
@@ -298,11 +302,11 @@ def test_what_cannot_be_is_said(config: Config, params: Any, task: Task, finetun
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
 def test_what_comes_of_it_answers_by_names_and_can_be_handed_on(
-  pooling: str, config: Config, tokenizer: tokenizers.Tokenizer, task: Task, finetune: Any, tmp_path: Path
+  pooling: str, config: Config, tokenizer: tokenizers.Tokenizer, finetune: Any, tmp_path: Path
 ) -> None:
   changes = {"transfer.epochs": 1, "transfer.pooling": pooling, "model.vocab_size": tokenizer.vocab_size}
   short = settings.assign(config, changes)
-  model: Model = finetune(init_params(short.model, 7), short, task, folder=tmp_path / "run").model
+  model: Model = finetune(init_params(short.model, 7), short, task_of(pooling), folder=tmp_path / "run").model
   assert (model.network, model.class_names) == ("sequence_classification", CLASSES)
   text = ("one text", "another")
   wanted = model.logits([text, "a third one"])
@@ -315,7 +319,9 @@ def test_what_comes_of_it_answers_by_names_and_can_be_handed_on(
     model.export(tmp_path / "exported")
     opened.append(bert_jax.load(tmp_path / "exported"))
     assert opened[-1].class_names == CLASSES
-    assert "Then fine-tuned on toy: 48 texts of 3 classes, 1 epochs" in (tmp_path / "exported/README.md").read_text()
+    assert (
+      "Then fine-tuned on toy: 48 examples of 3 classes, 1 epoch of" in (tmp_path / "exported/README.md").read_text()
+    )
   else:
     with pytest.raises(ValueError, match=r"reads the mean of a text, .* fine-tune with --pooling=cls"):
       model.export(tmp_path / "exported")
@@ -330,7 +336,10 @@ def test_tfidf_reads_and_the_majority_does_not(task: Task) -> None:
   pytest.importorskip("sklearn", reason="needs the extra demo")
   assert baselines.tfidf_accuracy(task) > 0.8
   labels = np.array([0, 1, 1, 2, 1, 1], np.int32)
-  test = dataclasses.replace(task.test, labels=labels)
+  test = dataclasses.replace(
+    task.test, **{name: getattr(task.test, name)[:6] for name in ("token_ids", "attention_mask")}
+  )
+  test = dataclasses.replace(test, labels={"labels": labels})
   assert baselines.majority_accuracy(dataclasses.replace(task, test=test)) == pytest.approx(4 / 6)
 
 

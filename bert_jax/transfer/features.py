@@ -1,0 +1,240 @@
+"""Fixed features of texts and of words: those of an encoder as it is, of word vectors, of counted words.
+
+N texts, W words, T tokens, D features.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from etils import epath
+
+from bert_jax import console
+from bert_jax.architectures import EncoderConfig
+from bert_jax.data import compressed, words
+from bert_jax.data.frames import Encoded, Frame, Text, encode, frame_of
+from bert_jax.data.tasks import require_sklearn
+from bert_jax.data.tokenizers import Tokenizer
+from bert_jax.inference import windows
+from bert_jax.inference.model import Model
+from bert_jax.interop.params import flat
+from bert_jax.models import networks
+from bert_jax.models.encoder import text_mean
+from bert_jax.models.inputs import Inputs
+
+WordList = tuple[str, ...]
+
+
+class Features(NamedTuple):
+  """Features of one sort.
+
+  Attributes:
+    of_texts: (training texts, others) → features of both, [N, D]; sparse where words are counted.
+    of_words: the same of lists of words, a row for each word; None where there are none.
+    sparse: whether words are counted.
+  """
+
+  of_texts: Callable[[list[Text], list[Text]], tuple[Any, Any]]
+  of_words: Callable[[list[WordList], list[WordList]], tuple[Any, Any]] | None = None
+  sparse: bool = False
+
+
+# ---- an encoder as it is ----
+
+
+def of_encoder(model: Model, max_tokens: int, batch_size: int = 32) -> Features:
+  """The mean over a text's vectors, special tokens included; of a word, the vector of its first token."""
+
+  def texts(some: list[Text]) -> np.ndarray:
+    encoded = encode(some, frame_of(model.config), model.require_tokenizer(), max_tokens)
+    return mean_vectors(model, encoded, batch_size)
+
+  def of_words(some: list[WordList]) -> np.ndarray:
+    return word_vectors(model, some, max_tokens, batch_size)
+
+  return Features(lambda train, dev: (texts(train), texts(dev)), lambda train, dev: (of_words(train), of_words(dev)))
+
+
+def mean_vectors(model: Model, encoded: Encoded, batch_size: int) -> np.ndarray:
+  """The mean over each text's vectors: float32 [N, D]."""
+  found = np.zeros((len(encoded.token_ids), model.config.hidden_size), np.float32)
+
+  def keep(indices: np.ndarray, hidden: np.ndarray, _: np.ndarray) -> None:
+    found[indices] = hidden
+
+  _encoded(model, encoded, batch_size, _means(model.config), keep)
+  return found
+
+
+def word_vectors(model: Model, texts: list[WordList], max_tokens: int, batch_size: int) -> np.ndarray:
+  """The vector of each word's first token, 0 where it has none: float32 [W, D]."""
+  frame = frame_of(model.config)
+  cut = words.cut([words.joined(text) for text in texts], frame, model.require_tokenizer(), max_tokens)
+  begins = np.cumsum([0, *map(len, texts)])
+  found = np.zeros((int(begins[-1]), model.config.hidden_size), np.float32)
+
+  def keep(indices: np.ndarray, hidden: np.ndarray, seen: np.ndarray) -> None:
+    for row, index in enumerate(indices):
+      window = cut[index]
+      of_tokens, first = hidden[row][seen[row]], window.words >= 0
+      found[begins[window.example] + window.words[first]] = of_tokens[first]
+
+  encoded = Encoded([w.token_ids for w in cut], [frame.segments(w.token_ids) for w in cut], 0)
+  _encoded(model, encoded, batch_size, _hidden(model.config), keep)
+  return found
+
+
+def _encoded(
+  model: Model, encoded: Encoded, batch_size: int, run: Any, keep: Callable[[np.ndarray, np.ndarray, np.ndarray], None]
+) -> None:
+  """Calls `keep` with the indices, outputs and attention mask of each batch of texts."""
+  frame, pad_id = frame_of(model.config), model.require_tokenizer().pad_id
+  params = {"encoder": model.device_params["encoder"]}
+  with console.progress_bar(len(encoded.token_ids), "text") as bar:
+    for size, length, indices in windows.batches(encoded.lengths, batch_size, model.config.longest_input):
+      rows, kinds = ([part[i] for i in indices] for part in (encoded.token_ids, encoded.segment_ids))
+      batch = frame.batch(rows, size, length, pad_id, kinds)
+      outputs = np.asarray(run(params, Inputs.of(batch)))[: len(indices)]
+      keep(indices, outputs, batch["attention_mask"])
+      bar.update(len(indices))
+
+
+@functools.cache
+def _means(config: EncoderConfig):
+  """(params, inputs) → [B, D]."""
+  network = networks.build("encoder", config, scan_layers=True)
+
+  def run(params: Any, inputs: Inputs) -> jax.Array:
+    outputs: Any = network.apply({"params": params}, inputs)
+    return text_mean(outputs["hidden"], inputs.attention_mask)
+
+  return jax.jit(run)
+
+
+@functools.cache
+def _hidden(config: EncoderConfig):
+  """(params, inputs) → [B, T, D]."""
+  network = networks.build("encoder", config, scan_layers=True)
+
+  def run(params: Any, inputs: Inputs) -> jax.Array:
+    outputs: Any = network.apply({"params": params}, inputs)
+    return outputs["hidden"]
+
+  return jax.jit(run)
+
+
+# ---- vectors of words, without context ----
+
+
+def of_table(model: Model, max_tokens: int) -> Features:
+  """Of an encoder's own word table: the mean over a text's tokens, or a word's."""
+  (table,) = (np.asarray(x) for name, x in flat(model.params["encoder"]).items() if name.split("/")[-1] == "words")
+  tokenizer, frame = model.require_tokenizer(), frame_of(model.config)
+
+  def texts(some: list[Text]) -> np.ndarray:
+    rows = encode(some, frame, tokenizer, max_tokens).token_ids
+    return np.stack([table[row].mean(axis=0) for row in rows])
+
+  def of_words(some: list[WordList]) -> np.ndarray:
+    found = [table[ids].mean(axis=0) if len(ids) else 0 * table[0] for ids in _ids_of(some, tokenizer)]
+    return np.stack(found)
+
+  return Features(lambda train, dev: (texts(train), texts(dev)), lambda train, dev: (of_words(train), of_words(dev)))
+
+
+def _ids_of(texts: list[WordList], tokenizer: Tokenizer) -> list[np.ndarray]:
+  flat_words = [word for text in texts for word in text]
+  different = list(dict.fromkeys(flat_words))
+  ids = dict(zip(different, (ids for ids, _ in tokenizer.encode([f" {word}" for word in different])), strict=True))
+  return [ids[word] for word in flat_words]
+
+
+def of_word2vec(path: epath.PathLike) -> Features:
+  """Of a text file of word vectors, as word2vec, GloVe and fastText write them: the mean over a text's words.
+
+  Of the file, only the words that come up are kept. A word that it lacks is looked for in lower case, and else left
+  out.
+  """
+
+  def both(train: list[list[str]], dev: list[list[str]]) -> tuple[np.ndarray, np.ndarray]:
+    known = {form for text in (*train, *dev) for word in text for form in (word, word.lower())}
+    vectors = read_word2vec(path, known)
+    size = len(next(iter(vectors.values())))
+
+    def mean(text: Sequence[str]) -> np.ndarray:
+      found = [vectors[form] for word in text if (form := word if word in vectors else word.lower()) in vectors]
+      return np.mean(found, axis=0) if found else np.zeros(size, np.float32)
+
+    return np.stack([mean(text) for text in train]), np.stack([mean(text) for text in dev])
+
+  def texts(train: list[Text], dev: list[Text]) -> tuple[np.ndarray, np.ndarray]:
+    return both([_words_of(text) for text in train], [_words_of(text) for text in dev])
+
+  def of_words(train: list[WordList], dev: list[WordList]) -> tuple[np.ndarray, np.ndarray]:
+    return both([[word] for text in train for word in text], [[word] for text in dev for word in text])
+
+  return Features(texts, of_words)
+
+
+def read_word2vec(path: epath.PathLike, wanted: set[str]) -> dict[str, np.ndarray]:
+  """The vectors of the wanted words: a word and its numbers a line, with or without a first line of two counts.
+
+  Raises:
+    ValueError: a line has another number of numbers than the first, or one that is none; no wanted word is there.
+  """
+  path, found, size = epath.Path(path), {}, 0
+  with path.open("rb") as raw, compressed.plain(path, raw) as stream:
+    for number, line in enumerate(stream, 1):
+      word, *values = line.decode("utf-8", "replace").rstrip().split(" ")
+      if number == 1 and len(values) == 1:
+        continue
+      size = size or len(values)
+      if len(values) != size:
+        raise ValueError(f"{path}, line {number}: {len(values)} numbers, where the first vector has {size}")
+      if word in wanted:
+        try:
+          found[word] = np.array(values, np.float32)
+        except ValueError as error:
+          raise ValueError(f"{path}, line {number}: the vector of {word!r} is not of numbers: {error}") from error
+  if not found:
+    raise ValueError(f"{path} has none of the words of the texts; is it a text file of word vectors?")
+  return found
+
+
+def _words_of(text: Text) -> list[str]:
+  """Words, and marks of punctuation, by scikit-learn's rule for words and a little more."""
+  import re
+
+  return re.findall(r"\w+|[^\w\s]", text if isinstance(text, str) else "\n".join(text))
+
+
+# ---- counted words ----
+
+
+def of_tfidf(cut: tuple[Frame, Tokenizer, int] | None = None) -> Features:
+  """TF-IDF of words and pairs of words, logarithmic counts.
+
+  Args:
+    cut: frame, tokenizer and most tokens of a model: of each text, only the part that it reads is counted; None for
+      whole texts. A pair is counted as one text.
+  """
+
+  def texts(train: list[Text], dev: list[Text]) -> tuple[Any, Any]:
+    require_sklearn()
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    fitted = vectorizer.fit_transform(_seen(train, cut))
+    return fitted, vectorizer.transform(_seen(dev, cut))
+
+  return Features(texts, sparse=True)
+
+
+def _seen(texts: list[Text], cut: tuple[Frame, Tokenizer, int] | None) -> list[str]:
+  """Texts, or the parts of them that a model reads, a pair as one."""
+  if cut is not None:
+    frame, tokenizer, max_tokens = cut
+    return [tokenizer.decode(row) for row in encode(texts, frame, tokenizer, max_tokens).token_ids]
+  return [text if isinstance(text, str) else "\n".join(text) for text in texts]

@@ -1,0 +1,200 @@
+"""What every kind of task says of itself; the way from labelled files to a bundle knows none by name.
+
+N examples, U units (texts, or words) that a linear model reads, C outputs.
+"""
+
+import abc
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from etils import epath
+
+from bert_jax.config import Problem
+from bert_jax.data import tables
+from bert_jax.data.examples import Task
+from bert_jax.data.frames import Frame, frame_of
+from bert_jax.data.labelled import Columns, Labelled
+from bert_jax.data.tokenizers import Tokenizer
+from bert_jax.inference.model import Model
+from bert_jax.transfer.metrics import Scores
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+  """How a model reads the examples of a task.
+
+  Attributes:
+    frame: special tokens of its architecture.
+    tokenizer: its own.
+    max_tokens: of a text or a window, special tokens counted.
+    pooling: what a head over a whole text reads.
+  """
+
+  frame: Frame
+  tokenizer: Tokenizer
+  max_tokens: int
+  pooling: Literal["cls", "mean"]
+
+  @classmethod
+  def of(cls, model: Model, max_tokens: int, pooling: Literal["cls", "mean"]) -> "Reading":
+    """That of a model."""
+    return cls(frame_of(model.config), model.require_tokenizer(), max_tokens, pooling)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+  """A task as a model reads it.
+
+  Attributes:
+    task: for `finetune`.
+    notes: what a reader of its figures should know, such as how many texts were cut.
+  """
+
+  task: Task
+  notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Units:
+  """What a linear model over fixed features reads and learns.
+
+  Attributes:
+    of: whether a unit is a text (or a pair) or a word.
+    problem: what its outputs are.
+    train, dev: texts, or sequences of words.
+    targets: of the training units: classes int [U], labels [U, C], or numbers [U].
+  """
+
+  of: Literal["texts", "words"]
+  problem: Problem
+  train: list[Any]
+  dev: list[Any]
+  targets: np.ndarray
+
+
+class Kind(abc.ABC):
+  """A kind of task.
+
+  Attributes:
+    name: as on the command line.
+    main: the measure that it is about, the first of `score`.
+    predictions: the file of a bundle that holds what the model predicts.
+    pooling, max_tokens: where nothing else is asked for.
+    compares: whether vectors of texts are all that its answers come from.
+    rounds: of the bootstrap over examples; fewer where a score takes long.
+  """
+
+  name: ClassVar[str]
+  main: ClassVar[str]
+  predictions: ClassVar[str] = "predictions.csv"
+  pooling: ClassVar[Literal["cls", "mean"]] = "cls"
+  max_tokens: ClassVar[int] = 128
+  compares: ClassVar[bool] = False
+  rounds: ClassVar[int] = 1000
+
+  # ---- data ----
+
+  def columns(self, text: str | None, pair: str | None, label: str | None, choices: tuple[str, ...]) -> Columns:
+    """The columns that are asked for; those that are not have the usual names."""
+    return Columns(text or "text", pair, label or "label", choices)
+
+  @abc.abstractmethod
+  def read(self, path: epath.PathLike, columns: Columns, training: bool) -> Labelled:
+    """The examples of a file; training: whether they are to learn from.
+
+    Raises:
+      ValueError: the file is not what this kind reads.
+    """
+
+  @abc.abstractmethod
+  def prepare(self, name: str, train: Labelled, dev: Labelled, reading: Reading) -> Prepared:
+    """The task of learning from `train`, measured on `dev`.
+
+    Raises:
+      ValueError: there is nothing to be learned, or `dev` asks for what `train` does not have.
+    """
+
+  # ---- what comes of it ----
+
+  def predict(self, model: Model, examples: Labelled) -> list[Any]:
+    """A fine-tuned model's answer to each example."""
+    return model.predict(list(examples.texts))
+
+  def finish(self, model: Model, dev: Labelled) -> Model:
+    """A fine-tuned model with what else it has to know, which is settled on `dev`."""
+    return model
+
+  def answer_in(self, cell: str) -> Any:
+    """The answer that a cell of a table of predictions is.
+
+    Raises:
+      ValueError: it is none.
+    """
+    raise AssertionError(self.name)
+
+  def answers_in(self, path: epath.PathLike, examples: Labelled, column: str) -> Sequence[Any]:
+    """The answers to some examples that a file holds; of a table in a column, row by row.
+
+    Raises:
+      ValueError: it cannot be read, or has another number of answers than there are examples.
+    """
+    answers = []
+    for row in tables.read(path, [column]):
+      try:
+        answers.append(self.answer_in(row.values[0].strip()))
+      except ValueError as error:
+        raise ValueError(f"{path}, line {row.line}: {column}={row.values[0]!r:.80} {error}") from error
+    if len(answers) != len(examples):
+      raise ValueError(f"{path} has {len(answers):,} predictions, and {examples.origin} {len(examples):,} examples")
+    return answers
+
+  @abc.abstractmethod
+  def score(self, examples: Labelled, answers: Sequence[Any]) -> Scores:
+    """How good answers are, be they of `predict` or of what the model has to beat."""
+
+  @abc.abstractmethod
+  def table(self, examples: Labelled, answers: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    """Answers beside the examples and what they should be: a header, then rows."""
+
+  def write(self, path: epath.Path, examples: Labelled, answers: Sequence[Any]) -> None:
+    """Writes `table` to a file of a bundle."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(self.table(examples, answers))
+    path.write_text(file.getvalue())
+
+  # ---- what it has to beat ----
+
+  @abc.abstractmethod
+  def trivial(self, train: Labelled, dev: Labelled) -> dict[str, Sequence[Any]]:
+    """By name, the answers on `dev` of what does not read, or hardly does."""
+
+  def units(self, train: Labelled, dev: Labelled) -> Units | None:
+    """What a linear model reads; None where this kind has none."""
+    return None
+
+  def compared(self, one: np.ndarray, other: np.ndarray) -> Sequence[Any]:
+    """Where `compares`, the answers that vectors of the first and second texts on `dev`, [N, D], give."""
+    raise AssertionError(self.name)
+
+  def answers(self, outputs: np.ndarray, train: Labelled, dev: Labelled) -> Sequence[Any]:
+    """The answers that a linear model's outputs [U, C] on `dev` are."""
+    raise AssertionError(self.name)
+
+
+def text_columns(examples: Labelled) -> list[str]:
+  """The header over `text_fields`."""
+  return ["text", "text_pair"] if any(isinstance(text, tuple) for text in examples.texts) else ["text"]
+
+
+def text_fields(text: Any) -> list[str]:
+  """A text, or both of a pair."""
+  return list(text) if isinstance(text, tuple) else [text]
+
+
+def cut_note(cut: int, number: int, max_tokens: int) -> tuple[str, ...]:
+  """That texts were cut, where some were."""
+  return (f"{cut:,} of {number:,} texts have more than {max_tokens} tokens; they are cut",) if cut else ()

@@ -1,0 +1,282 @@
+"""Every kind of task from its files to a bundle, whose predictions are scored again from their file."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from etils import epath
+
+import bert_jax
+from bert_jax import console, records
+from bert_jax.cli import main
+from bert_jax.data import labelled
+from bert_jax.data.labelled import Columns
+from bert_jax.transfer.kinds import KINDS
+from tests.interop import small
+
+PEOPLE, PLACES, REST = ("cat", "king"), ("paris", "sea", "france"), ("snow", "is", "white", "the", "cold", "on")
+QUESTION = {"who": PEOPLE, "where": PLACES}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+  """An imported folder of a small BERT."""
+  pytest.importorskip("sklearn", reason="needs the extra demo")
+  folder = tmp_path_factory.mktemp("model") / "M"
+  small.make("bert", tokenizer=small.tokenizer_of()).save(folder)
+  return folder
+
+
+@pytest.fixture(autouse=True)
+def _logging_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+  monkeypatch.setattr(console, "log_own_lines_only", lambda: None)
+
+
+def call(*arguments: object) -> int:
+  return main.main([str(argument) for argument in arguments])
+
+
+# ---- files: words at random, with one or two that say what is asked ----
+
+
+def words(draw: np.random.Generator, *said: str) -> str:
+  found = [str(word) for word in draw.choice(REST, draw.integers(2, 7))]
+  for word in said:
+    found.insert(int(draw.integers(0, len(found) + 1)), word)
+  return " ".join(found)
+
+
+def table(path: Path, header: list[str], rows: list[list[Any]]) -> Path:
+  with path.open("w", newline="") as file:
+    csv.writer(file).writerows([header, *rows])
+  return path
+
+
+def of_classes(path: Path, draw: np.random.Generator, number: int) -> Path:
+  rows = [(groups[draw.integers(0, 2)], i % 2) for i in range(number) if (groups := (PEOPLE, PLACES)[i % 2])]
+  return table(path.with_suffix(".csv"), ["text", "label"], [[words(draw, word), label] for word, label in rows])
+
+
+def of_labels(path: Path, draw: np.random.Generator, number: int) -> Path:
+  rows = []
+  for _ in range(number):
+    held = [bool(draw.integers(0, 2)) for _ in range(2)]
+    said = [group[0] for group, has in zip((PEOPLE, PLACES), held, strict=True) if has]
+    names = [name for name, has in zip(("who", "where"), held, strict=True) if has]
+    rows.append([words(draw, *said), "|".join(names) or "none"])
+  return table(path.with_suffix(".csv"), ["text", "label"], rows)
+
+
+def of_numbers(path: Path, draw: np.random.Generator, number: int) -> Path:
+  rows = [(count, ["paris"] * count) for count in draw.integers(0, 4, number)]
+  return table(path.with_suffix(".csv"), ["text", "label"], [[words(draw, *said), 1.5 * count] for count, said in rows])
+
+
+def of_pairs(path: Path, draw: np.random.Generator, number: int) -> Path:
+  rows = []
+  for i in range(number):
+    one, other = draw.choice(PLACES, 2)
+    rows.append([words(draw, one), words(draw, one if i % 2 else other), float(i % 2 or one == other)])
+  return table(path.with_suffix(".csv"), ["text", "pair", "label"], rows)
+
+
+def of_queries(path: Path, draw: np.random.Generator, number: int) -> Path:
+  rows = []
+  for i in range(number // 4):
+    wanted = PLACES[i % 3]
+    rows += [[f"{wanted} {'the ' * (i // 3)}", words(draw, place), int(place == wanted)] for place in PLACES]
+  return table(path.with_suffix(".csv"), ["text", "pair", "label"], rows)
+
+
+def of_choices(path: Path, draw: np.random.Generator, number: int) -> Path:
+  rows = []
+  for _ in range(number):
+    order = draw.permutation(3)
+    rows.append([words(draw), *(words(draw, PLACES[place]) for place in order), "ABC"[int(np.argmin(order))]])
+  return table(path.with_suffix(".csv"), ["text", "a", "b", "c", "label"], rows)
+
+
+def of_tags(path: Path, draw: np.random.Generator, number: int) -> Path:
+  lines = []
+  for _ in range(number):
+    for word in words(draw, str(draw.choice(PEOPLE)), "paris", *(["france"] if draw.integers(0, 2) else [])).split():
+      tag = "B-PER" if word in PEOPLE else "B-LOC" if word in PLACES else "O"
+      lines.append(f"{word}\t{tag}\n")
+    lines.append("\n")
+  path.with_suffix(".conll").write_text("".join(lines))
+  return path.with_suffix(".conll")
+
+
+def of_questions(path: Path, draw: np.random.Generator, number: int) -> Path:
+  asked = []
+  for i in range(number):
+    name, answers = list(QUESTION.items())[i % 2]
+    answer = str(draw.choice(answers))
+    passage = words(draw, answer, "who" if i % 2 == 0 else "where")
+    impossible = i % 5 == 4
+    passage = passage if not impossible else words(draw)
+    answers = [] if impossible else [{"text": answer, "answer_start": passage.index(answer)}]
+    qas = [{"id": f"q{i}", "question": name, "answers": answers, "is_impossible": impossible}]
+    asked.append({"context": passage, "qas": qas})
+  path.with_suffix(".json").write_text(json.dumps({"data": [{"title": "all", "paragraphs": asked}]}))
+  return path.with_suffix(".json")
+
+
+WRITERS: dict[str, tuple[Callable[[Path, np.random.Generator, int], Path], list[str]]] = {
+  "classification": (of_classes, ["--way=frozen"]),
+  "multi_label": (of_labels, ["--way=frozen"]),
+  "regression": (of_numbers, ["--way=frozen"]),
+  "tagging": (of_tags, ["--way=frozen"]),
+  "reranking": (of_queries, ["--way=frozen", "--pair=pair"]),
+  "question_answering": (of_questions, ["--epochs=1"]),
+  "multiple_choice": (of_choices, ["--epochs=1", "--choices=a,b,c"]),
+  "similarity": (of_pairs, ["--epochs=1", "--pair=pair"]),
+  "retrieval": (of_pairs, ["--epochs=1", "--pair=pair"]),
+}
+COLUMNS = ("--pair", "--choices")
+
+
+def read(kind: str, path: Path) -> labelled.Labelled:
+  pair = "pair" if "--pair=pair" in WRITERS[kind][1] else None
+  return KINDS[kind].read(
+    path, KINDS[kind].columns(None, pair, None, ("a", "b", "c") if kind == "multiple_choice" else ()), training=False
+  )
+
+
+def finetuned(kind: str, model: Path, folder: Path, *more: str) -> tuple[Path, Path, list[str]]:
+  """The bundle, the file that it was measured on, and the flags that name its columns."""
+  write, flags = WRITERS[kind]
+  train, dev = (
+    write(folder / name, np.random.default_rng(seed), n) for name, seed, n in (("train", 1, 120), ("dev", 2, 40))
+  )
+  sizes = ["--batch-size=8", "--max-tokens=24", "--peak-lr=1e-3"]
+  files = [f"--train={train}", f"--dev={dev}", f"--output={folder / 'B'}"]
+  assert call("finetune", model, f"--task={kind}", *files, *sizes, *flags, *more) == 0
+  return folder / "B", dev, [flag for flag in flags if flag.startswith(COLUMNS)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_from_files_to_a_bundle_that_predicts(
+  kind: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+  bundle, dev, columns = finetuned(kind, model, tmp_path, "--baselines=trivial,word_table")
+  shown = capsys.readouterr().out
+  of_kind = KINDS[kind]
+  assert shown.startswith(f"{of_kind.main} on ")
+  written = records.read_json(epath.Path(bundle / "metrics.json"), "")
+  assert written is not None
+  assert (written["task"], written["measure"]) == (kind, of_kind.main)
+  examples = read(kind, dev)
+  assert set(of_kind.trivial(examples, examples)) & set(written["baselines"])
+  assert all(f"| {name} |" in (bundle / "README.md").read_text() for name in ("this model", *written["baselines"]))
+  # Moved to another folder, on a machine without the data, it says the same.
+  moved = Path(shutil.move(bundle, tmp_path / "elsewhere"))
+  again = bert_jax.load(moved)
+  assert of_kind.score(examples, of_kind.predict(again, examples)) == pytest.approx(written["scores"], abs=1e-6)
+  if kind == "retrieval":
+    return
+  # Its predictions alone give the same figures.
+  predicted = moved / of_kind.predictions
+  column = "--predicted=3" if kind == "tagging" else "--predicted=predicted"
+  output = tmp_path / "figures.json"
+  files = [f"--predictions={predicted}", f"--data={dev}", column, f"--output={output}"]
+  assert call("evaluate", kind, *files, *columns) == 0
+  figures = json.loads(output.read_text())
+  shared = {name: value for name, value in written["scores"].items() if name in figures["scores"]}
+  assert {name: figures["scores"][name] for name in shared} == pytest.approx(shared, abs=1e-5)
+  assert figures["examples"] == len(examples)
+
+
+@pytest.mark.slow
+def test_settings_are_tried_and_the_best_is_kept(
+  model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+  more = ["--way=full", "--epochs=1,8", "--peak-lr=1e-9,5e-3", "--seeds=0,1,2", "--baselines=trivial"]
+  bundle, *_ = finetuned("classification", model, tmp_path, *more)
+  lines = capsys.readouterr().out.splitlines()
+  assert sum("median of 3" in line for line in lines) == 4
+  written: Any = records.read_json(epath.Path(bundle / "metrics.json"), "")
+  tried = written["tried"]
+  medians = [row["median"] for row in tried]
+  assert medians == sorted(medians, reverse=True)
+  assert tried[0]["setting"]["peak_lr"] == 5e-3
+  assert written["settings"]["epochs"] == tried[0]["setting"]["epochs"]
+  assert written["scores"]["accuracy"] == pytest.approx(tried[0]["high"]), "the best seed of the best setting"
+  # A rate of nothing learns nothing, and is counted as failed where it is no better than the majority.
+  assert all(row["low"] <= row["median"] <= row["high"] for row in tried)
+  assert "12 runs were tried" in (bundle / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+  ("kind", "content", "flags", "message"),
+  [
+    ("regression", "text,label\na,high\n", [], "line 2: label='high' is no number"),
+    ("regression", "text,label\na,1\nb,1\n", [], "has one value only, 1"),
+    ("multi_label", 'text,label\na,"[3]"\n', [], "must be a list of texts"),
+    (
+      "multiple_choice",
+      "text,a,b,label\nx,y,z,C\n",
+      ["--choices=a,b"],
+      "must be a number from 0 to 1, a letter from A to B",
+    ),
+    ("multiple_choice", "text,a,b,label\nx,y,z,C\n", [], "needs the columns of the texts to choose from: --choices="),
+    ("similarity", "text,label\na,1\n", [], "name the column of the second texts by --pair"),
+    ("reranking", "text,pair,label\na,b,2\n", ["--pair=pair"], "must be 0 (not relevant) or 1 (relevant)"),
+    (
+      "reranking",
+      "text,pair,label\na,b,1\nc,d,1\n",
+      ["--pair=pair"],
+      "has no passage that is relevant, or none that is not",
+    ),
+    ("tagging", "a O\nb O\n", [], "has one tag only, 'O'"),
+    ("question_answering", "{}", [], "has no 'data'"),
+  ],
+)
+def test_what_a_kind_cannot_read_is_said(
+  kind: str,
+  content: str,
+  flags: list[str],
+  message: str,
+  model: Path,
+  tmp_path: Path,
+  capsys: pytest.CaptureFixture[str],
+) -> None:
+  path = tmp_path / ("x.conll" if kind == "tagging" else "x.json" if kind == "question_answering" else "x.csv")
+  path.write_text(content)
+  files = [f"--train={path}", f"--dev={path}", f"--output={tmp_path / 'B'}", "--max-tokens=24"]
+  assert call("finetune", model, f"--task={kind}", *files, *flags) == 1
+  assert message in capsys.readouterr().err
+  assert not (tmp_path / "B").exists()
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (["--recipe=bart"], "--recipe=bart is none of bert, bert_any_task"),
+    (["--peak-lr=1e-5,x"], "--peak-lr=1e-5,x must be numbers, separated by commas"),
+    (["--way=frozen", "--epochs=1,2"], "it has no settings to try; give one value each, and one seed"),
+    (["--baselines=majority"], "--baselines=majority is none of trivial, tfidf"),
+    (["--layer-decay=2"], "--layer-decay=2.0 must be above 0 and at most 1"),
+    (["--top-layers=7"], "top_layers=7 is more than the model's 3 layers"),
+  ],
+)
+def test_a_wrong_flag_costs_a_second(
+  flags: list[str], message: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+  train = of_classes(tmp_path / "x", np.random.default_rng(0), 20)
+  assert call("finetune", model, f"--train={train}", f"--output={tmp_path / 'B'}", "--max-tokens=24", *flags) == 1
+  assert message in capsys.readouterr().err
+
+
+def test_a_part_of_a_document_is_not_held_out(tmp_path: Path) -> None:
+  """Questions about one passage, and passages of one query, stay on one side."""
+  for kind, write in (("question_answering", of_questions), ("reranking", of_queries)):
+    path = write(tmp_path / kind, np.random.default_rng(0), 80)
+    train, dev = labelled.hold_out(KINDS[kind].read(path, Columns(pair="pair"), True), 0.3)
+    assert not set(train.groups) & set(dev.groups)
