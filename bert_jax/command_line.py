@@ -7,7 +7,7 @@ import dataclasses
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
@@ -41,6 +41,54 @@ def main(experiment: Experiment) -> None:
   flags.DEFINE_bool("print_settings", False, "print the settings of every arm, as flags, and stop")
   setting_flags.define_settings()
   app.run(lambda left: sys.exit(_main(experiment, left[1:])), flags_parser=lambda given: _parse(experiment, given))
+
+
+def study(run: Callable[[], int], required: Sequence[str] = ()) -> None:
+  """Reads the command line of an experiment that trains nothing from scratch, and runs it; its flags are its own.
+
+  Args:
+    run: returns the exit status.
+    required: flags without which there is nothing to do.
+  """
+
+  def checked(left: list[str]) -> int:
+    console.log_own_lines_only()
+    try:
+      if left[1:]:
+        raise ValueError(f"{' '.join(left[1:])!r} is no flag; --help lists them")
+      for name in required:
+        if FLAGS[name].value is None:
+          raise ValueError(f"--{name} is needed: {FLAGS[name].help}")
+      return run()
+    except (ValueError, OSError) as error:
+      print(f"error: {error}", file=sys.stderr)
+      return 1
+    except Exception as error:
+      from bert_jax.training import loop  # heavy, and there already where it was raised
+
+      if not isinstance(error, loop.Preempted):
+        raise
+      print(error, file=sys.stderr)
+      return loop.EXIT_PREEMPTED
+
+  def parsed(arguments: list[str]) -> list[str]:
+    asked = [argument for argument in arguments if argument in ("--help", "-help", "-h", "-?")]
+    try:
+      left = FLAGS([argument for argument in arguments if argument not in asked])
+    except flags.Error as error:
+      print(f"error: {error}", file=sys.stderr)
+      sys.exit(1)
+    if asked:
+      main_module = sys.modules["__main__"]
+      own = FLAGS.flags_by_module_dict().get(sys.argv[0], []) or FLAGS.get_key_flags_for_module(main_module)
+      lines = "\n".join(
+        f"  --{flag.name}={flag.value if flag.value is not None else ''}\n      {flag.help}" for flag in own
+      )
+      print(f"{(main_module.__doc__ or '').strip()}\n\nflags:\n{lines}")
+      sys.exit(0)
+    return left
+
+  app.run(lambda left: sys.exit(checked(left)), flags_parser=parsed)
 
 
 def _parse(experiment: Experiment, arguments: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -86,6 +87,7 @@ class Source:
     start: that model, opened.
     kind: of task.
     train, dev: labelled examples to train on, and to measure on.
+    measure: of the kind's, the one that it is about.
   """
 
   model: str
@@ -93,16 +95,22 @@ class Source:
   kind: Kind
   train: Labelled
   dev: Labelled
+  measure: str
 
   @classmethod
-  def of(cls, model: epath.PathLike, kind: str, train: Labelled, dev: Labelled) -> "Source":
-    """Opens any model that `bert_jax.load` opens."""
-    return cls(os.path.basename(os.path.normpath(model)), loading.load(model), KINDS[kind], train, dev)
+  def of(cls, model: epath.PathLike, kind: str, train: Labelled, dev: Labelled, measure: str | None = None) -> "Source":
+    """Opens any model that `bert_jax.load` opens; `measure` is the kind's own where none is given."""
+    of_kind = KINDS[kind]
+    name = os.path.basename(os.path.normpath(model))
+    return cls(name, loading.load(model), of_kind, train, dev, measure or of_kind.main)
 
-  def score(self, model: Model) -> tuple[list[Any], Scores]:
-    """What a model says of the dev examples, and how good that is."""
-    answers = self.kind.predict(model, self.dev)
-    return answers, self.kind.score(self.dev, answers)
+  def score(self, answers: Sequence[Any], chosen: np.ndarray | None = None) -> Scores:
+    """How good answers to the dev examples, or to some of them, are; the measure that it is about comes first."""
+    if chosen is None:
+      found = self.kind.score(self.dev, answers)
+    else:
+      found = self.kind.score(self.dev.part(chosen), [answers[i] for i in chosen])
+    return {self.measure: found[self.measure], **found}
 
 
 def make(
@@ -145,12 +153,16 @@ def make(
   if grid is not None and asked.way == "full":
     tried, asked = runner.search(asked, grid, seeds)
   made = kind.finish(runner.model(asked), dev)
-  answers, scores = source.score(made)
+  answers = kind.predict(made, dev)
+  scores = source.score(answers)
   beaten = baselines.measure(compared, source.start, kind, train, dev, reading, asked.seed, word_vectors)
   if "scratch" in compared:
     fresh = dataclasses.replace(source, start=baselines.untrained(source.start, asked.seed))
-    beaten[baselines.NAMES["scratch"]] = source.score(_Runner(fresh, prepared, workdir / "scratch").model(asked))[1]
-  interval = metrics.bootstrap(_main_of(kind, dev, answers), len(dev), rounds=kind.rounds)
+    tuned = kind.finish(_Runner(fresh, prepared, workdir / "scratch").model(asked), dev)
+    beaten[baselines.NAMES["scratch"]] = source.score(kind.predict(tuned, dev))
+  interval = metrics.bootstrap(
+    lambda chosen: source.score(answers, chosen)[source.measure], len(dev), rounds=kind.rounds
+  )
   outcome = Outcome(scores, interval, beaten, len(dev), prepared.notes, tuple(grids.summaries(tried)))
   about = {
     "model": source.model,
@@ -161,15 +173,6 @@ def make(
   if workdir.exists():
     shutil.rmtree(workdir)
   return outcome
-
-
-def _main_of(kind: Kind, dev: Labelled, answers: list[Any]) -> Any:
-  """Indices of examples → the score that the task is about."""
-
-  def score(indices: np.ndarray) -> float:
-    return next(iter(kind.score(dev.part(indices), [answers[i] for i in indices]).values()))
-
-  return score
 
 
 def _refuse_other(workdir: epath.Path, wanted: dict[str, Any]) -> None:
@@ -231,15 +234,16 @@ class _Runner:
     except ValueError as error:  # a loss that is not finite
       logging.warning("%s: %s", label, error)
       return None
-    score = next(iter(self._source.score(self._source.kind.finish(made, self._source.dev))[1].values()))
-    logging.info("%s: %s", label, bundles.shown(self._source.kind.main, score))
+    source = self._source
+    score = source.score(source.kind.predict(source.kind.finish(made, source.dev), source.dev))[source.measure]
+    logging.info("%s: %s", label, bundles.shown(source.measure, score))
     return score if math.isfinite(score) else None
 
   def _trivial(self) -> float:
     """The most that the trivial reaches."""
     kind, dev = self._source.kind, self._source.dev
-    scores = [kind.score(dev, answers) for answers in kind.trivial(self._source.train, dev).values()]
-    values = [next(iter(found.values())) for found in scores]
+    trivial = kind.trivial(self._source.train, dev)
+    values = [self._source.score(answers)[self._source.measure] for answers in trivial.values()]
     return max((value for value in values if math.isfinite(value)), default=-math.inf)
 
   def _folder(self, run: Asked) -> epath.Path:
