@@ -25,8 +25,12 @@ OWN_FLAGS = (
 )
 
 
-def main(experiment: Experiment) -> None:
-  """Reads the command line and runs an experiment; the body of every experiment file."""
+def main(experiment: Experiment, run: Callable[[Plan], int] | None = None) -> None:
+  """Reads the command line and runs an experiment; the body of every experiment file.
+
+  Args:
+    run: what is done with the plan; by default, its sweep. It returns the exit status.
+  """
   scales = [scale for scale in SCALES if scale in experiment.sizes]
   default = "demo" if "demo" in scales else scales[0]
   flags.DEFINE_string("scale", default, f"how big: {', '.join(scales)}; bert_jax/scales.py has what they set")
@@ -40,7 +44,7 @@ def main(experiment: Experiment) -> None:
   flags.DEFINE_integer("process_index", None, "which of them this is, from 0")
   flags.DEFINE_bool("print_settings", False, "print the settings of every arm, as flags, and stop")
   setting_flags.define_settings()
-  app.run(lambda left: sys.exit(_main(experiment, left[1:])), flags_parser=lambda given: _parse(experiment, given))
+  app.run(lambda left: sys.exit(_main(experiment, left[1:], run)), flags_parser=lambda given: _parse(experiment, given))
 
 
 def study(run: Callable[[], int], required: Sequence[str] = ()) -> None:
@@ -128,7 +132,7 @@ def _help(experiment: Experiment) -> str:
   )
 
 
-def _main(experiment: Experiment, arguments: Sequence[str]) -> int:
+def _main(experiment: Experiment, arguments: Sequence[str], run: Callable[[Plan], int] | None) -> int:
   """The exit status: 0 done, 1 an error of the user's or the machine's, 75 stopped by a signal and saved."""
   console.log_own_lines_only()
   try:
@@ -138,6 +142,8 @@ def _main(experiment: Experiment, arguments: Sequence[str]) -> int:
     if FLAGS.print_settings:
       print(_settings_of(plan))
       return 0
+    if run is not None:
+      return run(plan)
     from bert_jax import sweep  # heavy, and of no use before the command line is known to be right
 
     return sweep.run(plan)

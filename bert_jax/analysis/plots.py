@@ -53,7 +53,7 @@ def draw(results: Results) -> dict[str, Drawn]:
   shares = [answer_measure(answer) for answer in results.sweep.answers]
   shares += [task_measure(task) for task in results.sweep.tasks()]
   drawn = {}
-  with _style():
+  with styled():
     for name, figure in (
       ("differences", forest(results, [LOSS])),
       ("accuracies", forest(results, shares)),
@@ -61,7 +61,7 @@ def draw(results: Results) -> dict[str, Drawn]:
       ("transfer", transfer(results)),
     ):
       if figure is not None:
-        png, svg = _png(figure), _svg(figure, name)
+        png, svg = as_png(figure), as_svg(figure, name)
         drawn[name] = Drawn(png, svg, _for_the_page(svg))
   return drawn
 
@@ -72,8 +72,8 @@ def forest(results: Results, measures: list[Measure]) -> "Figure | None":
   if not panels:
     return None
   heights = [0.34 * len(rows) + 0.75 for rows in panels]
-  figure = _figure(sum(heights))
-  for axes, rows in zip(_stack(figure, heights), panels, strict=True):
+  figure = new_figure(sum(heights))
+  for axes, rows in zip(stacked(figure, heights), panels, strict=True):
     _forest_panel(axes, rows)
   return figure
 
@@ -125,7 +125,7 @@ def loss_curves(results: Results) -> "Figure | None":
   sweep = results.sweep
   if not any(run.evaluations for run in sweep.runs):
     return None
-  figure = _figure(4.8)
+  figure = new_figure(4.8)
   axes = figure.add_subplot()
   ends: list[tuple[float, float, str, str]] = []  # tokens, loss, label, colour
   for index, arm in enumerate(sweep.arms):
@@ -225,10 +225,10 @@ def transfer(results: Results) -> "Figure | None":
   if not tasks:
     return None
   heights = [0.46 * len(sweep.arms) + 0.75 for _ in tasks]
-  figure = _figure(sum(heights) + 0.3)
+  figure = new_figure(sum(heights) + 0.3)
   lanes = (("pretrained", "pretrained", "o", BLUE, -0.15), ("scratch", "not pretrained", "s", VERMILLION, 0.15))
   marks = (("tfidf", "TF-IDF + logistic regression", INK, "-"), ("majority", "most frequent class", MUTED, ":"))
-  panels = _stack(figure, heights)
+  panels = stacked(figure, heights)
   for axes, task in zip(panels, tasks, strict=True):
     for place, result in enumerate(results.arms):
       runs = sweep.finished(result.arm.name)
@@ -265,7 +265,8 @@ def transfer(results: Results) -> "Figure | None":
 
 
 @contextlib.contextmanager
-def _style() -> Iterator[None]:
+def styled() -> Iterator[None]:
+  """The look that all figures have."""
   import matplotlib
 
   settings: dict[Any, Any] = {
@@ -290,7 +291,8 @@ def _style() -> Iterator[None]:
     yield
 
 
-def _figure(height: float) -> "Figure":
+def new_figure(height: float) -> "Figure":
+  """An empty one, without a window; height in inches."""
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
 
@@ -299,19 +301,20 @@ def _figure(height: float) -> "Figure":
   return figure
 
 
-def _stack(figure: "Figure", heights: list[float]) -> "list[Axes]":
+def stacked(figure: "Figure", heights: list[float]) -> "list[Axes]":
   """Axes one above the other."""
   return list(figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
 
 
-def _png(figure: "Figure") -> bytes:
+def as_png(figure: "Figure") -> bytes:
+  """The figure as a PNG file; what is drawn of it afterwards has the same places."""
   file = io.BytesIO()
   figure.savefig(file, format="png", dpi=200)
   figure.set_layout_engine("none")  # keeps the places that were found; finding them is most of the work
   return file.getvalue()
 
 
-def _svg(figure: "Figure", name: str) -> str:
+def as_svg(figure: "Figure", name: str) -> str:
   """The figure as an SVG file; equal figures give equal text."""
   import matplotlib
 

@@ -68,7 +68,7 @@ def test_few_labels_of_each_class_are_drawn_by_seed(tokenizer: tokenizers.Tokeni
   one, same, other = load(tokenizer), load(tokenizer), load(tokenizer, seed=1)
   for task in (one, other):
     assert task.classes == ("cold", "mild", "warm")
-    assert np.bincount(task.train.labels).tolist() == [7, 7, 7]
+    assert np.bincount(task.train.classes).tolist() == [7, 7, 7]
     assert len(set(task.train.texts)) == 21
     assert not set(task.train.texts) & set(task.test.texts)
   assert one.train.texts == same.train.texts
@@ -82,8 +82,8 @@ def test_labels_are_those_of_the_texts(documents: list[Document], tokenizer: tok
   labels = {document.text: document.label for document in documents}
   task = load(tokenizer)
   for part in (task.train, task.test):
-    assert len(part.texts) == len(part.labels) == len(part.token_ids) == len(part.attention_mask)
-    assert [labels[text] for text in part.texts] == [f"weather/{task.classes[label]}" for label in part.labels]
+    assert len(part.texts) == len(part.classes) == len(part.token_ids) == len(part.attention_mask)
+    assert [labels[text] for text in part.texts] == [f"weather/{task.classes[label]}" for label in part.classes]
 
 
 @pytest.mark.usefixtures("documents")
@@ -125,7 +125,7 @@ def test_texts_are_encoded_whole_or_cut_at_the_end(tokenizer: tokenizers.Tokeniz
       wanted = [tokenizer.cls_id, *whole[: part.token_ids.shape[1] - 2], tokenizer.sep_id]
       assert row[mask].tolist() == wanted
       assert (row[~mask] == tokenizer.pad_id).all()
-    assert part.token_ids.dtype == part.segment_ids.dtype == part.labels.dtype == np.int32
+    assert part.token_ids.dtype == part.segment_ids.dtype == part.classes.dtype == np.int32
     assert not part.segment_ids.any()
   assert task.train.token_ids.shape[1] == min(max_seq_len, -(-longest // 32) * 32)
 
@@ -161,7 +161,7 @@ def test_the_demo_has_both_tasks(tokenizer: tokenizers.Tokenizer) -> None:
   assert news.classes == ("business", "entertainment", "politics", "sports", "tech")
   assert len(topics.classes) == 11
   assert "Uncategorized" not in topics.classes
-  assert collections.Counter(topics.train.labels.tolist()) == dict.fromkeys(range(11), 3)
+  assert collections.Counter(topics.train.classes.tolist()) == dict.fromkeys(range(11), 3)
 
 
 # ---- the check before anything is written ----------------------------------------------------------------

@@ -1,0 +1,127 @@
+"""Learning curves: accuracy by the number of labels, as a figure and as a table."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from etils import epath
+
+from bert_jax.analysis import plots
+from bert_jax.analysis.statistics import CONFIDENCE, PAIRS_FOR_A_SHARE, paired_interval, verdict
+from bert_jax.transfer.curves import FROZEN, SCRATCH, TUNED, Point
+
+_MAJORITY = "majority"
+
+
+def write(points: Sequence[Point], folder: epath.PathLike, note: str) -> str:
+  """Writes curves.png, curves.svg and curves.md, and returns the text of the last.
+
+  Args:
+    points: of all tasks.
+    note: what these models can and cannot show.
+  """
+  folder = epath.Path(folder)
+  with plots.styled():
+    figure = _figure(points)
+    png, svg = plots.as_png(figure), plots.as_svg(figure, "curves")
+  (folder / "curves.png").write_bytes(png)
+  (folder / "curves.svg").write_text(svg)
+  text = _text(points, note)
+  (folder / "curves.md").write_text(text)
+  return text
+
+
+def _of(points: Sequence[Point], task: str, way: str, labels: int) -> dict[int, float]:
+  """The accuracy of each draw, in percent."""
+  found = [p for p in points if (p.task, p.way, p.labels) == (task, way, labels)]
+  return {p.draw: 100 * p.accuracy for p in found}
+
+
+def _labels(points: Sequence[Point], task: str) -> list[int]:
+  return sorted({p.labels for p in points if p.task == task})
+
+
+def _ways(points: Sequence[Point]) -> list[str]:
+  return list(dict.fromkeys(p.way for p in points))
+
+
+def _pretrained(points: Sequence[Point]) -> list[str]:
+  """The ways of pretrained networks that are fine-tuned."""
+  return [way for way in _ways(points) if way.endswith(TUNED) and not way.startswith(SCRATCH)]
+
+
+# ---- the figure ----
+
+
+def _figure(points: Sequence[Point]):
+  """A panel a task: the mean of the draws, and a band from the lowest to the highest."""
+  tasks = list(dict.fromkeys(p.task for p in points))
+  figure = plots.new_figure(3.4 * len(tasks) + 0.6)
+  panels = plots.stacked(figure, [3.4] * len(tasks))
+  ways = [way for way in _ways(points) if way != _MAJORITY]
+  names = list(dict.fromkeys(way.split(", ")[0] for way in ways))
+  colours = dict(zip(names, plots.ARM_COLOURS, strict=False)) | {"TF-IDF": plots.INK, SCRATCH: plots.MUTED}
+  for axes, task in zip(panels, tasks, strict=True):
+    labels = _labels(points, task)
+    for way in ways:
+      name, line = way.split(", ")[0], "--" if way.endswith(FROZEN) else ":" if way == "TF-IDF" else "-"
+      drawn = [list(_of(points, task, way, count).values()) for count in labels]
+      low, high = ([bound(values) for values in drawn] for bound in (min, max))
+      axes.fill_between(labels, low, high, color=colours[name], alpha=0.15, lw=0)
+      axes.plot(labels, [np.mean(values) for values in drawn], line, color=colours[name], marker="o", ms=4, label=way)
+    majority = list(_of(points, task, _MAJORITY, labels[0]).values())
+    axes.axhline(float(np.mean(majority)), color=plots.MUTED, lw=0.8, ls=(0, (1, 3)))
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(labels, [str(count) for count in labels])
+    axes.set_title(task, loc="left")
+    axes.set_xlabel("labelled texts of each class (dotted line: the most frequent class)")
+    axes.set_ylabel("right, %")
+    axes.grid(axis="y")
+  figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False)
+  return figure
+
+
+# ---- the text ----
+
+
+def _text(points: Sequence[Point], note: str) -> str:
+  draws = 1 + max(p.draw for p in points)
+  parts = [
+    "# At how many labels does pretraining pay?",
+    f"![accuracy by the number of labels](curves.png)\n\nBands reach from the lowest to the highest of {draws} draws of"
+    " labelled texts; all ways see the same ones, and are tested on the same held-out texts.",
+    note,
+  ]
+  for task in dict.fromkeys(p.task for p in points):
+    labels = _labels(points, task)
+    tests = next(p.test_texts for p in points if p.task == task)
+    rows = [f"| labels a class | {' | '.join(map(str, labels))} |", f"| --- |{' ---: |' * len(labels)}"]
+    for way in _ways(points):
+      cells = [f"{np.mean(list(_of(points, task, way, count).values())):.1f}" for count in labels]
+      rows.append(f"| {way} | {' | '.join(cells)} |")
+    parts += [
+      f"## {task}",
+      f"Mean accuracy in percent, on {tests:,} texts.",
+      "\n".join(rows),
+      _pays(points, task, labels),
+    ]
+  return "\n\n".join(parts) + "\n"
+
+
+def _pays(points: Sequence[Point], task: str, labels: Sequence[int]) -> str:
+  """At which numbers of labels a pretrained network is better than the same one without pretraining."""
+  scratch, lines = f"{SCRATCH}, {TUNED}", []
+  for way in _pretrained(points):
+    cells = []
+    for count in labels:
+      one, other = _of(points, task, way, count), _of(points, task, scratch, count)
+      # Each number of labels is judged, so each interval is as wide as so many need.
+      confidence = 1 - (1 - CONFIDENCE) / len(labels)
+      interval = paired_interval([one[draw] - other[draw] for draw in one], True, confidence)
+      said = verdict(interval, higher_is_better=True)
+      mean = f"{interval.mean:+.1f}" if interval is not None else "–"
+      cells.append(f"{mean} at {count} ({said})")
+    lines.append(f"- {way}: {', '.join(cells)}")
+  return (
+    f"Points above the same network not pretrained, draw by draw (intervals of {CONFIDENCE:.0%} over all numbers of"
+    f" labels together; below {PAIRS_FOR_A_SHARE} draws nothing is judged):\n\n" + "\n".join(lines)
+  )
