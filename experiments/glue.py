@@ -33,6 +33,7 @@ def run() -> int:
     peak_lr=FLAGS.peak_lr,
     epochs=FLAGS.epochs,
     most=FLAGS.max_train_examples,
+    max_tokens=FLAGS.max_tokens,
   )
 
 
@@ -48,4 +49,5 @@ if __name__ == "__main__":
   flags.DEFINE_float("peak_lr", 5e-5, "learning rate, where no grid is searched")
   flags.DEFINE_integer("epochs", 3, "passes over the examples, where no grid is searched")
   flags.DEFINE_integer("max_train_examples", None, "train on the first so many of each task; none: on all")
+  flags.DEFINE_integer("max_tokens", 128, "of a text or a pair, special ones counted (Devlin et al. 2018: 128)")
   study(run, required=("model", "data"))

@@ -28,6 +28,7 @@ def run(
   peak_lr: float = 5e-5,
   epochs: int = 3,
   most: int | None = None,
+  max_tokens: int = 128,
 ) -> int:
   """Fine-tunes for each task of `names`, and writes and prints the table; see experiments/glue.py for the arguments."""
   tasks = glue.chosen(names)
@@ -48,7 +49,7 @@ def run(
         train = _first(task.read(data, "train"), most)
         source = making.Source.of(model, task.kind, train, task.read(data, part), task.measure)
         first: dict[str, Any] = {**grid.settings()[0], **grid.fixed}
-        asked = making.Asked(kind=task.kind, way=way, pooling=pooling, seed=seeds[0], **first)
+        asked = making.Asked(kind=task.kind, way=way, pooling=pooling, max_tokens=max_tokens, seed=seeds[0], **first)
         making.make(source, asked, bundle, grid=grid if searching else None, seeds=seeds)
       rows.append((task, part, records.read_json(bundle / bundles.METRICS, f"remove {bundle}") or {}))
   table = _table(rows, most)
