@@ -60,7 +60,7 @@ setup(
       "hypothesis>=6.100",
       "pyright>=1.1.400",
       "pytest>=8.3",
-      "pytest-xdist>=3.6",
+      "pytest-xdist>=3.7",
       "ruff>=0.15",
       "safetensors>=0.5",  # the peer of interop/stored.py
       "tensorboardX>=2.6.2",

@@ -11,11 +11,7 @@ MRPC, RTE, STS-B and WNLI, and an hour or more for the others; with one seed and
 layers takes about an hour for CoLA, MRPC and RTE together.
 """
 
-from absl import flags
-
-from bert_jax.command_line import study
-
-FLAGS = flags.FLAGS
+from bert_jax.command_line import FLAGS, flags, study
 
 
 def run() -> int:

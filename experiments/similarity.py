@@ -9,11 +9,7 @@ was never trained for sentences far behind both before training (its cosines are
 further up than one likes. Each trained model leaves a bundle in the work directory; similarity.md has the table.
 """
 
-from absl import flags
-
-from bert_jax.command_line import study
-
-FLAGS = flags.FLAGS
+from bert_jax.command_line import FLAGS, flags, study
 
 
 def run() -> int:

@@ -12,10 +12,8 @@ pretrained networks to lead where labels are few, and the others to come closer 
 
 import dataclasses
 
-from absl import flags
-
 from bert_jax import scales, settings
-from bert_jax.command_line import main
+from bert_jax.command_line import FLAGS, flags, main
 from bert_jax.experiment import Arm, Experiment, Plan, Size
 
 # Full sentences leave the plateau after 3 to 5 million tokens with this rate and warm-up: held-out loss 5.44 after 3.1
@@ -50,7 +48,6 @@ EXPERIMENT = Experiment(
 )
 LABELS = {"smoke": (2, 4), "demo": (2, 8, 32), "night": (2, 8, 32, 128), "paper": (8, 32, 128, 512)}
 DRAWS = {"smoke": 2, "demo": 5, "night": 5, "paper": 5}
-FLAGS = flags.FLAGS
 
 
 def run(plan: Plan) -> int:
@@ -63,8 +60,6 @@ def run(plan: Plan) -> int:
     base=settings.assign(plan.base, {"transfer.tasks": ""}),
     configs={name: settings.assign(config, {"transfer.tasks": ""}) for name, config in plan.configs.items()},
   )
-  from etils import epath
-
   import bert_jax
   from bert_jax import sweep
   from bert_jax.analysis import curves as drawn
@@ -78,8 +73,8 @@ def run(plan: Plan) -> int:
       return status
     named = {arm.name: f"{plan.workdir}/runs/{arm.name}/seed-{plan.seeds[0]}" for arm in plan.arms}
   models = {name: bert_jax.load(path) for name, path in named.items()}
-  folder = epath.Path(plan.workdir) / "curves"
-  points = curves.measure(models, plan.base, tasks, labels, draws, make_layout(plan.base.runtime.mesh), folder)
+  layout = make_layout(plan.base.runtime.mesh)
+  points = curves.measure(models, plan.base, tasks, labels, draws, layout, f"{plan.workdir}/curves")
   print(drawn.write(points, plan.workdir, plan.experiment.sizes[plan.scale].note))
   print(f"The figure is {plan.workdir}/curves.png")
   return 0

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import pathlib
 
 import hypothesis
 import jax
@@ -35,7 +36,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-  """Leaves out what is marked `parity` where the extra of that name is not installed; -ra prints the reason."""
+  """Puts whole runs first, and leaves out what is marked `parity` where the extra of that name is not installed.
+
+  Whole runs take longest, and are tested by files beside this one: begun last, they would leave one process to work
+  alone for minutes.
+  """
+  here = pathlib.Path(__file__).parent
+  items.sort(key=lambda item: item.path.parent != here)
   missing = [name for name in PARITY_NEEDS if importlib.util.find_spec(name) is None]
   if not missing:
     return

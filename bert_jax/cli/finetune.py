@@ -4,8 +4,9 @@
 {kinds}
 
 A table is a CSV, TSV (without quoting, as GLUE's) or JSON lines file; --text, --pair and --label name its columns.
-Where they are numbers, counted from 1, a CSV or TSV file has no header. Without --dev, a part of the training examples
-is held out; equal texts, and examples about one document, stay on one side.
+Where they are numbers, counted from 1, a CSV or TSV file has no header. In place of a file, tfds:NAME:SPLIT is a
+TensorFlow data set that was prepared as array_record, such as tfds:glue/sst2:train. Without --dev, a part of the
+training examples is held out; equal texts, and examples about one passage or query, stay on one side.
 
 The bundle has the model, its tokenizer, its predictions for the held-out examples, a card, and its figures there beside
 those of the trivial, of counted words, of word vectors and of frozen encoders.

@@ -3,7 +3,7 @@
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 
@@ -44,6 +44,31 @@ def input_lines(path: str) -> list[str]:
       return read_lines(file, path)
   except OSError as error:
     raise ValueError(f"{path}: {error.strerror}") from error
+
+
+def streamed_lines(path: str) -> Iterator[str]:
+  """The lines of a file, one by one; see `read_lines`. Whether it is there is asked at once.
+
+  Raises:
+    ValueError: the file cannot be read, has no line, or one that is not UTF-8.
+  """
+  try:
+    file = open(path, "rb")  # noqa: SIM115
+  except OSError as error:
+    raise ValueError(f"{path}: {error.strerror}") from error
+  return _decoded(file, path)
+
+
+def _decoded(file: IO[bytes], path: str) -> Iterator[str]:
+  number = 0
+  with file:
+    for number, line in enumerate(file, 1):
+      try:
+        yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+      except UnicodeDecodeError as error:
+        raise ValueError(f"{path}, line {number}: not UTF-8 ({error.reason}); convert it, say with iconv") from error
+  if not number:
+    raise ValueError(f"{path} is empty; give it one text a line")
 
 
 def check_output(path: str, sources: Sequence[str]) -> None:

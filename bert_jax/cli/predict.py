@@ -61,7 +61,7 @@ def run(given: argparse.Namespace) -> int:
 
 def _examples(given: argparse.Namespace) -> Iterator[tuple[dict[str, Any], Any]]:
   """(what an answer is written beside, what the model is asked), example by example."""
-  from bert_jax.cli.lines import input_lines
+  from bert_jax.cli.lines import input_lines, streamed_lines
   from bert_jax.data import conll, files, squad, tables
 
   path, choices = given.input, tuple(filter(None, (given.choices or "").split(",")))
@@ -72,7 +72,7 @@ def _examples(given: argparse.Namespace) -> Iterator[tuple[dict[str, Any], Any]]
     questions = squad.read(path, training=False).questions
     return (({"id": q.id, "question": q.question}, (q.question, q.context)) for q in questions)
   if not path.endswith(files.packed(*tables.SUFFIXES)):
-    return (({"text": line}, line) for line in input_lines(path))
+    return (({"text": line}, line) for line in (input_lines(path) if path == "-" else streamed_lines(path)))
   wanted = [given.text or "text", *([given.pair] if given.pair else []), *choices]
   return (_of_row(values, bool(given.pair), bool(choices)) for values, _ in tables.read(path, wanted))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from etils import epath
 
-from bert_jax.data import compressed, files
+from bert_jax.data import compressed, files, tfds_sets
 
 COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")  # of CoNLL-U
 
@@ -49,6 +49,8 @@ class Tagged:
 def read(path: epath.PathLike, word: str = "1", tag: str | None = None, tagged: bool = True) -> Tagged:
   """The sentences of a file; one whose name ends in .conllu (or .conllu.gz, …) is CoNLL-U.
 
+  tfds:NAME:SPLIT is a TensorFlow data set with the field tokens; its tags are the field ner, or that of `tag`.
+
   Args:
     path: of the file.
     word: the words' column, from 1. CoNLL-U has its own.
@@ -58,6 +60,8 @@ def read(path: epath.PathLike, word: str = "1", tag: str | None = None, tagged: 
   Raises:
     ValueError: the file cannot be read; a line has too few columns (with its number), or there is no word.
   """
+  if str(path).startswith(tfds_sets.PREFIX):
+    return _of_tfds(str(path), tag or "ner", tagged)
   path = epath.Path(path)
   universal = path.name.endswith(files.packed(".conllu"))
   if universal:
@@ -100,6 +104,16 @@ def read(path: epath.PathLike, word: str = "1", tag: str | None = None, tagged: 
   if not sentences:
     raise ValueError(f"{path} has no word")
   return Tagged(str(path), tuple(sentences))
+
+
+def _of_tfds(path: str, tag: str, tagged: bool) -> Tagged:
+  """A TensorFlow data set with the fields tokens and, say, ner, as conll2003 has them; each sentence by itself."""
+  sentences = []
+  for _, record in tfds_sets.records(path, ["tokens", *([tag] if tagged else [])]):
+    words = tuple(record["tokens"])
+    if words:
+      sentences.append(Sentence(words, tuple(record[tag]) if tagged else (), len(sentences)))
+  return Tagged(path, tuple(sentences))
 
 
 def _lines(path: epath.Path) -> Iterator[tuple[int, str]]:

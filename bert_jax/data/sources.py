@@ -14,7 +14,7 @@ from absl import logging
 from etils import epath
 
 from bert_jax.config import DataConfig
-from bert_jax.data import checksums, compressed, files, sentences, tokenizers
+from bert_jax.data import checksums, compressed, files, sentences, tfds_sets, tokenizers
 
 _LARGE_BYTES = 10_000_000_000  # text whose fingerprint takes long enough, ten seconds or so, for a word about it
 
@@ -259,44 +259,11 @@ class TfdsSource(Source):
 
   def __init__(self, description: str, name: str, field: str):
     self.description, self._field = description, field
-    self._name, _, split = name.partition(":")
-    self._split = split or "train"
-    try:
-      import tensorflow_datasets as tfds  # slow to import
-      import tensorflow_datasets.text  # its data sets are not known before
-    except ImportError as error:
-      raise ValueError(
-        f"data.source={description} needs TFDS: pip install 'tensorflow-datasets>=4.9.9' array-record"
-      ) from error
-    prepare = (
-      f'python -c "import tensorflow_datasets as tfds, tensorflow_datasets.text; '
-      f"tfds.builder('{self._name}', file_format='array_record').download_and_prepare()\""
-    )
-    try:
-      builder = tfds.builder(self._name, file_format="array_record")
-    except Exception:  # it is there in another format, or not at all
-      try:
-        builder = tfds.builder(self._name)
-      except Exception as error:  # whatever a data set's own code raises
-        first_line = str(error).partition("\n")[0]
-        raise ValueError(f"data.source={description}: TFDS cannot open {self._name}: {first_line}") from error
-    if not builder.info.splits:
-      raise ValueError(
-        f"data.source={description} is not prepared as array_record in {builder.data_dir}; prepare it with\n"
-        f"  {prepare}\n(the data set's page says what that needs), or set TFDS_DATA_DIR to the folder that has it"
-      )
-    file_format = getattr(builder.info.file_format, "value", "unknown")
-    if file_format != "array_record":
-      raise ValueError(
-        f"data.source={description} is prepared as {file_format} in {builder.data_dir}, and is only read as "
-        f"array_record; prepare it again with\n  {prepare}"
-      )
-    if self._split not in builder.info.splits:
-      raise ValueError(f"data.source={description} has no split {self._split!r}, but {sorted(builder.info.splits)}")
-    self._data: Any = builder.as_data_source(self._split)  # pyright: ignore[reportCallIssue]
+    opened = tfds_sets.opened(name, f"data.source={description}")
+    self._name, self._split, self._data = opened.name, opened.split, opened.rows
     self.size = len(self._data)
-    self._identity = (builder.info.full_name, self._split, field)
-    self._files = [epath.Path(file) for file in builder.info.splits[self._split].filepaths]
+    self._identity = (opened.builder.info.full_name, self._split, field)
+    self._files = [epath.Path(file) for file in opened.builder.info.splits[self._split].filepaths]
 
   @functools.cached_property
   def fingerprint(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from absl import logging
 from etils import epath
 
-from bert_jax.data import compressed
+from bert_jax.data import compressed, tfds_sets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ def read(path: epath.PathLike, training: bool) -> Questions:
   """The questions of a file.
 
   Args:
-    path: of the file, which may be compressed.
+    path: of the file, which may be compressed; tfds:NAME:SPLIT is a TensorFlow data set such as squad.
     training: whether they are to learn from. Then an answer that does not stand where the file says is looked for in
       the whole passage, and a question of which no answer is found is left out; the log says how many are. To measure
       by, answers stay as they are, for their places do not matter.
@@ -52,14 +52,10 @@ def read(path: epath.PathLike, training: bool) -> Questions:
   Raises:
     ValueError: the file cannot be read, or something is not where SQuAD has it; an id comes twice.
   """
-  path = epath.Path(path)
-  try:
-    with path.open("rb") as raw, compressed.plain(path, raw) as stream:
-      content = json.loads(stream.read().decode("utf-8-sig"))
-  except (ValueError, RecursionError) as error:
-    raise ValueError(f"{path} is no JSON of UTF-8 text: {error}") from error
-  except (EOFError, OSError, *compressed.errors()) as error:
-    raise ValueError(f"{path} cannot be read: {error}") from error
+  if str(path).startswith(tfds_sets.PREFIX):
+    content: Any = _of_tfds(str(path))
+  else:
+    content = _content(epath.Path(path))
   found: list[Question] = []
   moved = left_out = 0
   for article, where in _each(content, "data", str(path)):
@@ -88,6 +84,27 @@ def read(path: epath.PathLike, training: bool) -> Questions:
   if times > 1:
     raise ValueError(f"{path} has the id {name!r} {times} times; give each question one of its own")
   return Questions(str(path), tuple(found))
+
+
+def _content(path: epath.Path) -> Any:
+  try:
+    with path.open("rb") as raw, compressed.plain(path, raw) as stream:
+      return json.loads(stream.read().decode("utf-8-sig"))
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f"{path} is no JSON of UTF-8 text: {error}") from error
+  except (EOFError, OSError, *compressed.errors()) as error:
+    raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _of_tfds(path: str) -> dict[str, Any]:
+  """A TensorFlow data set as SQuAD's JSON has it: squad, and squad/v2.0, whose answers may be none."""
+  articles = []
+  for _, record in tfds_sets.records(path, ["id", "title", "context", "question", "answers"]):
+    texts, starts = record["answers"]["text"], record["answers"]["answer_start"]
+    answers = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+    asked = {"id": record["id"], "question": record["question"], "answers": answers, "is_impossible": not answers}
+    articles.append({"title": record["title"], "paragraphs": [{"context": record["context"], "qas": [asked]}]})
+  return {"data": articles}
 
 
 def _question(asked: dict[str, Any], context: str, title: str, where: str) -> Question:

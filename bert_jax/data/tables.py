@@ -12,7 +12,7 @@ from typing import IO, Any, NamedTuple
 
 from etils import epath
 
-from bert_jax.data import compressed, files
+from bert_jax.data import compressed, files, tfds_sets
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json")
 _SEPARATORS = (",", ";", "\t", "|")
@@ -46,7 +46,7 @@ def read(path: epath.PathLike, columns: Sequence[str]) -> Iterator[Row]:
   """The rows of a table, in order; blank lines are left out.
 
   Args:
-    path: of the file; its name says the form.
+    path: of the file; its name says the form. tfds:NAME:SPLIT is a TensorFlow data set, whose fields are the columns.
     columns: their names, from the header of a CSV or TSV file or the keys of the JSON objects. Where all are numbers,
       counted from 1, a CSV or TSV file has no header.
 
@@ -54,6 +54,10 @@ def read(path: epath.PathLike, columns: Sequence[str]) -> Iterator[Row]:
     ValueError: the file is missing, damaged or not UTF-8; a column is not there (it lists those that are); a row has
       more or fewer fields than the header.
   """
+  if str(path).startswith(tfds_sets.PREFIX):
+    for number, record in tfds_sets.records(str(path), columns):
+      yield Row(tuple(_text(path, number, record, column) for column in columns), number)
+    return
   path = epath.Path(path)
   kind = kind_of(path)
   try:
@@ -153,7 +157,7 @@ def _json_rows(path: epath.Path, stream: IO[bytes], columns: Sequence[str]) -> I
     yield Row(tuple(_text(path, number, record, column) for column in columns), number)
 
 
-def _text(path: epath.Path, number: int, record: dict[str, Any], column: str) -> str:
+def _text(path: epath.PathLike, number: int, record: dict[str, Any], column: str) -> str:
   if column not in record:
     raise ValueError(f"{path}, line {number} has no field {column!r}; it has {', '.join(map(repr, record))}")
   value = record[column]

@@ -450,6 +450,36 @@ attempt("tfds:tiny_text", jsonl_field="body")
 attempt("tfds:tiny_text", jsonl_field="number")
 attempt("tfds:nonesuch")
 attempt("tfds:wiki40b/en")
+
+class TinyTask(tfds.core.GeneratorBasedBuilder):
+  VERSION = tfds.core.Version("1.0.0")
+  def _info(self):
+    texts, names = tfds.features.Text(), tfds.features.ClassLabel(names=["O", "B-PER"])
+    return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({
+      "sentence": texts, "label": tfds.features.ClassLabel(names=["no", "yes"]),
+      "score": tfds.features.Scalar(np.float32),
+      "tokens": tfds.features.Sequence(texts), "ner": tfds.features.Sequence(names),
+      "id": texts, "title": texts, "context": texts, "question": texts,
+      "answers": tfds.features.Sequence({"text": texts, "answer_start": np.int32})}))
+  def _split_generators(self, dl_manager):
+    return {"train": self._generate_examples(3)}
+  def _generate_examples(self, count):
+    for i in range(count):
+      answers = [{"text": "schön", "answer_start": 3}] if i else []
+      yield i, {"sentence": f"schön {i}", "label": i % 2, "score": i / 4, "tokens": ["It"] * (i + 1),
+                "ner": ["O"] * i + ["B-PER"], "id": str(i), "title": "t", "context": "so schön", "question": "how?",
+                "answers": answers}
+
+with contextlib.redirect_stdout(sys.stderr):
+  TinyTask(file_format="array_record").download_and_prepare()
+from bert_jax.data import conll, squad, tables
+print(sorted(row.values for row in tables.read("tfds:tiny_task", ["sentence", "label", "score"])))
+print(sorted((s.words, s.tags) for s in conll.read("tfds:tiny_task:train").sentences))
+print(sorted((q.id, q.answers, q.impossible) for q in squad.read("tfds:tiny_task", True).questions))
+try:
+  list(tables.read("tfds:tiny_task", ["text"]))
+except ValueError as error:
+  print(error)
 print([name for name in ("tensorflow", "torch", "jax") if name in sys.modules])
 """
 
@@ -474,7 +504,13 @@ def test_tfds_is_read_without_tensorflow(tmp_path):
   assert "field 'number', and must have text" in lines[5]
   assert "TFDS cannot open nonesuch" in lines[6]
   assert "wiki40b/en is not prepared as array_record" in lines[7]
-  assert lines[8] == "[]"
+  assert lines[8] == "[('schön 0', 'no', '0'), ('schön 1', 'yes', '0.25'), ('schön 2', 'no', '0.5')]"
+  assert lines[9] == (
+    "[(('It',), ('B-PER',)), (('It', 'It'), ('O', 'B-PER')), (('It', 'It', 'It'), ('O', 'O', 'B-PER'))]"
+  )
+  assert lines[10] == "[('0', (), True), ('1', (('schön', 3),), False), ('2', (('schön', 3),), False)]"
+  assert lines[11].startswith("tfds:tiny_task has no field 'text'; it has ")
+  assert lines[12] == "[]"
 
 
 def test_wiki40b_marks_become_paragraphs():
