@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import bert_jax
 from bert_jax import console
-from bert_jax.cli import embed, evaluate, export, fill_mask, finetune, importing, predict
+from bert_jax.cli import embed, evaluate, export, fill_mask, finetune, importing, predict, search
 
 VERBS = {
   "import": importing,
@@ -18,6 +18,7 @@ VERBS = {
   "finetune": finetune,
   "predict": predict,
   "evaluate": evaluate,
+  "search": search,
 }
 
 
