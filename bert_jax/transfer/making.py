@@ -169,7 +169,10 @@ def make(
     "train": f"{name}, {len(train):,} examples, fingerprint {train.fingerprint}",
     "dev": f"{os.path.basename(dev.origin)}, {len(dev):,} examples, fingerprint {dev.fingerprint}",
   }
-  bundles.write(made, folder, kind, dev, answers, outcome, about | settings.to_dict(asked))
+  stated = settings.to_dict(asked)
+  if asked.way == "frozen":  # the rest is of no effect
+    stated = {name: stated[name] for name in ("kind", "way", "max_tokens")}
+  bundles.write(made, folder, kind, dev, answers, outcome, about | stated)
   if workdir.exists():
     shutil.rmtree(workdir)
   return outcome
