@@ -12,7 +12,6 @@ from etils import epath
 
 from bert_jax import records
 from bert_jax.transfer import glue, glue_table, grids, similarity_table
-from tests.interop import small
 
 ROOT = Path(__file__).parent.parent.parent
 WORDS = ("snow", "paris", "the", "cat", "is", "cold", "sea")
@@ -55,14 +54,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
   for task in glue.TASKS.values():
     for part, number in (("train", 40), *((part, 16) for part in task.dev)):
       write(folder, task, part, number, draw)
-  return folder
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-  pytest.importorskip("sklearn", reason="needs the extra demo")
-  folder = tmp_path_factory.mktemp("model") / "M"
-  small.make("bert", tokenizer=small.tokenizer_of()).save(folder)
   return folder
 
 

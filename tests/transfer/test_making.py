@@ -15,28 +15,16 @@ import pytest
 from etils import epath
 
 import bert_jax
-from bert_jax import console, records
+from bert_jax import records
 from bert_jax.cli import main
 from bert_jax.data.examples import TaskExamples
 from bert_jax.inference.predictions import Prediction
 from bert_jax.transfer import finetuning
-from tests.interop import small
 
 COLORS, PLACES = ("snow", "cat", "mat"), ("paris", "sea", "france")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-  """An imported folder of a small BERT."""
-  pytest.importorskip("sklearn", reason="needs the extra demo")
-  folder = tmp_path_factory.mktemp("model") / "M"
-  small.make("bert", tokenizer=small.tokenizer_of()).save(folder)
-  return folder
-
-
-@pytest.fixture(autouse=True)
-def _logging_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-  monkeypatch.setattr(console, "log_own_lines_only", lambda: None)
+pytestmark = pytest.mark.usefixtures("logging_stays")
 
 
 def write(path: Path, number: int, seed: int, pairs: bool = False) -> Path:
