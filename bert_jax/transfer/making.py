@@ -225,8 +225,8 @@ class _Runner:
         tried.append(Tried(setting, run.seed, score, score is None or score <= trivial))
       leader = grids.summaries(tried)[0].setting
       best = dataclasses.replace(asked, **grid.fixed, **leader, seed=grids.best_seed(tried, leader))
-      for run in self._workdir.glob("lr*"):
-        if run.name != self._folder(best).name:
+      for run in self._workdir.iterdir():
+        if run.is_dir() and run.name.startswith("lr") and run.name != self._folder(best).name:
           shutil.rmtree(run)
     assert best is not None
     return tried, best
