@@ -46,8 +46,8 @@ EXPERIMENT = Experiment(
     "paper": Size(scales.PAPER, seeds=(0,), note=scales.PAPER_NOTE),
   },
 )
-LABELS = {"smoke": (2, 4), "demo": (2, 8, 32), "night": (2, 8, 32, 128), "paper": (8, 32, 128, 512)}
-DRAWS = {"smoke": 2, "demo": 5, "night": 5, "paper": 5}
+LABELS = {"smoke": (2,), "demo": (2, 8, 32), "night": (2, 8, 32, 128), "paper": (8, 32, 128, 512)}
+DRAWS = {"smoke": 1, "demo": 5, "night": 5, "paper": 5}
 
 
 def run(plan: Plan) -> int:

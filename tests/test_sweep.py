@@ -319,7 +319,7 @@ def wait_for_lines(process: subprocess.Popen[str], workdir: Path, more: int) -> 
 def test_killed_at_random_moments_it_ends_the_same(source: str, undisturbed: Path, cache: Path, tmp_path: Path) -> None:
   """Steps take milliseconds here and saves tenths of seconds, so most kills fall into a save."""
   draws, kills = random.Random(5), 0
-  while kills < 3:
+  while kills < 2:
     process = start(source, tmp_path, tiny.environment(cache))
     wait_for_lines(process, tmp_path, draws.randint(1, 5))
     time.sleep(draws.uniform(0, 0.4))
