@@ -19,9 +19,11 @@ import dataclasses
 import sys
 from typing import Any
 
+from bert_jax.transfer.grids import RECIPES, Grid
+
 HELP = "labelled examples → a bundle: a model that predicts"
 
-# name → a line of help; bert_jax/transfer/kinds has the kinds, which a parser should not wait for.
+# What is asked for, with a line each; transfer/kinds has the kinds, which a parser should not wait for.
 TASKS = {
   "classification": "one of several classes for a text, or for a pair of texts",
   "multi_label": "any number of labels for a text: a|b|c, a JSON list, or none",
@@ -40,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "model", metavar="MODEL", help="a run, an imported folder, a Hugging Face folder, or a name on the hub"
   )
-  parser.add_argument("--task", choices=tuple(TASKS), default="classification", help="(classification)")
+  parser.add_argument(
+    "--task", choices=tuple(TASKS), default="classification", metavar="TASK", help="see above (classification)"
+  )
   parser.add_argument("--train", required=True, metavar="FILE", help="labelled examples to train on")
   parser.add_argument("--dev", metavar="FILE", help="labelled examples to measure on; without it, a part of --train")
   parser.add_argument("--dev-fraction", type=float, default=0.1, help="that part (0.1)")
@@ -53,9 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--epochs", metavar="N[,N]", help="passes over the examples (3); several values are all tried")
   parser.add_argument("--batch-size", metavar="N[,N]", help="examples a step (32); several values are all tried")
   parser.add_argument("--peak-lr", metavar="X[,X]", help="learning rate after warm-up (5e-5); several are all tried")
-  parser.add_argument(
-    "--recipe", metavar="NAME", help="settings to try, as published: bert, roberta, electra_base, … (grids.py has all)"
-  )
+  parser.add_argument("--recipe", metavar="NAME", help=f"settings to try, as published: {', '.join(RECIPES)}")
   parser.add_argument(
     "--seeds", metavar="N[,N]", help="of new weights, order and dropout (0; 0,1,2,3,4 where settings are tried)"
   )
@@ -130,8 +132,6 @@ def run(given: argparse.Namespace) -> int:
 
 def _grid(given: argparse.Namespace) -> tuple[Any, tuple[int, ...]]:
   """The settings to try, one or more, and the seeds."""
-  from bert_jax.transfer.grids import RECIPES, Grid
-
   if given.recipe is not None and given.recipe not in RECIPES:
     raise ValueError(f"--recipe={given.recipe} is none of {', '.join(RECIPES)}")
   grid = RECIPES[given.recipe] if given.recipe else Grid((5e-5,), (32,), (3,))  # Devlin et al. 2018, A.3

@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser.add_argument("--version", action="version", version=bert_jax.__version__)
   verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
   for name, module in VERBS.items():
-    verb = verbs.add_parser(name, help=module.HELP, description=module.__doc__)
+    raw = argparse.RawDescriptionHelpFormatter  # a module's lines stay lines
+    verb = verbs.add_parser(name, help=module.HELP, description=module.__doc__, formatter_class=raw)
     module.add_arguments(verb)
     verb.set_defaults(run=module.run)
   given = parser.parse_args(arguments)

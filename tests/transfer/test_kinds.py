@@ -13,7 +13,7 @@ from etils import epath
 
 import bert_jax
 from bert_jax import records
-from bert_jax.cli import main
+from bert_jax.cli import finetune, main
 from bert_jax.data import labelled
 from bert_jax.data.labelled import Columns
 from bert_jax.transfer.kinds import KINDS
@@ -241,6 +241,10 @@ def test_what_a_kind_cannot_read_is_said(
   assert call("finetune", model, f"--task={kind}", *files, *flags) == 1
   assert message in capsys.readouterr().err
   assert not (tmp_path / "B").exists()
+
+
+def test_the_command_line_names_what_there_is() -> None:
+  assert tuple(finetune.TASKS) == tuple(KINDS)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import abc
 import csv
 import dataclasses
 import io
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -193,6 +194,12 @@ def text_columns(examples: Labelled) -> list[str]:
 def text_fields(text: Any) -> list[str]:
   """A text, or both of a pair."""
   return list(text) if isinstance(text, tuple) else [text]
+
+
+def windows_note(several: int, part: Labelled, max_tokens: int) -> tuple[str, ...]:
+  """That some texts are read in windows, where some are."""
+  of = os.path.basename(part.origin)
+  return (f"{several:,} of {len(part):,} texts of {of} are read in windows of {max_tokens} tokens",) if several else ()
 
 
 def cut_note(cut: int, number: int, max_tokens: int) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from bert_jax.data.squad import Question
 from bert_jax.inference.answers import Answer
 from bert_jax.inference.model import Model
 from bert_jax.transfer import squad_metrics
-from bert_jax.transfer.kinds.base import Kind, Prepared, Reading, Scores
+from bert_jax.transfer.kinds.base import Kind, Prepared, Reading, Scores, windows_note
 
 
 class QuestionAnswering(Kind):
@@ -43,10 +43,7 @@ class QuestionAnswering(Kind):
       several = sum(
         1 for window in read.windows if window.first == 0 and window.count < len(read.offsets[window.example])
       )
-      if several:
-        notes += (
-          f"{several:,} of {len(part):,} passages of {part.origin} are read in windows of {reading.max_tokens} tokens",
-        )
+      notes += windows_note(several, part, reading.max_tokens)
       encoded = Encoded([w.token_ids for w in read.windows], [w.segment_ids for w in read.windows], 0)
       arrays = padded(encoded, reading.frame, reading.tokenizer.pad_id)
       starts, ends = (

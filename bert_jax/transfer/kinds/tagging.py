@@ -1,6 +1,7 @@
 """A tag for each word: names (NER) and parts of speech, from CoNLL files (Devlin et al. 2018, 5.3)."""
 
 import itertools
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from bert_jax.data.labelled import Columns, Labelled
 from bert_jax.inference.model import Model
 from bert_jax.inference.tags import Tags
 from bert_jax.transfer import metrics
-from bert_jax.transfer.kinds.base import Kind, Prepared, Reading, Scores, Units
+from bert_jax.transfer.kinds.base import Kind, Prepared, Reading, Scores, Units, windows_note
 
 # An example is a document: its sentences, each a tuple of words; its label has their tags in the same way.
 Sentences = tuple[tuple[str, ...], ...]
@@ -44,12 +45,13 @@ class Tagging(Kind):
   def prepare(self, name: str, train: Labelled, dev: Labelled, reading: Reading) -> Prepared:
     labelled.warn_of_shared(train, dev)
     notes = _broken(train) + _broken(dev)
-    known, unseen = set(_tags(train)), Counter(tag for tag in _tags(dev) if tag not in set(_tags(train)))
+    known = set(_tags(train))
+    unseen = Counter(tag for tag in _tags(dev) if tag not in known)
     if len(known) < 2:
       raise ValueError(f"{train.origin} has one tag only, {next(iter(known))!r}; there is nothing to tell apart")
     if unseen:
       listed = ", ".join(f"{tag!r} ({count})" for tag, count in unseen.most_common(5))
-      notes += (f"{dev.origin} has tags that {train.origin} does not have: {listed}; they count as wrong",)
+      notes += (f"{os.path.basename(dev.origin)} has tags that were not trained: {listed}; they count as wrong",)
     classes = labelled.classes_of(known)
     number = {tag: place for place, tag in enumerate(classes)}
     parts = []
@@ -57,13 +59,8 @@ class Tagging(Kind):
       windows = words.cut(
         [words.joined(_flat(text)) for text in part.texts], reading.frame, reading.tokenizer, reading.max_tokens
       )
-      several = len({w.example for w in windows if w.example}) and sum(
-        1 for count in Counter(w.example for w in windows).values() if count > 1
-      )
-      if several:
-        notes += (
-          f"{several:,} of {len(part):,} texts of {part.origin} are read in windows of {reading.max_tokens} tokens",
-        )
+      several = sum(count > 1 for count in Counter(window.example for window in windows).values())
+      notes += windows_note(several, part, reading.max_tokens)
       encoded = Encoded([w.token_ids for w in windows], [reading.frame.segments(w.token_ids) for w in windows], 0)
       arrays = padded(encoded, reading.frame, reading.tokenizer.pad_id)
       rows = []
@@ -159,4 +156,4 @@ def _by_sentence(tags: Sequence[str], text: Sentences) -> list[tuple[str, ...]]:
 
 def _broken(part: Labelled) -> tuple[str, ...]:
   """That some sequences break the scheme of their tags, where some do."""
-  return tuple(tag_schemes.broken(part.origin, [tags for label in part.labels for tags in label]))
+  return tuple(tag_schemes.broken(os.path.basename(part.origin), [tags for label in part.labels for tags in label]))
