@@ -271,6 +271,28 @@ def test_the_first_update_is_as_large_as_the_rate(config: Config, params: Any, t
   assert np.median(moved) == pytest.approx(0.01, rel=0.01)  # decay adds at most 1 % of a weight times the rate
 
 
+def test_only_the_top_layers_move_and_lower_ones_move_less(
+  config: Config, params: Any, task: Task, finetune: Any
+) -> None:
+  one = {"transfer.batch_size": 48, "transfer.epochs": 1, "transfer.warmup_fraction": 0.0, "transfer.peak_lr": 0.01}
+
+  def moved(**more: Any) -> dict[str, np.ndarray]:
+    """How far the middle parameter of each part moves in a step at the peak rate."""
+    given = settings.assign(config, one | {f"transfer.{name}": value for name, value in more.items()})
+    done = finetune(params, given, task).model.params
+    encoder, before = done["encoder"], params["encoder"]
+    kernels = np.abs(encoder["layers"]["output"]["kernel"] - before["layers"]["output"]["kernel"])
+    words = np.abs(encoder["embeddings"]["segments"] - before["embeddings"]["segments"])[0]
+    return {"layers": np.median(kernels.reshape(len(kernels), -1), axis=1), "below": np.median(words)}
+
+  top = moved(top_layers=1)
+  assert (top["layers"][0], top["below"]) == (0, 0)
+  assert top["layers"][1] == pytest.approx(0.01, rel=0.02)
+  decayed = moved(layer_decay=0.5)
+  np.testing.assert_allclose(decayed["layers"], [0.0025, 0.005], rtol=0.02)
+  assert decayed["below"] == pytest.approx(0.00125, rel=0.02)
+
+
 @pytest.mark.parametrize(("number", "batch_size", "epochs"), [(24, 8, 3), (25, 8, 3), (7, 16, 5), (1, 4, 2)])
 def test_every_text_comes_once_an_epoch(number: int, batch_size: int, epochs: int) -> None:
   batches, other = (finetuning.TaskBatches(texts_of(number, 2), batch_size, seed) for seed in (0, 1))
