@@ -152,13 +152,13 @@ def make(
   tried: list[Tried] = []
   if grid is not None and asked.way == "full":
     tried, asked = runner.search(asked, grid, seeds)
-  made = kind.finish(runner.model(asked), dev)
+  made = kind.finish(runner.model(asked), train, dev)
   answers = kind.predict(made, dev)
   scores = source.score(answers)
   beaten = baselines.measure(compared, source.start, kind, train, dev, reading, asked.seed, word_vectors)
   if "scratch" in compared:
     fresh = dataclasses.replace(source, start=baselines.untrained(source.start, asked.seed))
-    tuned = kind.finish(_Runner(fresh, prepared, workdir / "scratch").model(asked), dev)
+    tuned = kind.finish(_Runner(fresh, prepared, workdir / "scratch").model(asked), train, dev)
     beaten[baselines.NAMES["scratch"]] = source.score(kind.predict(tuned, dev))
   interval = metrics.bootstrap(
     lambda chosen: source.score(answers, chosen)[source.measure], len(dev), rounds=kind.rounds
@@ -238,7 +238,9 @@ class _Runner:
       logging.warning("%s: %s", label, error)
       return None
     source = self._source
-    score = source.score(source.kind.predict(source.kind.finish(made, source.dev), source.dev))[source.measure]
+    score = source.score(source.kind.predict(source.kind.finish(made, source.train, source.dev), source.dev))[
+      source.measure
+    ]
     logging.info("%s: %s", label, bundles.shown(source.measure, score))
     return score if math.isfinite(score) else None
 

@@ -125,8 +125,8 @@ class Kind(abc.ABC):
     """A fine-tuned model's answer to each example."""
     return model.predict(list(examples.texts))
 
-  def finish(self, model: Model, dev: Labelled) -> Model:
-    """A fine-tuned model with what else it has to know, which is settled on `dev`."""
+  def finish(self, model: Model, train: Labelled, dev: Labelled) -> Model:
+    """A model as fine-tuning leaves it, made one that answers as its users expect."""
     return model
 
   def answer_in(self, cell: str) -> Any:

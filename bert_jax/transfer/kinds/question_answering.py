@@ -55,7 +55,7 @@ class QuestionAnswering(Kind):
       logging.warning("%s", note)
     return Prepared(Task(name, QuestionAnsweringConfig(), (), *parts), notes)
 
-  def finish(self, model: Model, dev: Labelled) -> Model:
+  def finish(self, model: Model, train: Labelled, dev: Labelled) -> Model:
     """Questions without an answer get the threshold that is best on `dev`, as the official evaluation finds it."""
     if not any(question.impossible for question in dev.labels):
       return model

@@ -1,5 +1,6 @@
 """A number for a text or a pair of texts: STS-B."""
 
+import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from etils import epath
 
 from bert_jax.config import ClassificationConfig
 from bert_jax.data.labelled import Columns, Labelled
+from bert_jax.inference.model import Model
 from bert_jax.inference.predictions import Value
 from bert_jax.transfer import metrics
 from bert_jax.transfer.kinds import texts
@@ -25,8 +27,16 @@ class Regression(Kind):
   def prepare(self, name: str, train: Labelled, dev: Labelled, reading: Reading) -> Prepared:
     if len(set(train.labels)) < 2:
       raise ValueError(f"{train.origin} has one value only, {train.labels[0]:g}; there is nothing to be learned")
-    settings = ClassificationConfig(1, reading.pooling, "regression")
-    return texts.prepared(name, settings, (), train, dev, reading, lambda part: np.array(part.labels, np.float32))
+    settings, scale = ClassificationConfig(1, reading.pooling, "regression"), _scale(train)
+    return texts.prepared(name, settings, (), train, dev, reading, lambda part: _targets(part, scale))
+
+  def finish(self, model: Model, train: Labelled, dev: Labelled) -> Model:
+    """It was trained on standardized numbers; its last layer, which is linear, gives them back as they were."""
+    mean, deviation = _scale(train)
+    layer = model.params["classifier"]
+    given = {"kernel": layer["kernel"] * deviation, "bias": layer["bias"] * deviation + mean}
+    classifier = {name: np.asarray(array, np.float32) for name, array in given.items()}
+    return dataclasses.replace(model, params={**model.params, "classifier": classifier})
 
   def answer_in(self, cell: str) -> Value:
     return Value(number_in(cell))
@@ -43,10 +53,20 @@ class Regression(Kind):
     return {"the training texts' mean": [Value(float(np.mean(train.labels)))] * len(dev)}
 
   def units(self, train: Labelled, dev: Labelled) -> Units:
-    return Units("texts", "regression", list(train.texts), list(dev.texts), np.array(train.labels, np.float64))
+    return Units("texts", "regression", list(train.texts), list(dev.texts), _targets(train, _scale(train)))
 
   def answers(self, outputs: np.ndarray, train: Labelled, dev: Labelled) -> Sequence[Any]:
-    return [Value(float(row[0])) for row in outputs]
+    mean, deviation = _scale(train)
+    return [Value(float(row[0] * deviation + mean)) for row in outputs]
+
+
+def _scale(train: Labelled) -> tuple[float, float]:
+  """Mean and standard deviation of the numbers. Without them, a new layer first has to find how large they are."""
+  return float(np.mean(train.labels)), float(np.std(train.labels))
+
+
+def _targets(part: Labelled, scale: tuple[float, float]) -> np.ndarray:
+  return ((np.array(part.labels) - scale[0]) / scale[1]).astype(np.float32)
 
 
 def number_in(value: str) -> float:

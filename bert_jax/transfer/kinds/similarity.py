@@ -45,7 +45,7 @@ class Similarity(Kind):
       lambda part: {"labels": ((np.array(part.labels) - low) / (high - low)).astype(np.float32)},
     )  # fmt: skip
 
-  def finish(self, model: Model, dev: Labelled) -> Model:
+  def finish(self, model: Model, train: Labelled, dev: Labelled) -> Model:
     return _embedding(model)
 
   def answer_in(self, cell: str) -> Value:
@@ -82,7 +82,7 @@ class Retrieval(Kind):
   def prepare(self, name: str, train: Labelled, dev: Labelled, reading: Reading) -> Prepared:
     return _prepared(name, SimilarityConfig(reading.pooling, "in_batch"), train, dev, reading, lambda part: {})
 
-  def finish(self, model: Model, dev: Labelled) -> Model:
+  def finish(self, model: Model, train: Labelled, dev: Labelled) -> Model:
     return _embedding(model)
 
   def predict(self, model: Model, examples: Labelled) -> list[np.ndarray]:
