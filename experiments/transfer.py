@@ -75,7 +75,9 @@ def run(plan: Plan) -> int:
   models = {name: bert_jax.load(path) for name, path in named.items()}
   layout = make_layout(plan.base.runtime.mesh)
   points = curves.measure(models, plan.base, tasks, labels, draws, layout, f"{plan.workdir}/curves")
-  print(drawn.write(points, plan.workdir, plan.experiment.sizes[plan.scale].note))
+  note = plan.experiment.sizes[plan.scale].note
+  learned = [line for path in named.values() if (line := drawn.learned(path))]
+  print(drawn.write(points, plan.workdir, "\n\n".join([note, *learned])))
   print(f"The figure is {plan.workdir}/curves.png")
   return 0
 

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from etils import epath
 
+from bert_jax import results
 from bert_jax.analysis import plots
 from bert_jax.analysis.statistics import CONFIDENCE, PAIRS_FOR_A_SHARE, paired_interval, verdict
+from bert_jax.results import RunResult
 from bert_jax.transfer.curves import FROZEN, SCRATCH, TUNED, Point
 
 _MAJORITY = "majority"
+LEARNED = 1.0  # nats below what is reached without context: past the plateau that every run begins with
 
 
 def write(points: Sequence[Point], folder: epath.PathLike, note: str) -> str:
@@ -28,6 +31,26 @@ def write(points: Sequence[Point], folder: epath.PathLike, note: str) -> str:
   text = _text(points, note)
   (folder / "curves.md").write_text(text)
   return text
+
+
+def learned(run: epath.PathLike) -> str | None:
+  """What a network had learned before it was given any labels; None where that is not known.
+
+  Args:
+    run: the folder of a run of a sweep.
+  """
+  found = results.read(epath.Path(run) / "result.json", RunResult)
+  if found is None:
+    return None
+  loss = found.pretrained.measures.get("mask_loss")
+  trivial = found.pretrained.trivial.get("context_free_mask_loss")
+  if loss is None or trivial is None:
+    return None
+  said = "it has learned from context" if trivial - loss > LEARNED else "it has learned next to nothing from context"
+  return (
+    f"`{found.arm}`: {loss:.2f} nats at [MASK] places of held-out text after {found.pretrained.tokens or 0:,} tokens;"
+    f" without context, {trivial:.2f} are reached: {said}."
+  )
 
 
 def _of(points: Sequence[Point], task: str, way: str, labels: int) -> dict[int, float]:
