@@ -92,6 +92,23 @@ def embedding_of(folder: epath.Path, inner: epath.Path) -> EmbeddingSettings:
   return dataclasses.replace(result, max_tokens=most)
 
 
+def written(embedding: EmbeddingSettings, hidden_size: int) -> dict[str, bytes]:
+  """The files by which sentence-transformers 2 to 6 embed texts so."""
+  kinds = ["Transformer", "Pooling", *(["Normalize"] if embedding.normalize else [])]
+  modules = [
+    {"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else "", "type": f"sentence_transformers.models.{kind}"}
+    for i, kind in enumerate(kinds)
+  ]
+  modes = {"cls": "cls_token", "mean": "mean_tokens", "max": "max_tokens"}
+  pooling: dict[str, Any] = {"word_embedding_dimension": hidden_size}
+  pooling |= {f"pooling_mode_{name}": mode == embedding.pooling for mode, name in modes.items()}
+  sentences: dict[str, Any] = {"do_lower_case": False}
+  if embedding.max_tokens is not None:
+    sentences["max_seq_length"] = embedding.max_tokens
+  values = {MODULES: modules, f"1_Pooling/{CONFIG}": pooling, SENTENCES: sentences}
+  return {name: (json.dumps(value, indent=2) + "\n").encode() for name, value in values.items()}
+
+
 def within_positions(
   embedding: EmbeddingSettings, config: EncoderConfig, say: Callable[[str], None]
 ) -> EmbeddingSettings:

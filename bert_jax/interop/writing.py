@@ -21,6 +21,7 @@ from bert_jax.interop import (
   configs,
   folders,
   reading,
+  sentence_folders,
   stored,
   tokenizer_files,
   weights,
@@ -85,6 +86,9 @@ def write_files(model: Model, folder: epath.Path) -> None:
   ]
   stored.write_safetensors(folder / weights.WEIGHTS, arrays)
   folders.write_files(folder, tokenizer_files.files_of(model))
+  if model.embedding.pooling is not None and sentence_folders.embedding_of(folder, folder) != model.embedding:
+    # It embeds otherwise than the files say that it came with, or came without any.
+    folders.write_files(folder, sentence_folders.written(model.embedding, model.config.hidden_size))
   (folder / cards.CARD).write_text(cards.write(model, _class_of(model)))
   (folder / reading.CONFIG).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
 

@@ -1,5 +1,6 @@
 """Folders as sentence-transformers lays them out, old and new; and tokenizers that cannot be read."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -110,3 +111,23 @@ def test_a_tokenizer_that_cannot_be_read_does_not_stop_the_weights(name: str, fo
     model.embed("a")
   model.export(tmp_path / "back")  # where others may read it
   assert (tmp_path / "back" / name).read_bytes() == (folder / name).read_bytes()
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_sentence_transformers_embeds_as_a_model_was_made_to(pooling: Any, normalize: bool, tmp_path: Path) -> None:
+  """One that came without its files, or came with others, as a fine-tuned one does."""
+  sentence_transformers = pytest.importorskip("sentence_transformers", reason="the peer")
+  made = small.make("bert", "encoder", small.tokenizer_of())
+  model = dataclasses.replace(made, embedding=EmbeddingSettings(pooling, normalize, 17))
+  model.export(tmp_path / "one")
+  assert bert_jax.load(tmp_path / "one").embedding == model.embedding
+  other = dataclasses.replace(bert_jax.load(tmp_path / "one"), embedding=EmbeddingSettings("mean", True, 9))
+  other.export(tmp_path / "other")
+  assert bert_jax.load(tmp_path / "other").embedding == other.embedding
+  texts = ["Paris is the capital of France.", "snow"]
+  for ours, folder in ((model, "one"), (other, "other")):
+    peer = sentence_transformers.SentenceTransformer(str(tmp_path / folder), device="cpu")
+    wanted = ours.embed(texts, long="cut")
+    np.testing.assert_allclose(peer.encode(texts), wanted, rtol=1e-4, atol=1e-5)
