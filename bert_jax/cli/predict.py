@@ -13,6 +13,7 @@ import csv
 import io
 import itertools
 import json
+import math
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -132,7 +133,12 @@ def _record(answer: Any, classes: tuple[str, ...]) -> dict[str, Any]:
     record["answer"] = record.pop("text")
   if probabilities is not None and len(classes) == len(probabilities):
     record["probabilities"] = {name: round(float(p), 6) for name, p in zip(classes, probabilities, strict=True)}
-  return {name: round(value, 6) if isinstance(value, float) else value for name, value in record.items()}
+  return {name: _rounded(value) if isinstance(value, float) else value for name, value in record.items()}
+
+
+def _rounded(value: float) -> float | None:
+  """To six digits; None for what JSON has no number for, such as the margin of a passage without words."""
+  return round(value, 6) if math.isfinite(value) else None
 
 
 def _cell(value: Any) -> str:

@@ -167,6 +167,15 @@ def test_words_that_are_given_are_the_words_that_are_tagged() -> None:
   assert plain.tags == model.predict([["Paris", "is", "the", "capital"]])[0].tags
 
 
+def test_what_has_no_words_has_no_answer_and_no_tags() -> None:
+  answers = model_of("question_answering").predict([("the cat", ""), ("", "the cat sat"), ("", "")])
+  assert [answer.text == "" for answer in answers] == [True, False, True]
+  assert answers[0].null_margin == np.inf
+  tagger = model_of("token_classification", class_names=NAMES)
+  assert [len(found.tags) for found in tagger.predict(["", [], "snow"])] == [0, 0, 1]
+  assert tagger.predict([""])[0].spans == ()
+
+
 def test_a_long_text_is_tagged_whole() -> None:
   model = model_of("token_classification", class_names=NAMES, max_tokens=12)
   text = TEXTS[3].split() * 9

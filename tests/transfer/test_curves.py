@@ -1,0 +1,93 @@
+"""Accuracy by the number of labels, of a user's own file."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from etils import epath
+
+import bert_jax
+from bert_jax import settings
+from bert_jax.analysis import curves as drawn
+from bert_jax.config import Config
+from bert_jax.training.layout import make_layout
+from bert_jax.transfer import curves
+from bert_jax.transfer.curves import Point
+
+SETTINGS = {"transfer.epochs": 1, "transfer.max_seq_len": 99, "transfer.pooling": "mean", "runtime.scan_layers": True}
+
+
+def table(path: Path, number: int) -> Path:
+  draw = np.random.default_rng(0)
+  with path.open("w", newline="") as file:
+    rows = csv.writer(file)
+    rows.writerow(["text", "label"])
+    for row in range(number):
+      words = [*draw.choice(["the", "is", "on"], 3), ("snow", "paris")[row % 2], str(row)]
+      rows.writerow([" ".join(words), ("cold", "place")[row % 2]])
+  return path
+
+
+@pytest.mark.slow
+def test_all_ways_see_the_same_texts_and_nothing_is_measured_twice(
+  model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+  caplog.set_level("WARNING", logger="absl")
+  file = table(tmp_path / "mine.csv", 40)
+  config: Config = settings.assign(Config(), SETTINGS)
+  models = {"small": bert_jax.load(model)}
+  layout = make_layout("data:1")
+
+  def measured(labels: tuple[int, ...]) -> list[Point]:
+    return curves.measure(models, config, [str(file)], labels, 2, layout, tmp_path / "W")
+
+  points = measured((3, 500))
+  assert "a class has fewer than 500 labels; that number is left out" in caplog.text
+  assert {(p.task, p.labels) for p in points} == {("mine.csv", 3)}
+  ways = {p.way for p in points}
+  assert ways == {
+    "small, fine-tuned", "small, frozen", "not pretrained, fine-tuned", "not pretrained, frozen", "TF-IDF", "majority"
+  }  # fmt: skip
+  assert len(points) == len(ways) * 2
+  of_tfidf = [p.accuracy for p in points if p.way == "TF-IDF"]
+  assert min(of_tfidf) > 0.9, "a word says it"
+  monkeypatch.setattr(curves, "finetune", lambda *_, **__: pytest.fail("it is known"))
+  assert measured((3,)) == points
+  text = drawn.write(points, tmp_path, "a note")
+  assert (tmp_path / "curves.png").exists()
+  assert "| TF-IDF |" in text
+  assert "(not shown)" in text, "two draws show nothing"
+
+
+def test_fewer_labels_are_among_more() -> None:
+  from bert_jax.data.labelled import Labelled
+
+  train = Labelled("x", tuple(f"text {i}" for i in range(60)), tuple("abc"[i % 3] for i in range(60)))
+  few, more, other = (curves._few(train, count, draw) for count, draw in ((2, 0), (5, 0), (5, 1)))
+  assert few is not None
+  assert more is not None
+  assert other is not None
+  assert set(few.texts) < set(more.texts) != set(other.texts)
+  assert sorted(more.labels) == sorted("aaaaabbbbbccccc")
+  assert curves._few(train, 21, 0) is None
+
+
+def points_of(gain: Any, draws: int) -> list[Point]:
+  rows = []
+  for draw in range(draws):
+    for count in (2, 8):
+      base = 0.3 + 0.01 * draw
+      rows.append(Point("t", count, draw, "bert, fine-tuned", base + gain(count, draw), 100))
+      rows.append(Point("t", count, draw, "not pretrained, fine-tuned", base, 100))
+      rows.append(Point("t", count, draw, "majority", 0.5, 100))
+  return rows
+
+
+def test_what_pays_is_judged_draw_by_draw(tmp_path: Path) -> None:
+  clear = drawn.write(points_of(lambda count, draw: (0.2 if count == 2 else -0.2) + 0.01 * (draw % 2), 5), tmp_path, "")
+  assert "- bert, fine-tuned: +20.4 at 2 (better), -19.6 at 8 (worse)" in clear
+  few = drawn.write(points_of(lambda count, draw: 0.2 + 0.01 * draw, 3), tmp_path, "")
+  assert "+21.0 at 2 (not shown)" in few
+  assert drawn.learned(epath.Path(tmp_path)) is None
