@@ -36,6 +36,10 @@ _ORDER, _POOLS = 34, 36  # streams of `random_bits.bits`
 _TEST_ROWS = 64  # texts of a test batch, on each device
 
 
+class NotFinite(ValueError):
+  """A fine-tuning whose loss was not finite any more."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Finetuned:
   """A fine-tuned model.
@@ -81,7 +85,8 @@ def finetune(
     by_length: put texts of about one length into a batch, so that little is computed for padding.
 
   Raises:
-    ValueError: a batch that the devices do not divide, or a loss that is not finite.
+    ValueError: a batch that the devices do not divide.
+    NotFinite: the loss is not finite any more.
   """
   run, tokenizer = run_config(dataclasses.replace(config, model=start.config), task, seed), start.require_tokenizer()
   check_layer_rates(run)
@@ -101,7 +106,7 @@ def finetune(
   try:
     outcome = train(run, material, epath.Path(folder), layout, label)
   except Diverged as error:
-    raise ValueError(
+    raise NotFinite(
       f"fine-tuning on {task.name} ended without a finite loss ({error}); lower"
       f" transfer.peak_lr={config.transfer.peak_lr}"
     ) from error

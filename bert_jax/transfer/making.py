@@ -22,7 +22,7 @@ from bert_jax.training import platform
 from bert_jax.training.layout import make_layout
 from bert_jax.transfer import baselines, bundles, frozen, grids, metrics
 from bert_jax.transfer.bundles import Outcome
-from bert_jax.transfer.finetuning import finetune
+from bert_jax.transfer.finetuning import NotFinite, finetune
 from bert_jax.transfer.grids import Grid, Tried
 from bert_jax.transfer.kinds import KINDS
 from bert_jax.transfer.kinds.base import Kind, Prepared, Reading, Scores
@@ -104,6 +104,11 @@ class Source:
     name = os.path.basename(os.path.normpath(model))
     return cls(name, loading.load(model), of_kind, train, dev, measure or of_kind.main)
 
+  def finished(self, model: Model) -> tuple[Model, list[Any]]:
+    """A model as fine-tuning leaves it, made one that answers as its users expect; and its answers on dev."""
+    model = self.kind.finish(model, self.train, self.dev)
+    return model, self.kind.predict(model, self.dev)
+
   def score(self, answers: Sequence[Any], chosen: np.ndarray | None = None) -> Scores:
     """How good answers to the dev examples, or to some of them, are; the measure that it is about comes first."""
     if chosen is None:
@@ -152,14 +157,13 @@ def make(
   tried: list[Tried] = []
   if grid is not None and asked.way == "full":
     tried, asked = runner.search(asked, grid, seeds)
-  made = kind.finish(runner.model(asked), train, dev)
-  answers = kind.predict(made, dev)
+  made, answers = source.finished(runner.model(asked))
   scores = source.score(answers)
   beaten = baselines.measure(compared, source.start, kind, train, dev, reading, asked.seed, word_vectors)
   if "scratch" in compared:
     fresh = dataclasses.replace(source, start=baselines.untrained(source.start, asked.seed))
-    tuned = kind.finish(_Runner(fresh, prepared, workdir / "scratch").model(asked), train, dev)
-    beaten[baselines.NAMES["scratch"]] = source.score(kind.predict(tuned, dev))
+    _, of_fresh = source.finished(_Runner(fresh, prepared, workdir / "scratch").model(asked))
+    beaten[baselines.NAMES["scratch"]] = source.score(of_fresh)
   interval = metrics.bootstrap(
     lambda chosen: source.score(answers, chosen)[source.measure], len(dev), rounds=kind.rounds
   )
@@ -182,7 +186,9 @@ def _refuse_other(workdir: epath.Path, wanted: dict[str, Any]) -> None:
   """Notes what a fine-tuning is asked to do, and refuses to go on with one that was asked for something else."""
   way_out = f"remove {workdir} to start again"
   before = records.read_json(workdir / "asked.json", way_out) or wanted
-  differing = [f"{name} was {before[name]!r} and is {new!r}" for name, new in wanted.items() if before[name] != new]
+  differing = [
+    f"{name} was {before.get(name)!r} and is {new!r}" for name, new in wanted.items() if before.get(name) != new
+  ]
   if differing:
     raise ValueError(f"{workdir} is left of a fine-tuning that was stopped: {', '.join(differing)}; {way_out}")
   records.write_json(workdir / "asked.json", wanted)
@@ -233,15 +239,12 @@ class _Runner:
 
   def _tried(self, run: Asked, label: str) -> float | None:
     try:
-      made = self.model(run, label)
-    except ValueError as error:  # a loss that is not finite
+      _, answers = self._source.finished(self.model(run, label))
+    except NotFinite as error:
       logging.warning("%s: %s", label, error)
       return None
-    source = self._source
-    score = source.score(source.kind.predict(source.kind.finish(made, source.train, source.dev), source.dev))[
-      source.measure
-    ]
-    logging.info("%s: %s", label, bundles.shown(source.measure, score))
+    score = self._source.score(answers)[self._source.measure]
+    logging.info("%s: %s", label, bundles.shown(self._source.measure, score))
     return score if math.isfinite(score) else None
 
   def _trivial(self) -> float:
