@@ -102,7 +102,7 @@ class Source:
     """Opens any model that `bert_jax.load` opens; `measure` is the kind's own where none is given."""
     of_kind = KINDS[kind]
     name = os.path.basename(os.path.normpath(model))
-    return cls(name, loading.load(model), of_kind, train, dev, measure or of_kind.main)
+    return cls(name, loading.load(model), of_kind, train, dev, measure or of_kind.main_of(train))
 
   def finished(self, model: Model) -> tuple[Model, list[Any]]:
     """A model as fine-tuning leaves it, made one that answers as its users expect; and its answers on dev."""

@@ -266,6 +266,30 @@ def test_a_wrong_flag_costs_a_second(
   assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_parts_of_speech_are_measured_word_by_word(
+  model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+  """They mark each word, so that there are no entities to count; a document is read whole, in windows."""
+  for name, seed in (("train", 1), ("dev", 2)):
+    path = of_tags(tmp_path / name, np.random.default_rng(seed), 60)
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    kinds = {"O": "X", "B-PER": "NOUN", "B-LOC": "PROPN"}
+    lines, number = ["# newdoc"], 0
+    for row in rows:
+      number = number + 1 if len(row) == 2 else 0
+      lines.append("\t".join([str(number), row[0], "_", kinds[row[1]], *["_"] * 6]) if number else "")
+    path.with_suffix(".conllu").write_text("\n".join(lines) + "\n")
+  files = [f"--{name}={tmp_path / name}.conllu" for name in ("train", "dev")]
+  sizes = ["--way=frozen", "--max-tokens=24", "--baselines=trivial"]
+  assert call("finetune", model, "--task=tagging", *files, f"--output={tmp_path / 'B'}", *sizes) == 0
+  assert "accuracy on 1 held-out examples:" in capsys.readouterr().out, "one document, and no interval of one"
+  written: Any = records.read_json(epath.Path(tmp_path / "B" / "metrics.json"), "")
+  assert set(written["scores"]) == {"accuracy"}
+  assert written["scores"]["accuracy"] > 0.9
+  assert len(written["notes"]) == 2, "both documents are read in windows"
+
+
 def test_a_part_of_a_document_is_not_held_out(tmp_path: Path) -> None:
   """Questions about one passage, and passages of one query, stay on one side."""
   for kind, write in (("question_answering", of_questions), ("reranking", of_queries)):

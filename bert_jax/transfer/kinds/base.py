@@ -82,7 +82,7 @@ class Kind(abc.ABC):
 
   Attributes:
     name: as on the command line.
-    main: the measure that it is about, the first of `score`.
+    main: the measure that it is about, of `score`; see `main_of`.
     predictions: the file of a bundle that holds what the model predicts.
     pooling, max_tokens: where nothing else is asked for.
     compares: whether vectors of texts are all that its answers come from.
@@ -152,6 +152,10 @@ class Kind(abc.ABC):
     if len(answers) != len(examples):
       raise ValueError(f"{path} has {len(answers):,} predictions, and {examples.origin} {len(examples):,} examples")
     return answers
+
+  def main_of(self, train: Labelled) -> str:
+    """The measure that a task with these training examples is about."""
+    return self.main
 
   @abc.abstractmethod
   def score(self, examples: Labelled, answers: Sequence[Any]) -> Scores:

@@ -97,9 +97,14 @@ class Tagging(Kind):
     gold = [list(tags) for label in examples.labels for tags in label]
     found = [list(tags) for answer in answers for tags in answer]
     accuracy = metrics.words(gold, found)
-    if tag_schemes.scheme_of(itertools.chain.from_iterable(gold)) is None:
-      return {"f1": accuracy["accuracy"], **accuracy}
-    return metrics.entities(gold, found) | accuracy
+    # A few documents without a name still are of a scheme, where nothing else is said.
+    marks_words = tag_schemes.scheme_of(itertools.chain.from_iterable(gold)) is None and any(
+      tag != tag_schemes.OUTSIDE for tags in gold for tag in tags
+    )
+    return accuracy if marks_words else metrics.entities(gold, found) | accuracy
+
+  def main_of(self, train: Labelled) -> str:
+    return "f1" if tag_schemes.scheme_of(_tags(train)) else "accuracy"
 
   def table(self, examples: Labelled, answers: Sequence[Any]) -> Iterable[Sequence[Any]]:
     for text, label, answer in zip(examples.texts, examples.labels, answers, strict=True):
