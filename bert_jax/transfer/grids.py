@@ -33,6 +33,8 @@ class Grid:
     return [dict(zip(names, values, strict=True)) for values in itertools.product(*(getattr(self, n) for n in names))]
 
 
+SEEDS_FOR_AN_INTERVAL = 5
+
 # Warm-up is a tenth where nothing else stands. Optimizers: AdamW with bias correction, as `finetuning.run_config` says.
 RECIPES = {
   "bert": Grid((5e-5, 4e-5, 3e-5, 2e-5), (32,), (3,), source="Devlin et al. 2018, 4.1 (GLUE)"),
@@ -84,6 +86,7 @@ class Summary:
     median, low, high: of the scores; those without a finite loss count as 0.
     seeds: how many there are.
     failed: how many of them have learned nothing.
+    interval: of the median, 95 %, by bootstrap over the seeds; None where there are fewer than five, or they agree.
   """
 
   setting: dict[str, Any]
@@ -92,17 +95,23 @@ class Summary:
   high: float
   seeds: int
   failed: int
+  interval: tuple[float, float] | None = None
 
   def line(self, shown: Any) -> str:
     """In words; shown: how a score is printed."""
     values = ", ".join(f"{name} {value:g}" for name, value in self.setting.items())
     failed = f", {self.failed} failed" if self.failed else ""
     spread = f" ({shown(self.low)} to {shown(self.high)})" if self.seeds > 1 else ""
+    if self.interval is not None:
+      low, high = self.interval
+      spread = f"{spread[:-1]}; 95 % over other seeds: {shown(low)} to {shown(high)})"
     return f"{values}: median of {self.seeds} {shown(self.median)}{spread}{failed}"
 
 
 def summaries(tried: Sequence[Tried]) -> list[Summary]:
   """Each setting's, the best first; of equals the one that was tried first."""
+  from bert_jax.transfer import metrics  # not above: the command line reads RECIPES before anything heavy is there
+
   groups: dict[tuple[Any, ...], list[Tried]] = {}
   for one in tried:
     groups.setdefault(tuple(one.setting.items()), []).append(one)
@@ -110,8 +119,10 @@ def summaries(tried: Sequence[Tried]) -> list[Summary]:
   for runs in groups.values():
     scores = [run.score or 0.0 for run in runs]
     failed = sum(run.failed for run in runs)
-    median = statistics.median(scores)
-    found.append(Summary(runs[0].setting, median, min(scores), max(scores), len(runs), failed))
+    median, interval = statistics.median(scores), None
+    if len(scores) >= SEEDS_FOR_AN_INTERVAL:
+      interval = metrics.bootstrap(lambda chosen, of=scores: statistics.median(of[i] for i in chosen), len(scores))
+    found.append(Summary(runs[0].setting, median, min(scores), max(scores), len(runs), failed, interval))
   return sorted(found, key=lambda summary: -summary.median)
 
 

@@ -137,6 +137,24 @@ def test_a_published_grid_has_all_its_settings() -> None:
     assert all(set(setting) == {"peak_lr", "batch_size", "epochs"} for setting in recipe.settings())
 
 
+def test_settings_are_compared_by_their_medians_and_failures_are_counted() -> None:
+  """One seed that learns nothing moves a mean, and not a median."""
+  scores = {1e-5: [0.7, 0.71, 0.72, 0.73, 0.74], 5e-5: [0.8, 0.81, 0.1, 0.82, None]}
+  tried = [
+    grids.Tried({"peak_lr": rate}, seed, score, score is None or score <= 0.5)
+    for rate, of_seeds in scores.items()
+    for seed, score in enumerate(of_seeds)
+  ]
+  best, other = grids.summaries(tried)
+  assert (best.setting["peak_lr"], best.median, best.low, best.failed) == (5e-5, 0.8, 0.0, 2)
+  assert (other.median, other.failed) == (0.72, 0)
+  assert grids.best_seed(tried, best.setting) == 3
+  assert best.interval is not None
+  assert best.interval[0] < best.median <= best.interval[1]
+  assert "2 failed" in best.line(str)
+  assert grids.summaries(tried[:4])[0].interval is None, "four seeds say little of others"
+
+
 @pytest.mark.parametrize("name", ["glue", "similarity"])
 def test_a_wrong_flag_costs_a_second(name: str) -> None:
   for flags, message in ((["--modle=x"], "Unknown command line flag 'modle'"), ([], "--model is needed")):
