@@ -115,7 +115,8 @@ class Source:
       found = self.kind.score(self.dev, answers)
     else:
       found = self.kind.score(self.dev.part(chosen), [answers[i] for i in chosen])
-    return {self.measure: found[self.measure], **found}
+    # Of a resample with one class only there is no F1.
+    return {self.measure: found.get(self.measure, math.nan), **found}
 
 
 def make(
