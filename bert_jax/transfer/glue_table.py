@@ -89,7 +89,7 @@ def _table(rows: list[tuple[GlueTask, str, dict[str, Any]]], most: int | None) -
 
 
 def _cell(value: float | None) -> str:
-  return "" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
+  return "" if value is None or not math.isfinite(value) else f"{round(100 * value, 1) + 0.0:.1f}"  # no -0.0
 
 
 def _searched(task: GlueTask, found: dict[str, Any]) -> list[str]:

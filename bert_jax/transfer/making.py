@@ -101,7 +101,7 @@ class Source:
   def of(cls, model: epath.PathLike, kind: str, train: Labelled, dev: Labelled, measure: str | None = None) -> "Source":
     """Opens any model that `bert_jax.load` opens; `measure` is the kind's own where none is given."""
     of_kind = KINDS[kind]
-    name = os.path.basename(os.path.normpath(model))
+    name = "/".join(os.path.normpath(model).split(os.sep)[-2:])  # many a folder is called "model"
     return cls(name, loading.load(model), of_kind, train, dev, measure or of_kind.main_of(train))
 
   def finished(self, model: Model) -> tuple[Model, list[Any]]:

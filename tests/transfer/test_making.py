@@ -19,7 +19,7 @@ from bert_jax import records
 from bert_jax.cli import main
 from bert_jax.data.examples import TaskExamples
 from bert_jax.inference.predictions import Prediction
-from bert_jax.transfer import finetuning
+from bert_jax.transfer import baselines, finetuning
 
 COLORS, PLACES = ("snow", "cat", "mat"), ("paris", "sea", "france")
 
@@ -49,7 +49,7 @@ def finetune(model: Path, folder: Path, output: str, *more: object, pairs: bool 
   """240 texts, in 6 epochs of batches of 12."""
   train, dev = write(folder / "train.csv", 240, 1, pairs), write(folder / "dev.csv", 61, 2, pairs)
   columns = ["--text=first", *(["--pair=second"] if pairs else []), "--label=kind"]
-  sizes = ["--epochs=6", "--batch-size=12", "--peak-lr=5e-3", "--max-tokens=24"]
+  sizes = ["--epochs=6", "--batch-size=12", "--peak-lr=5e-3", "--max-tokens=24", "--baselines=trivial"]
   return call(
     "finetune", model, f"--train={train}", f"--dev={dev}", *columns, *sizes, f"--output={folder / output}", *more
   )
@@ -64,7 +64,7 @@ def answers(bundle: Path, texts: list[Any]) -> list[Prediction]:
 def test_a_bundle_predicts_and_says_how_well(
   way: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-  assert finetune(model, tmp_path, "B", f"--way={way}") == 0
+  assert finetune(model, tmp_path, "B", f"--way={way}", f"--baselines={','.join(baselines.QUICK)}") == 0
   shown = capsys.readouterr().out
   assert re.search(r"accuracy on 61 held-out examples \(95 % over other examples: \S+ % to \S+ %\):\n", shown)
   for name in ("the majority class", "TF-IDF, whole texts", "random weights, frozen", "the encoder, frozen"):
