@@ -144,7 +144,7 @@ class Model:
       source={name: value for name, value in self.source.items() if name != "problem_type"},  # of another head
       class_names=class_names,
       finetuned=finetuned,
-      **{"max_tokens": None} | _head_of(objective),
+      **{"max_tokens": None, "null_threshold": None} | _head_of(objective),
     )
 
   def __repr__(self) -> str:

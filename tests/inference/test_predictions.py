@@ -9,6 +9,7 @@ import pytest
 from etils import epath
 
 import bert_jax
+from bert_jax.config import QuestionAnsweringConfig
 from bert_jax.inference.model import Model
 from bert_jax.inference.predictions import Choice, Labels, Prediction, Value
 from bert_jax.inference.tags import Tags
@@ -174,6 +175,12 @@ def test_what_has_no_words_has_no_answer_and_no_tags() -> None:
   tagger = model_of("token_classification", class_names=NAMES)
   assert [len(found.tags) for found in tagger.predict(["", [], "snow"])] == [0, 0, 1]
   assert tagger.predict([""])[0].spans == ()
+
+
+def test_a_new_head_answers_by_no_threshold_of_the_one_before() -> None:
+  before = model_of("question_answering", null_threshold=-3.0, max_tokens=12)
+  after = before.with_head(QuestionAnsweringConfig(), before.params, (), "passages that always have an answer")
+  assert (after.null_threshold, after.max_tokens) == (None, None)
 
 
 def test_a_long_text_is_tagged_whole() -> None:
