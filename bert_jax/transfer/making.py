@@ -214,9 +214,9 @@ class _Runner:
   def search(self, asked: Asked, grid: Grid, seeds: tuple[int, ...]) -> tuple[list[Tried], Asked]:
     """Tries all settings with all seeds; returns what came of them, and the best run of the best setting.
 
-    The weights of that run alone are kept.
+    The weights of that run alone are kept; what a search that was stopped has not come to again stays as it is.
     """
-    path, tried, best = self._workdir / "tried.json", [], None
+    path, tried, best, done = self._workdir / "tried.json", [], None, set[epath.Path]()
     known = {row["run"]: row["score"] for row in (records.read_json(path, "tried again") or {"runs": []})["runs"]}
     trivial = self._trivial()
     all_settings = grid.settings()
@@ -230,11 +230,12 @@ class _Runner:
           records.write_json(path, {"runs": [{"run": key, "score": value} for key, value in known.items()]})
         score = known[name]
         tried.append(Tried(setting, run.seed, score, score is None or score <= trivial))
+        done.add(self._folder(run))
       leader = grids.summaries(tried)[0].setting
       best = dataclasses.replace(asked, **grid.fixed, **leader, seed=grids.best_seed(tried, leader))
-      for run in self._workdir.iterdir():
-        if run.is_dir() and run.name.startswith("lr") and run.name != self._folder(best).name:
-          shutil.rmtree(run)
+      for folder in done - {self._folder(best)}:
+        if folder.exists():
+          shutil.rmtree(folder)
     assert best is not None
     return tried, best
 

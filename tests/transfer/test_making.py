@@ -19,7 +19,7 @@ from bert_jax import records
 from bert_jax.cli import main
 from bert_jax.data.examples import TaskExamples
 from bert_jax.inference.predictions import Prediction
-from bert_jax.transfer import baselines, finetuning
+from bert_jax.transfer import baselines, finetuning, grids, making
 
 COLORS, PLACES = ("snow", "cat", "mat"), ("paris", "sea", "france")
 
@@ -148,6 +148,35 @@ def test_killed_and_given_again_it_leaves_the_same_bundle(
   assert finetune(model, tmp_path, "again") == 0
   for name in ("params.safetensors", "predictions.csv", "model.json"):
     assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_a_search_that_was_stopped_goes_on_with_what_it_had(tmp_path: Path) -> None:
+  stop, trained, found = ["lr0.003-batch32-epochs3-seed1"], [], {1e-3: 0.5, 2e-3: 0.9, 3e-3: 0.1}
+
+  class Runner(making._Runner):
+    def _trivial(self) -> float:
+      return 0.2
+
+    def _tried(self, run: making.Asked, label: str) -> float:
+      folder = self._folder(run)
+      trained.append((folder.name, "goes on" if folder.exists() else "new"))
+      folder.mkdir(parents=True, exist_ok=True)
+      if folder.name in stop:
+        stop.remove(folder.name)
+        raise KeyboardInterrupt
+      return found[run.peak_lr] + 0.01 * run.seed
+
+  def search() -> tuple[list[grids.Tried], making.Asked]:
+    runner: Any = Runner(None, None, epath.Path(tmp_path))  # pyright: ignore
+    return runner.search(making.Asked(), grids.Grid(tuple(found), (32,), (3,)), (0, 1, 2))
+
+  with pytest.raises(KeyboardInterrupt):
+    search()
+  trained.clear()
+  tried, best = search()
+  assert trained == [("lr0.003-batch32-epochs3-seed1", "goes on"), ("lr0.003-batch32-epochs3-seed2", "new")]
+  assert (len(tried), best.peak_lr, best.seed) == (9, 2e-3, 2)
+  assert {path.name for path in tmp_path.iterdir()} == {"tried.json", "lr0.002-batch32-epochs3-seed2"}
 
 
 @pytest.mark.parametrize(
