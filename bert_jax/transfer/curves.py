@@ -173,7 +173,8 @@ def _tasks_of(name: str, models: Mapping[str, Model], config: Config, count: int
   if few is None:
     logging.warning("%s: a class has fewer than %d labels; that number is left out", name, count)
     return None
-  test = test.part(np.arange(min(len(test), transfer.max_test_texts)))
+  # Any of them, for a file may be sorted by its labels.
+  test = test.part(np.sort(np.random.default_rng(0).permutation(len(test))[: transfer.max_test_texts]))
   stem, length, pooling = os.path.basename(name), transfer.max_seq_len, transfer.pooling
   return {key: kind.prepare(stem, few, test, Reading.of(model, length, pooling)).task for key, model in models.items()}
 

@@ -15,6 +15,7 @@ from bert_jax.config import Config
 from bert_jax.training.layout import make_layout
 from bert_jax.transfer import curves
 from bert_jax.transfer.curves import Point
+from tests.interop import small
 
 SETTINGS = {"transfer.epochs": 1, "transfer.max_seq_len": 99, "transfer.pooling": "mean", "runtime.scan_layers": True}
 
@@ -72,6 +73,18 @@ def test_fewer_labels_are_among_more() -> None:
   assert set(few.texts) < set(more.texts) != set(other.texts)
   assert sorted(more.labels) == sorted("aaaaabbbbbccccc")
   assert curves._few(train, 21, 0) is None
+
+
+def test_a_file_that_is_sorted_by_label_is_tested_on_all_of_them(tmp_path: Path) -> None:
+  names = [f"class {number}" for number in range(10)]
+  with (tmp_path / "sorted.csv").open("w", newline="") as file:
+    csv.writer(file).writerows([("text", "label"), *((f"{name}, {row}", name) for name in names for row in range(50))])
+  config = settings.assign(Config(), {"transfer.max_test_texts": 60})
+  models = {"small": small.make("bert", tokenizer=small.tokenizer_of())}
+  made = curves._tasks_of(str(tmp_path / "sorted.csv"), models, config, 2, 0)
+  assert made is not None
+  assert np.bincount(made["small"].test.classes).tolist() == pytest.approx([6] * 10, abs=6)
+  assert len(set(made["small"].test.classes.tolist())) == 10
 
 
 def points_of(gain: Any, draws: int) -> list[Point]:
