@@ -133,10 +133,16 @@ def check_classes(train: Labelled, dev: Labelled, of_train: Iterable[str], of_de
   """
   known = set(of_train)
   if len(known) < 2:
-    raise ValueError(f"{train.origin} has one class only, {next(iter(known))!r}; there is nothing to tell apart")
+    only = f"one class only, {next(iter(known))!r}" if known else "no label at all"
+    raise ValueError(f"{train.origin} has {only}; there is nothing to tell apart")
   unseen = Counter(label for label in of_dev if label not in known)
   if unseen:
     listed = ", ".join(f"{label!r} ({count})" for label, count in unseen.most_common(5))
+    if dev.origin == train.origin:
+      raise ValueError(
+        f"{train.origin} has labels of which all examples are in the part that is held out: {listed}; add more examples"
+        " of them, remove these rows, or give a file to measure on"
+      )
     raise ValueError(f"{dev.origin} has labels that {train.origin} does not have: {listed}; remove these rows")
 
 

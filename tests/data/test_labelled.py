@@ -32,11 +32,18 @@ def test_an_empty_cell_is_refused_with_its_line(tmp_path: Path, row: str) -> Non
 
 def test_what_cannot_be_learned_is_refused() -> None:
   train = of(("a", "yes"), ("b", "no"))
-  dev = of(("c", "may"), ("d", "yes"), ("e", "may"), ("f", "be"))
-  with pytest.raises(ValueError, match=r"labels that x\.csv does not have: 'may' \(2\), 'be' \(1\); remove"):
-    labelled.check_classes(train, dev, train.labels, dev.labels)
+  rows = ("c", "may"), ("d", "yes"), ("e", "may"), ("f", "be")
+  for origin, message in (
+    ("dev.csv", r"labels that x\.csv does not have: 'may' \(2\), 'be' \(1\); remove"),
+    ("x.csv", r"in the part that is held out: 'may' \(2\), 'be' \(1\); add more"),
+  ):
+    dev = of(*rows, origin=origin)
+    with pytest.raises(ValueError, match=message):
+      labelled.check_classes(train, dev, train.labels, dev.labels)
   with pytest.raises(ValueError, match="has one class only, 'yes'"):
     labelled.check_classes(of(("a", "yes")), train, ("yes",), train.labels)
+  with pytest.raises(ValueError, match="has no label at all"):
+    labelled.check_classes(of(("a", "none")), train, (), ())
 
 
 def test_texts_in_both_are_counted(caplog: pytest.LogCaptureFixture) -> None:
