@@ -61,6 +61,8 @@ def _best(problem: Problem, features: np.ndarray, targets: np.ndarray) -> float:
   test, train = order[:cut], order[cut:]
   if cut < 2 or (problem == "single_label" and set(targets[test]) - set(targets[train])):
     return usual  # where a class has too few units for both parts
+  if problem == "single_label":  # of the classes there, for that is what is fitted
+    targets = np.searchsorted(np.unique(targets[train]), targets)
   return max(
     STRENGTHS,
     key=lambda c: _fitness(problem, _fit(problem, features[train], targets[train], c)(features[test]), targets[test]),

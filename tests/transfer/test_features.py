@@ -88,6 +88,16 @@ def test_a_fitted_layer_says_what_scikit_learn_says(classes: int) -> None:
   assert any((layer(x).argmax(axis=1) == one).all() for one in found)
 
 
+def test_a_class_that_the_part_to_pick_on_lacks_does_not_shift_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+  monkeypatch.setattr(linear, "_MOST_TO_PICK", 100)
+  targets, seen = np.random.default_rng(1).integers(1, 4, 400), []
+  targets[np.random.default_rng(0).permutation(400)[100:]] = 0
+  x, fitness = 5 * np.eye(4)[targets], linear._fitness
+  monkeypatch.setattr(linear, "_fitness", lambda *found: seen.append(fitness(*found)) or seen[-1])
+  linear.fit("single_label", x, targets)
+  assert seen == [1.0] * len(linear.STRENGTHS)
+
+
 def test_labels_that_all_have_or_none_has_are_said_of_all_or_none() -> None:
   x = np.random.default_rng(0).normal(size=(30, 3))
   targets = np.stack([np.ones(30), np.zeros(30), x[:, 0] > 0], axis=1).astype(np.float32)
