@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
   from bert_jax.cli.lines import check_output, write_whole
-  from bert_jax.transfer import bundles, metrics
+  from bert_jax.transfer import bundles
   from bert_jax.transfer.kinds import KINDS
 
   if given.output is not None:
@@ -45,11 +45,7 @@ def run(given: argparse.Namespace) -> int:
   if given.na_prob_file:
     scores |= _thresholds(given.na_prob_file, examples, answers)
   main = next(iter(scores))
-  of_main = metrics.bootstrap(
-    lambda chosen: kind.score(examples.part(chosen), [answers[i] for i in chosen])[main],
-    len(examples),
-    rounds=kind.rounds,
-  )
+  of_main = kind.interval(examples, answers, main)
   name, trivial = next(iter(kind.trivial(examples, examples).items()))
   beaten = kind.score(examples, trivial)
   print(f"{len(examples):,} examples")

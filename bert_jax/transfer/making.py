@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
 from absl import logging
 from etils import epath
 
@@ -20,7 +19,7 @@ from bert_jax.interop import load as loading
 from bert_jax.interop.params import fingerprint
 from bert_jax.training import platform
 from bert_jax.training.layout import make_layout
-from bert_jax.transfer import baselines, bundles, frozen, grids, metrics
+from bert_jax.transfer import baselines, bundles, frozen, grids
 from bert_jax.transfer.bundles import Outcome
 from bert_jax.transfer.finetuning import NotFinite, finetune
 from bert_jax.transfer.grids import Grid, Tried
@@ -109,13 +108,9 @@ class Source:
     model = self.kind.finish(model, self.train, self.dev)
     return model, self.kind.predict(model, self.dev)
 
-  def score(self, answers: Sequence[Any], chosen: np.ndarray | None = None) -> Scores:
-    """How good answers to the dev examples, or to some of them, are; the measure that it is about comes first."""
-    if chosen is None:
-      found = self.kind.score(self.dev, answers)
-    else:
-      found = self.kind.score(self.dev.part(chosen), [answers[i] for i in chosen])
-    # Of a resample with one class only there is no F1.
+  def score(self, answers: Sequence[Any]) -> Scores:
+    """How good answers to the dev examples are; the measure that it is about comes first."""
+    found = self.kind.score(self.dev, answers)
     return {self.measure: found.get(self.measure, math.nan), **found}
 
 
@@ -165,9 +160,7 @@ def make(
     fresh = dataclasses.replace(source, start=baselines.untrained(source.start, asked.seed))
     _, of_fresh = source.finished(_Runner(fresh, prepared, workdir / "scratch").model(asked))
     beaten[baselines.NAMES["scratch"]] = source.score(of_fresh)
-  interval = metrics.bootstrap(
-    lambda chosen: source.score(answers, chosen)[source.measure], len(dev), rounds=kind.rounds
-  )
+  interval = kind.interval(dev, answers, source.measure)
   outcome = Outcome(scores, interval, beaten, len(dev), prepared.notes, tuple(grids.summaries(tried)))
   about = {
     "model": source.model,

@@ -91,10 +91,10 @@ def words(labels: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -
   return {"accuracy": float(np.mean([a == b for a, b in pairs]))}
 
 
-def ranking(scores: Sequence[Sequence[float]], relevant: Sequence[Sequence[float]]) -> Scores:
-  """mrr and ndcg over Q queries, of all that was ranked; each query has something relevant.
+def ranking(scores: Sequence[Sequence[float]], relevant: Sequence[Sequence[float]]) -> dict[str, np.ndarray]:
+  """mrr and ndcg of each of Q queries, float64 [Q], of all that was ranked; each query has something relevant.
 
-  mrr is the mean of 1 / the rank of the first that is relevant; of equal scores, what is not relevant comes first, so
+  mrr is 1 / the rank of the first that is relevant; of equal scores, what is not relevant comes first, so
   that saying the same of everything is worth nothing. ndcg is scikit-learn's, which shares ties out.
   """
   require_sklearn()
@@ -107,7 +107,12 @@ def ranking(scores: Sequence[Sequence[float]], relevant: Sequence[Sequence[float
     above = int(np.sum(found[wanted <= 0] >= best))
     reciprocal.append(1 / (1 + above))
     gains.append(float(ndcg_score(wanted[None], found[None])) if len(found) > 1 else 1.0)
-  return {"mrr": float(np.mean(reciprocal)), "ndcg": float(np.mean(gains))}
+  return {"mrr": np.array(reciprocal), "ndcg": np.array(gains)}
+
+
+def means(values: dict[str, np.ndarray]) -> Scores:
+  """Those over all queries."""
+  return {name: float(np.mean(array)) for name, array in values.items()}
 
 
 def bootstrap(

@@ -16,6 +16,7 @@ from bert_jax import records
 from bert_jax.cli import finetune, main
 from bert_jax.data import labelled
 from bert_jax.data.labelled import Columns
+from bert_jax.inference.predictions import Labels
 from bert_jax.transfer.kinds import KINDS
 
 PEOPLE, PLACES, REST = ("cat", "king"), ("paris", "sea", "france"), ("snow", "is", "white", "the", "cold", "on")
@@ -296,3 +297,19 @@ def test_a_part_of_a_document_is_not_held_out(tmp_path: Path) -> None:
     path = write(tmp_path / kind, np.random.default_rng(0), 80)
     train, dev = labelled.hold_out(KINDS[kind].read(path, Columns(pair="pair"), True), 0.3)
     assert not set(train.groups) & set(dev.groups)
+
+
+def test_an_interval_of_ranks_is_over_queries_that_keep_what_they_rank() -> None:
+  """Of random numbers, it has their score in it; resampled passages would be fewer, and so rank higher."""
+  draw = np.random.default_rng(0)
+  pairs = tuple((f"query {q}", f"passage {q} {p}") for q in range(150) for p in range(10))
+  examples = labelled.Labelled("x", pairs, tuple(float(pair[1].endswith(" 0")) for pair in pairs))
+  answers: list[Any] = [Labels((), np.array([value], np.float32)) for value in draw.random(len(pairs))]
+  kind = KINDS["reranking"]
+  low, high = kind.interval(examples, answers, "mrr") or (0, 0)
+  assert low < kind.score(examples, answers)["mrr"] < high
+  kind, examples = KINDS["retrieval"], examples.part(np.arange(0, len(pairs), 10))
+  assert kind.interval(examples, list(np.eye(len(examples))), "mrr") is None, "all are the first"
+  answers = [row + 2 * draw.random(len(examples)) for row in np.eye(len(examples))]
+  low, high = kind.interval(examples, answers, "mrr") or (0, 0)
+  assert low < kind.score(examples, answers)["mrr"] < high

@@ -51,10 +51,10 @@ def test_entities_count_whole() -> None:
 
 
 def test_ranks() -> None:
-  found = metrics.ranking([[0.9, 0.5, 0.1], [0.1, 0.7]], [[0, 1, 0], [0, 1]])
+  found = metrics.means(metrics.ranking([[0.9, 0.5, 0.1], [0.1, 0.7]], [[0, 1, 0], [0, 1]]))
   assert found["mrr"] == pytest.approx((1 / 2 + 1) / 2)
   assert found["ndcg"] == pytest.approx((1 / np.log2(3) + 1) / 2)
-  assert metrics.ranking([[0.5] * 4], [[1, 0, 0, 0]])["mrr"] == 0.25, "saying the same of everything is worth nothing"
+  assert metrics.ranking([[0.5] * 4], [[1, 0, 0, 0]])["mrr"] == [0.25], "saying the same of everything is worth nothing"
 
 
 def test_an_interval_over_examples() -> None:

@@ -7,6 +7,7 @@ import abc
 import csv
 import dataclasses
 import io
+import math
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
@@ -21,6 +22,7 @@ from bert_jax.data.frames import Frame, frame_of
 from bert_jax.data.labelled import Columns, Labelled
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.inference.model import Model
+from bert_jax.transfer import metrics
 from bert_jax.transfer.metrics import Scores
 
 
@@ -160,6 +162,15 @@ class Kind(abc.ABC):
   @abc.abstractmethod
   def score(self, examples: Labelled, answers: Sequence[Any]) -> Scores:
     """How good answers are, be they of `predict` or of what the model has to beat."""
+
+  def interval(self, examples: Labelled, answers: Sequence[Any], measure: str) -> tuple[float, float] | None:
+    """Between what a score would lie over other examples, 95 %; None where that is not known."""
+
+    def score(chosen: np.ndarray) -> float:
+      # Of a resample with one class only there is no F1.
+      return self.score(examples.part(chosen), [answers[i] for i in chosen]).get(measure, math.nan)
+
+    return metrics.bootstrap(score, len(examples), rounds=self.rounds)
 
   @abc.abstractmethod
   def table(self, examples: Labelled, answers: Sequence[Any]) -> Iterable[Sequence[Any]]:

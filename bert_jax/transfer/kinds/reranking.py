@@ -42,12 +42,12 @@ class Reranking(Kind):
     return Labels((), np.array([number_in(cell)], np.float32))
 
   def score(self, examples: Labelled, answers: Sequence[Labels]) -> Scores:
-    queries: dict[str, list[int]] = defaultdict(list)
-    for place, (query, _) in enumerate(examples.texts):
-      queries[query].append(place)
-    given = [float(answer.probabilities[0]) for answer in answers]
-    ranked = [places for places in queries.values() if any(examples.labels[i] for i in places)]
-    return metrics.ranking([[given[i] for i in p] for p in ranked], [[examples.labels[i] for i in p] for p in ranked])
+    return metrics.means(_ranked(examples, answers))
+
+  def interval(self, examples: Labelled, answers: Sequence[Labels], measure: str) -> tuple[float, float] | None:
+    """Over other queries; the passages of each stay together."""
+    values = _ranked(examples, answers)[measure]
+    return metrics.bootstrap(lambda chosen: float(values[chosen].mean()), len(values))
 
   def table(self, examples: Labelled, answers: Sequence[Labels]) -> Iterable[Sequence[Any]]:
     yield [*text_columns(examples), "label", "predicted"]
@@ -67,6 +67,15 @@ class Reranking(Kind):
 
   def answers(self, outputs: np.ndarray, train: Labelled, dev: Labelled) -> Sequence[Any]:
     return [Labels((), row) for row in outputs]
+
+
+def _ranked(examples: Labelled, answers: Sequence[Labels]) -> dict[str, np.ndarray]:
+  queries: dict[str, list[int]] = defaultdict(list)
+  for place, (query, _) in enumerate(examples.texts):
+    queries[query].append(place)
+  given = [float(answer.probabilities[0]) for answer in answers]
+  ranked = [places for places in queries.values() if any(examples.labels[i] for i in places)]
+  return metrics.ranking([[given[i] for i in p] for p in ranked], [[examples.labels[i] for i in p] for p in ranked])
 
 
 def _relevance(value: str) -> float:

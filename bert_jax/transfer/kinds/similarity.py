@@ -72,7 +72,6 @@ class Retrieval(Kind):
   main = "mrr"
   pooling = "mean"
   compares = True
-  rounds = 200
 
   def read(self, path: epath.PathLike, columns: Columns, training: bool) -> Labelled:
     _need_pairs(columns)
@@ -91,8 +90,12 @@ class Retrieval(Kind):
     return list(one @ other.T)
 
   def score(self, examples: Labelled, answers: Sequence[np.ndarray]) -> Scores:
-    second = np.array([pair[1] for pair in examples.texts])
-    return metrics.ranking([row.tolist() for row in answers], [(second == text).tolist() for text in second])
+    return metrics.means(_ranked(examples, answers))
+
+  def interval(self, examples: Labelled, answers: Sequence[np.ndarray], measure: str) -> tuple[float, float] | None:
+    """Over other first texts; what they are compared with stays."""
+    values = _ranked(examples, answers)[measure]
+    return metrics.bootstrap(lambda chosen: float(values[chosen].mean()), len(values))
 
   def table(self, examples: Labelled, answers: Sequence[np.ndarray]) -> Iterable[Sequence[Any]]:
     yield [*text_columns(examples), "rank", "first"]
@@ -111,6 +114,11 @@ class Retrieval(Kind):
 
   def compared(self, one: np.ndarray, other: np.ndarray) -> Sequence[np.ndarray]:
     return list(one @ other.T)
+
+
+def _ranked(examples: Labelled, answers: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+  second = np.array([pair[1] for pair in examples.texts])
+  return metrics.ranking([row.tolist() for row in answers], [(second == text).tolist() for text in second])
 
 
 def _need_pairs(columns: Columns) -> None:
