@@ -143,7 +143,10 @@ def make(
   kind, train, dev = source.kind, source.train, source.dev
   if asked.way == "frozen":  # a mean needs no pooler, which a pretrained model may lack
     asked = dataclasses.replace(asked, pooling="mean")
-  asked.config(source.start)  # which refuses what is out of range
+  for setting in [{}] if grid is None else [{**grid.fixed, **one} for one in grid.settings()]:
+    dataclasses.replace(asked, **setting).config(source.start)  # which refuses what is out of range
+  if word_vectors is not None and not epath.Path(word_vectors).exists():
+    raise ValueError(f"--word-vectors={word_vectors} is not there")
   reading, name = Reading.of(source.start, asked.max_tokens, asked.pooling), os.path.basename(train.origin)
   prepared = kind.prepare(name, train, dev, reading)
   workdir = epath.Path(f"{os.path.abspath(folder)}.run")

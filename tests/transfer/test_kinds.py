@@ -256,6 +256,8 @@ def test_the_command_line_names_what_there_is() -> None:
     (["--way=frozen", "--epochs=1,2"], "it has no settings to try; give one value each, and one seed"),
     (["--baselines=majority"], "--baselines=majority is none of trivial, tfidf"),
     (["--layer-decay=2"], "--layer-decay=2.0 must be above 0 and at most 1"),
+    (["--batch-size=8,0"], "--batch-size=0 must be at least 1"),
+    (["--word-vectors=nowhere.vec"], "--word-vectors=nowhere.vec is not there"),
     (["--top-layers=7"], "top_layers=7 is more than the model's 3 layers"),
   ],
 )
