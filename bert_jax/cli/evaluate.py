@@ -23,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--data", required=True, metavar="FILE", help="what is right")
   add_columns(parser)
   parser.add_argument("--label", metavar="COLUMN", help="of what is right, in --data (label; the last one in CoNLL)")
-  parser.add_argument("--predicted", default="label", metavar="COLUMN", help="of the predictions (label)")
+  parser.add_argument(
+    "--predicted", metavar="COLUMN", help="of the predictions (predicted, where there is one, as in a bundle; or label)"
+  )
   parser.add_argument("--na-prob-file", metavar="FILE", help="for SQuAD 2.0: id → how likely there is no answer")
   parser.add_argument("--output", "-o", metavar="X.json", help="writes the figures there too")
 
@@ -40,7 +42,7 @@ def run(given: argparse.Namespace) -> int:
     raise ValueError("--na-prob-file is for question_answering")
   choices = tuple(filter(None, (given.choices or "").split(",")))
   examples = kind.read(given.data, kind.columns(given.text, given.pair, given.label, choices), training=False)
-  answers = list(kind.answers_in(given.predictions, examples, given.predicted))
+  answers = list(kind.answers_in(given.predictions, examples, given.predicted or _column(given.predictions)))
   scores = kind.score(examples, answers)
   if given.na_prob_file:
     scores |= _thresholds(given.na_prob_file, examples, answers)
@@ -60,6 +62,19 @@ def run(given: argparse.Namespace) -> int:
     write_whole(given.output, lambda file: file.write((json.dumps(figures, indent=1) + "\n").encode()))
     print(f"{given.output} has the figures", file=sys.stderr)
   return 0
+
+
+def _column(predictions: str) -> str:
+  """Where a file has its predictions; in a bundle's own, the column label has what is right."""
+  from bert_jax.data import files, tables
+
+  if predictions.endswith(files.packed(*tables.SUFFIXES)):
+    try:
+      next(tables.read(predictions, ["predicted"]), None)
+    except ValueError:
+      return "label"
+    return "predicted"
+  return "label"
 
 
 def _thresholds(path: str, examples: Any, answers: list[Any]) -> dict[str, float]:

@@ -293,6 +293,17 @@ def test_parts_of_speech_are_measured_word_by_word(
   assert len(written["notes"]) == 2, "both documents are read in windows"
 
 
+def test_what_is_right_is_not_taken_for_what_was_predicted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+  """A bundle's predictions have both beside one another."""
+  data = table(tmp_path / "dev.csv", ["text", "label"], [["snow", "a"], ["sea", "b"], ["cat", "a"], ["king", "b"]])
+  rows = [["snow", "a", "b"], ["sea", "b", "b"], ["cat", "a", "b"], ["king", "b", "b"]]
+  both = table(tmp_path / "predictions.csv", ["text", "label", "predicted"], rows)
+  alone = table(tmp_path / "alone.csv", ["text", "label"], [[text, predicted] for text, _, predicted in rows])
+  for path in (both, alone):
+    assert call("evaluate", "classification", f"--predictions={path}", f"--data={data}") == 0
+    assert "accuracy                   50.0 %" in capsys.readouterr().out
+
+
 def test_a_part_of_a_document_is_not_held_out(tmp_path: Path) -> None:
   """Questions about one passage, and passages of one query, stay on one side."""
   for kind, write in (("question_answering", of_questions), ("reranking", of_queries)):
