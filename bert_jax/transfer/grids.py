@@ -6,6 +6,7 @@ seeds of large models do not learn at all (Devlin et al. 2018, 4.1; Clark et al.
 
 import dataclasses
 import itertools
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -129,4 +130,4 @@ def summaries(tried: Sequence[Tried]) -> list[Summary]:
 def best_seed(tried: Sequence[Tried], setting: dict[str, Any]) -> int:
   """The seed of a setting's best run."""
   runs = [run for run in tried if run.setting == setting]
-  return max(runs, key=lambda run: (run.score or 0.0, -run.seed)).seed
+  return max(runs, key=lambda run: (-math.inf if run.score is None else run.score, -run.seed)).seed

@@ -152,6 +152,8 @@ def test_settings_are_compared_by_their_medians_and_failures_are_counted() -> No
   assert (best.setting["peak_lr"], best.median, best.low, best.failed) == (5e-5, 0.8, 0.0, 2)
   assert (other.median, other.failed) == (0.72, 0)
   assert grids.best_seed(tried, best.setting) == 3
+  negative = [grids.Tried({"peak_lr": 1.0}, seed, score, True) for seed, score in enumerate((None, -0.2, -0.1))]
+  assert grids.best_seed(negative, {"peak_lr": 1.0}) == 2, "and not one without a finite loss"
   assert best.interval is not None
   assert best.interval[0] < best.median <= best.interval[1]
   assert "2 failed" in best.line(str)
