@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from bert_jax import records
+from bert_jax import records, settings
 from bert_jax.config import Config
 from bert_jax.data import labelled, tables
 from bert_jax.data.examples import Task, TaskExamples
@@ -111,8 +111,10 @@ def _asked(way: str, models: Mapping[str, Model], made: Mapping[str, Task], conf
   """What a point depends on beside its name."""
   name = way.split(", ")[0]
   model = models.get(name)
+  network = settings.fingerprint(settings.to_dict((model or next(iter(models.values()))).config))
   task = made.get(name, next(iter(made.values())))
-  return f"{task.fingerprint} {model and fingerprint(model.params)[:16]} {sorted(transfer_settings(config).items())}"
+  weights = model and fingerprint(model.params)[:16]
+  return f"{network} {task.fingerprint} {weights} {sorted(transfer_settings(config).items())}"
 
 
 def _ways(

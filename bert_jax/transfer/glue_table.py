@@ -9,6 +9,8 @@ from etils import epath
 
 from bert_jax import records
 from bert_jax.data.labelled import Labelled
+from bert_jax.interop import load as loading
+from bert_jax.interop.params import fingerprint
 from bert_jax.transfer import bundles, glue, grids, making
 from bert_jax.transfer.glue import PUBLISHED, GlueTask
 
@@ -40,6 +42,11 @@ def run(
   grid = grids.RECIPES[recipe] if recipe else grids.Grid((peak_lr,), (32,), (epochs,))
   searching = len(grid.settings()) > 1 or len(seeds) > 1
   seeds = seeds or ((0, 1, 2, 3, 4) if searching else (0,))
+  wanted = {
+    "weights": fingerprint(loading.load(model).params), "way": way, "recipe": recipe, "seeds": list(seeds),
+    "pooling": pooling, "peak_lr": peak_lr, "epochs": epochs, "max_train_examples": most, "max_tokens": max_tokens,
+  }  # fmt: skip
+  making.refuse_other(epath.Path(workdir), wanted, "holds bundles that were asked for otherwise")
   rows = []
   for task in tasks:
     for part in task.dev:

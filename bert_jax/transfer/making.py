@@ -151,7 +151,7 @@ def make(
   prepared = kind.prepare(name, train, dev, reading)
   workdir = epath.Path(f"{os.path.abspath(folder)}.run")
   wanted: dict[str, Any] = {"texts": prepared.task.fingerprint, "weights": fingerprint(source.start.params)}
-  _refuse_other(workdir, settings.to_dict(asked) | wanted)
+  refuse_other(workdir, settings.to_dict(asked) | wanted)
   runner = _Runner(source, prepared, workdir)
   tried: list[Tried] = []
   if grid is not None and asked.way == "full":
@@ -161,7 +161,9 @@ def make(
   beaten = baselines.measure(compared, source.start, kind, train, dev, reading, asked.seed, word_vectors)
   if "scratch" in compared:
     fresh = dataclasses.replace(source, start=baselines.untrained(source.start, asked.seed))
-    _, of_fresh = source.finished(_Runner(fresh, prepared, workdir / "scratch").model(asked))
+    _, of_fresh = source.finished(
+      _Runner(fresh, prepared, workdir / "scratch").model(dataclasses.replace(asked, way="full"))
+    )
     beaten[baselines.NAMES["scratch"]] = source.score(of_fresh)
   interval = kind.interval(dev, answers, source.measure)
   outcome = Outcome(scores, interval, beaten, len(dev), prepared.notes, tuple(grids.summaries(tried)))
@@ -179,15 +181,21 @@ def make(
   return outcome
 
 
-def _refuse_other(workdir: epath.Path, wanted: dict[str, Any]) -> None:
-  """Notes what a fine-tuning is asked to do, and refuses to go on with one that was asked for something else."""
+def refuse_other(
+  workdir: epath.Path, wanted: dict[str, Any], what: str = "is left of a fine-tuning that was stopped"
+) -> None:
+  """Notes what is asked for, and refuses to go on with what was asked for otherwise.
+
+  Raises:
+    ValueError: naming what differs.
+  """
   way_out = f"remove {workdir} to start again"
   before = records.read_json(workdir / "asked.json", way_out) or wanted
   differing = [
     f"{name} was {before.get(name)!r} and is {new!r}" for name, new in wanted.items() if before.get(name) != new
   ]
   if differing:
-    raise ValueError(f"{workdir} is left of a fine-tuning that was stopped: {', '.join(differing)}; {way_out}")
+    raise ValueError(f"{workdir} {what}: {', '.join(differing)}; {way_out}")
   records.write_json(workdir / "asked.json", wanted)
 
 

@@ -5,6 +5,8 @@ from typing import Any, Literal
 from etils import epath
 
 from bert_jax import records
+from bert_jax.interop import load as loading
+from bert_jax.interop.params import fingerprint
 from bert_jax.transfer import baselines, bundles, glue, making
 
 # STS-B dev would be compared with; these are of the test set, Spearman (Reimers and Gurevych 2019, tables 1 and 2).
@@ -29,6 +31,11 @@ def run(
   """Trains both, and writes and prints the table; see experiments/similarity.py for the arguments."""
   task = glue.TASKS["STS-B"]
   train, dev = (task.read(data, part) for part in ("train", "dev"))
+  wanted = {
+    "weights": fingerprint(loading.load(model).params), "epochs": epochs, "peak_lr": peak_lr, "pooling": pooling,
+    "max_tokens": max_tokens,
+  }  # fmt: skip
+  making.refuse_other(epath.Path(workdir), wanted, "holds bundles that were asked for otherwise")
   found: dict[str, dict[str, Any]] = {}
   for name, kind, compared in ((_BI, "similarity", baselines.QUICK), (_CROSS, "regression", ("trivial",))):
     bundle = epath.Path(workdir) / name

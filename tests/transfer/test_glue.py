@@ -107,6 +107,12 @@ def test_the_table_has_a_row_a_task_and_is_not_made_twice(
   assert "56.3" in cola, "BERT-base's, as published"
   monkeypatch.setattr(glue_table.making, "make", lambda *_, **__: pytest.fail("it is there"))
   assert glue_table.run(names="CoLA", **arguments) == 0
+  for changed, message in (
+    ({"max_tokens": 20}, "max_tokens was 24 and is 20"),
+    ({"way": "full"}, "way was 'frozen' and is 'full'"),
+  ):
+    with pytest.raises(ValueError, match=f"holds bundles that were asked for otherwise: {message}"):
+      glue_table.run(names="CoLA", **(arguments | changed))
 
 
 def test_what_is_not_there_is_said_before_anything_is_done(data: Path, tmp_path: Path) -> None:
