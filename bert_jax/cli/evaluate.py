@@ -1,6 +1,7 @@
 """Scores a file of predictions alone, without a model.
 
-For tables, --predictions has a column --predicted, row by row with --data. For tagging both are CoNLL files with the
+For tables, --predictions has a column --predicted, row by row with --data; where it has the columns text and text_pair
+too, as bundles have them, they must be those of --data. For tagging both are CoNLL files with the
 same words; for question_answering --data is SQuAD's JSON, and --predictions an object of id → answer, as bert-jax
 predict -o X.json and the official evaluations have it (squad is another name for it). With --na-prob-file, id → how
 likely it is that there is no answer, the best threshold and what it reaches are printed too.
@@ -11,7 +12,7 @@ import json
 import sys
 from typing import Any
 
-from bert_jax.cli.finetune import TASKS, add_columns
+from bert_jax.cli.finetune import TASKS, add_columns, columns_of
 
 HELP = "a file of predictions → its figures"
 
@@ -40,8 +41,9 @@ def run(given: argparse.Namespace) -> int:
   kind = KINDS["question_answering" if given.task == "squad" else given.task]
   if given.na_prob_file and kind.name != "question_answering":
     raise ValueError("--na-prob-file is for question_answering")
-  choices = tuple(filter(None, (given.choices or "").split(",")))
-  examples = kind.read(given.data, kind.columns(given.text, given.pair, given.label, choices), training=False)
+  if given.predicted and kind.name == "question_answering":
+    raise ValueError(f"--predicted={given.predicted} is of no use here: the predictions are an object of id → answer")
+  examples = kind.read(given.data, columns_of(given, kind), training=False)
   answers = list(kind.answers_in(given.predictions, examples, given.predicted or _column(given.predictions)))
   scores = kind.score(examples, answers)
   if given.na_prob_file:

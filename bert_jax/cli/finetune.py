@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument("--train", required=True, metavar="FILE", help="labelled examples to train on")
   parser.add_argument("--dev", metavar="FILE", help="labelled examples to measure on; without it, a part of --train")
-  parser.add_argument("--dev-fraction", type=float, default=0.1, help="that part (0.1)")
+  parser.add_argument("--dev-fraction", type=float, metavar="SHARE", help="that part (0.1)")
   parser.add_argument("--output", required=True, metavar="BUNDLE", help="folder to write; new or empty")
   add_columns(parser)
   parser.add_argument("--label", metavar="COLUMN", help="of what is to be learned (label; the last one in CoNLL)")
@@ -83,6 +83,41 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
   parser.add_argument("--choices", metavar="A,B", help="of the texts to choose from")
 
 
+def columns_of(given: argparse.Namespace, kind: Any) -> Any:
+  """The columns that are asked for.
+
+  Raises:
+    ValueError: one is named that this kind of task does not read.
+  """
+  for name in ("text", "pair", "label", "choices", "pooling"):
+    value = getattr(given, name, None)
+    if value is not None and name not in kind.reads:
+      read = ", ".join(f"--{name}" for name in sorted(kind.reads)) or "none of these flags"
+      raise ValueError(f"--{name}={value} is of no use for {kind.name}, which reads {read}")
+  return kind.columns(given.text, given.pair, given.label, tuple(filter(None, (given.choices or "").split(","))))
+
+
+def _check_way(given: argparse.Namespace, compared: tuple[str, ...]) -> None:
+  """Refuses flags of what is not done.
+
+  Raises:
+    ValueError: naming the first of them.
+  """
+  if given.dev is not None and given.dev_fraction is not None:
+    raise ValueError(f"--dev-fraction={given.dev_fraction:g} is a part of --train, and --dev={given.dev} is given")
+  if given.way != "frozen":
+    return
+  names = ["pooling"]
+  if "scratch" not in compared:  # which is trained
+    names += ["recipe", "epochs", "batch_size", "peak_lr", "warmup_fraction", "layer_decay", "top_layers"]
+  for name in names:
+    if getattr(given, name) is not None:
+      raise ValueError(
+        f"--{name.replace('_', '-')}={getattr(given, name)} is of no use with --way=frozen, which fits a layer to the"
+        " means over the tokens of texts, or to words"
+      )
+
+
 def run(given: argparse.Namespace) -> int:
   from bert_jax.data import labelled
   from bert_jax.interop import folders
@@ -93,13 +128,15 @@ def run(given: argparse.Namespace) -> int:
   kind = KINDS[given.task]
   out = folders.new_folder(given.output)
   compared = baselines.chosen(given.baselines, given.word_vectors)
+  columns = columns_of(given, kind)
+  _check_way(given, compared)
   grid, seeds = _grid(given)
   chosen = {
     "kind": given.task,
     "way": given.way,
     "pooling": given.pooling or kind.pooling,
     "top_layers": given.top_layers,
-    "max_tokens": given.max_tokens or kind.max_tokens,
+    "max_tokens": kind.max_tokens if given.max_tokens is None else given.max_tokens,
   }
   stated = {
     name: getattr(given, name) for name in ("warmup_fraction", "layer_decay") if getattr(given, name) is not None
@@ -112,10 +149,9 @@ def run(given: argparse.Namespace) -> int:
     raise ValueError(
       "--way=frozen is fitted, not trained: it has no settings to try; give one value each, and one seed"
     )
-  columns = kind.columns(given.text, given.pair, given.label, tuple(filter(None, (given.choices or "").split(","))))
   train = kind.read(given.train, columns, training=True)
   if given.dev is None:
-    train, dev = labelled.hold_out(train, given.dev_fraction)
+    train, dev = labelled.hold_out(train, 0.1 if given.dev_fraction is None else given.dev_fraction)
   else:
     dev = kind.read(given.dev, columns, training=False)
   try:

@@ -47,11 +47,15 @@ def input_lines(path: str) -> list[str]:
 
 
 def streamed_lines(path: str) -> Iterator[str]:
-  """The lines of a file, one by one; see `read_lines`. Whether it is there is asked at once.
+  """The lines of a file, or of stdin for `-`, one by one; see `read_lines`. Whether it is there is asked at once.
 
   Raises:
-    ValueError: the file cannot be read, has no line, or one that is not UTF-8.
+    ValueError: the file cannot be read, has no line, or one that is not UTF-8; stdin is closed.
   """
+  if path == "-":
+    if sys.stdin is None:
+      raise ValueError("stdin is closed; name a file, or pipe the texts in")
+    return _decoded(sys.stdin.buffer, "stdin")
   try:
     file = open(path, "rb")  # noqa: SIM115
   except OSError as error:

@@ -1,9 +1,11 @@
 """Predicts with a bundle, or with any model with a task's head that bert_jax.load opens.
 
 INPUT is a text file with a text a line, or CSV, TSV or JSON lines with named columns: --text, and --pair for the second
-text of a pair (a passage, where --text is a question), or --choices. A tagger reads .conll and .conllu files too, and a
-model that finds answers a SQuAD file (.json). Input is read and answered in parts, so that a file of any size takes
-little memory; the output has a line for each example, in their order.
+text of a pair (a passage, where --text is a question), or --choices. A tagger reads .conll and .conllu files too, whole
+documents where the file marks them, and a model that finds answers a SQuAD file (.json), with answers or without. In
+place of a file, tfds:NAME:SPLIT is a TensorFlow data set. Input is read and answered in parts, so that a file of any
+size takes little memory, but for a SQuAD file, which is read whole; the output has a line for each example, in their
+order.
 
 With --output=X.json, answers are written as SQuAD's official evaluation reads them; with X.conll, tags in columns.
 """
@@ -14,6 +16,7 @@ import io
 import itertools
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -34,22 +37,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     "--output", "-o", default="-", help="X.jsonl, X.csv, X.json (answers) or X.conll (tags); -: JSON lines to stdout"
   )
-  parser.add_argument("--probabilities", action="store_true", help="of every class, in JSON lines")
+  parser.add_argument("--probabilities", action="store_true", help="of every class too, in JSON lines or CSV")
   parser.add_argument("--batch-size", type=int, default=32, help="texts at a time (32)")
 
 
 def run(given: argparse.Namespace) -> int:
   if given.output != "-" and not given.output.endswith(_ENDINGS):
     raise ValueError(f"--output={given.output} must end in {', '.join(_ENDINGS)}, or be -")
+  if given.probabilities and given.output.endswith((".json", ".conll")):
+    raise ValueError(f"--probabilities are written to a .jsonl or .csv file; {given.output} has no place for them")
   from bert_jax.cli.lines import check_output, write_whole
 
   check_output(given.output, [given.input])
-  examples = _examples(given)
+  _check_input(given.input)
   import bert_jax
 
   model = bert_jax.load(given.model)
-  found = _answered(model, examples, given.batch_size)
-  lines = (line.encode() for line in _written(given.output, found, model.class_names if given.probabilities else ()))
+  found = _answered(model, _examples(given, model.network), given.input, given.batch_size)
+  lines = (line.encode() for line in _written(given.output, found, model.class_names if given.probabilities else None))
   if given.output == "-":
     sys.stdout.buffer.writelines(lines)
   else:
@@ -60,43 +65,80 @@ def run(given: argparse.Namespace) -> int:
 # ---- in ----
 
 
-def _examples(given: argparse.Namespace) -> Iterator[tuple[dict[str, Any], Any]]:
-  """(what an answer is written beside, what the model is asked), example by example."""
-  from bert_jax.cli.lines import input_lines, streamed_lines
-  from bert_jax.data import conll, files, squad, tables
+def _check_input(path: str) -> None:
+  """Raises ValueError where it is not there, before a model is opened."""
+  from bert_jax.data import tfds_sets
+
+  if path != "-" and not path.startswith(tfds_sets.PREFIX) and not os.path.isfile(path):
+    raise ValueError(f"{path}: {'it is no file' if os.path.exists(path) else 'there is no such file'}")
+
+
+def _examples(given: argparse.Namespace, network: str) -> Iterator[tuple[list[dict[str, Any]], Any]]:
+  """(what the parts of an answer are written beside, what the model is asked), example by example.
+
+  Of a document, the parts are its sentences; of all else, there is one.
+  """
+  from bert_jax.cli.lines import streamed_lines
+  from bert_jax.data import conll, files, squad, tables, tfds_sets
 
   path, choices = given.input, tuple(filter(None, (given.choices or "").split(",")))
-  if path.endswith(files.packed(".conll", ".conllu")):
-    sentences = conll.read(path, given.text or "1", tagged=False).sentences
-    return (({"words": list(s.words)}, list(s.words)) for s in sentences)
-  if path.endswith(files.packed(".json")) and given.text is None:
-    questions = squad.read(path, training=False).questions
-    return (({"id": q.id, "question": q.question}, (q.question, q.context)) for q in questions)
-  if not path.endswith(files.packed(*tables.SUFFIXES)):
-    return (({"text": line}, line) for line in (input_lines(path) if path == "-" else streamed_lines(path)))
+  of_tfds, named = path.startswith(tfds_sets.PREFIX), given.text is not None
+  if path.endswith(files.packed(".conll", ".conllu")) or (of_tfds and not named and network == "token_classification"):
+    _refuse(given, ("pair", "choices"), "tagged words")
+    return _documents(conll.sentences(path, given.text or "1", tagged=False))
+  if not named and (path.endswith(files.packed(".json")) or (of_tfds and network == "question_answering")):
+    _refuse(given, ("pair", "choices"), "SQuAD's questions; with --text, the file is read as JSON lines")
+    questions = squad.read(path, training=False, answered=False).questions
+    return (([{"id": q.id, "question": q.question}], (q.question, q.context)) for q in questions)
+  if not of_tfds and not path.endswith(files.packed(*tables.SUFFIXES)):
+    _refuse(given, ("text", "pair", "choices"), "a text a line, without columns")
+    return (([{"text": line}], line) for line in streamed_lines(path))
   wanted = [given.text or "text", *([given.pair] if given.pair else []), *choices]
   return (_of_row(values, bool(given.pair), bool(choices)) for values, _ in tables.read(path, wanted))
 
 
-def _of_row(values: tuple[str, ...], pair: bool, choices: bool) -> tuple[dict[str, Any], Any]:
+def _refuse(given: argparse.Namespace, names: tuple[str, ...], what: str) -> None:
+  for name in names:
+    if getattr(given, name) is not None:
+      raise ValueError(f"--{name}={getattr(given, name)} is not for {given.input}, which is read as {what}")
+
+
+def _documents(sentences: Iterator[Any]) -> Iterator[tuple[list[dict[str, Any]], list[str]]]:
+  """Whole documents, as a tagger learns from them."""
+  for _, group in itertools.groupby(sentences, key=lambda sentence: sentence.document):
+    words = [list(sentence.words) for sentence in group]
+    yield [{"words": some} for some in words], list(itertools.chain.from_iterable(words))
+
+
+def _of_row(values: tuple[str, ...], pair: bool, choices: bool) -> tuple[list[dict[str, Any]], Any]:
   if choices:
     text, *several = values
-    return {"text": text, "choices": several}, [(text, choice) for choice in several]
+    return [{"text": text, "choices": several}], [(text, choice) for choice in several]
   if pair:
-    return {"text": values[0], "text_pair": values[1]}, (values[0], values[1])
-  return {"text": values[0]}, values[0]
+    return [{"text": values[0], "text_pair": values[1]}], (values[0], values[1])
+  return [{"text": values[0]}], values[0]
 
 
-def _answered(model: Any, examples: Iterator[Any], batch_size: int) -> Iterator[tuple[dict[str, Any], Any]]:
+def _answered(model: Any, examples: Iterator[Any], path: str, batch_size: int) -> Iterator[tuple[dict[str, Any], Any]]:
+  first = 0
   while some := list(itertools.islice(examples, _AT_ONCE)):
-    answers = model.predict([asked for _, asked in some], batch_size=batch_size)
-    yield from ((beside, answer) for (beside, _), answer in zip(some, answers, strict=True))
+    try:
+      answers = model.predict([asked for _, asked in some], batch_size=batch_size)
+    except ValueError as error:
+      raise ValueError(f"{path}, examples {first + 1:,} to {first + len(some):,}: {error}") from error
+    first += len(some)
+    for (beside, _), answer in zip(some, answers, strict=True):
+      parts = answer.parts([len(part["words"]) for part in beside]) if len(beside) > 1 else [answer]
+      yield from zip(beside, parts, strict=True)
 
 
 # ---- out ----
 
 
-def _written(output: str, found: Iterator[tuple[dict[str, Any], Any]], classes: tuple[str, ...]) -> Iterator[str]:
+def _written(
+  output: str, found: Iterator[tuple[dict[str, Any], Any]], classes: tuple[str, ...] | None
+) -> Iterator[str]:
+  """The lines of the output; classes: where all probabilities are asked for, what they are of."""
   if output.endswith(".conll"):
     for _, answer in found:
       if not hasattr(answer, "tags"):
@@ -113,7 +155,7 @@ def _written(output: str, found: Iterator[tuple[dict[str, Any], Any]], classes: 
     yield json.dumps(answers, ensure_ascii=False, indent=1) + "\n"
   elif output.endswith(".csv"):
     for number, (beside, answer) in enumerate(found):
-      record = beside | _record(answer, ())
+      record = _flat(beside | _record(answer, classes))
       if not number:
         yield _row(list(record))
       yield _row([_cell(value) for value in record.values()])
@@ -122,23 +164,34 @@ def _written(output: str, found: Iterator[tuple[dict[str, Any], Any]], classes: 
       yield json.dumps(beside | _record(answer, classes), ensure_ascii=False) + "\n"
 
 
-def _record(answer: Any, classes: tuple[str, ...]) -> dict[str, Any]:
-  """An answer as JSON has it; of probabilities those of `classes`, where there are any."""
+def _record(answer: Any, classes: tuple[str, ...] | None = None) -> dict[str, Any]:
+  """An answer as JSON has it, with the probabilities of all `classes`, or of all texts to choose from."""
   record = answer._asdict()
   probabilities = record.pop("probabilities", None)
   if "tags" in record:
-    spans = [_record(span, ()) for span in record.pop("spans")]
-    return {"words": list(record["words"]), "tags": list(record["tags"]), "spans": spans}
+    spans = [_record(span) for span in record.pop("spans")]
+    chances = {} if classes is None else {"probabilities": [round(float(p), 6) for p in probabilities]}
+    return {"words": list(record["words"]), "tags": list(record["tags"]), **chances, "spans": spans}
   if "text" in record and "null_margin" in record:
     record["answer"] = record.pop("text")
-  if probabilities is not None and len(classes) == len(probabilities):
-    record["probabilities"] = {name: round(float(p), 6) for name, p in zip(classes, probabilities, strict=True)}
+  if "labels" in record and len(probabilities) == 1:  # how well a passage answers a query
+    record["score"] = float(probabilities[0])
+  if probabilities is not None and classes is not None:
+    names = classes or [str(place) for place in range(len(probabilities))]
+    record["probabilities"] = {name: round(float(p), 6) for name, p in zip(names, probabilities, strict=True)}
   return {name: _rounded(value) if isinstance(value, float) else value for name, value in record.items()}
 
 
 def _rounded(value: float) -> float | None:
   """To six digits; None for what JSON has no number for, such as the margin of a passage without words."""
   return round(value, 6) if math.isfinite(value) else None
+
+
+def _flat(record: dict[str, Any]) -> dict[str, Any]:
+  """A record with a field of its own for each class's probability."""
+  if isinstance(record.get("probabilities"), dict):
+    record |= {f"probability of {name}": chance for name, chance in record.pop("probabilities").items()}
+  return record
 
 
 def _cell(value: Any) -> str:

@@ -7,6 +7,7 @@ with tabs, comments with #, `# newdoc` starts a document.
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator
 
@@ -46,8 +47,13 @@ class Tagged:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
-def read(path: epath.PathLike, word: str = "1", tag: str | None = None, tagged: bool = True) -> Tagged:
-  """The sentences of a file; one whose name ends in .conllu (or .conllu.gz, …) is CoNLL-U.
+def read(path: epath.PathLike, word: str = "1", tag: str | None = None) -> Tagged:
+  """All sentences of a file with their tags; see `sentences`."""
+  return Tagged(str(path), tuple(sentences(path, word, tag)))
+
+
+def sentences(path: epath.PathLike, word: str = "1", tag: str | None = None, tagged: bool = True) -> Iterator[Sentence]:
+  """The sentences of a file, in order; one whose name ends in .conllu (or .conllu.gz, …) is CoNLL-U.
 
   tfds:NAME:SPLIT is a TensorFlow data set with the field tokens; its tags are the field ner, or that of `tag`.
 
@@ -61,33 +67,26 @@ def read(path: epath.PathLike, word: str = "1", tag: str | None = None, tagged: 
     ValueError: the file cannot be read; a line has too few columns (with its number), or there is no word.
   """
   if str(path).startswith(tfds_sets.PREFIX):
-    return _of_tfds(str(path), tag or "ner", tagged)
+    yield from _of_tfds(str(path), tag or "ner", tagged)
+    return
   path = epath.Path(path)
   universal = path.name.endswith(files.packed(".conllu"))
   if universal:
     word_place, tag_place = 1, _universal_column(path, tag)
   else:
     word_place, tag_place = _column(path, word, "--text"), -1 if tag is None else _column(path, tag, "--label")
-  sentences: list[Sentence] = []
   words: list[str] = []
   tags: list[str] = []
-  document, marked = -1, False
-
-  def close() -> None:
-    nonlocal document
-    if words:
-      document = max(document, 0) if marked else document + 1
-      sentences.append(Sentence(tuple(words), tuple(tags), document))
-      words.clear()
-      tags.clear()
-
-  for number, line in _lines(path):
+  document, marked, found = -1, False, False
+  for number, line in itertools.chain(_lines(path), [(0, "")]):
     starts = line.startswith("# newdoc") if universal else line.startswith("-DOCSTART-")
-    if starts:
-      close()
-      marked, document = True, document + 1
-    elif not line.strip():
-      close()
+    if starts or not line.strip():
+      if words:
+        document = max(document, 0) if marked else document + 1
+        yield Sentence(tuple(words), tuple(tags), document)
+        words, tags, found = [], [], True
+      if starts:
+        marked, document = True, document + 1
     elif not (universal and line.startswith("#")):
       fields = line.split("\t") if universal or "\t" in line else line.split()
       if universal and not fields[0].isdecimal():  # a range of words (3-4), or one that is not there (8.1)
@@ -100,20 +99,18 @@ def read(path: epath.PathLike, word: str = "1", tag: str | None = None, tagged: 
       words.append(fields[word_place])
       if tagged:
         tags.append(fields[tag_place])
-  close()
-  if not sentences:
+  if not found:
     raise ValueError(f"{path} has no word")
-  return Tagged(str(path), tuple(sentences))
 
 
-def _of_tfds(path: str, tag: str, tagged: bool) -> Tagged:
+def _of_tfds(path: str, tag: str, tagged: bool) -> Iterator[Sentence]:
   """A TensorFlow data set with the fields tokens and, say, ner, as conll2003 has them; each sentence by itself."""
-  sentences = []
+  number = 0
   for _, record in tfds_sets.records(path, ["tokens", *([tag] if tagged else [])]):
     words = tuple(record["tokens"])
     if words:
-      sentences.append(Sentence(words, tuple(record[tag]) if tagged else (), len(sentences)))
-  return Tagged(path, tuple(sentences))
+      yield Sentence(words, tuple(record[tag]) if tagged else (), number)
+      number += 1
 
 
 def _lines(path: epath.Path) -> Iterator[tuple[int, str]]:

@@ -25,14 +25,15 @@ class Columns:
     pair: the second text of a pair; None for single texts.
     label: what is to be learned; None where nothing is.
     choices: of multiple choice, those of the texts to choose from.
-    skip_blank: whether rows with an empty cell are left out and counted, where they are else an error.
+    skip_broken: whether rows with an empty cell, or not as many fields as the header, are left out and
+      counted, where they are else an error.
   """
 
   text: str = "text"
   pair: str | None = None
   label: str | None = "label"
   choices: tuple[str, ...] = ()
-  skip_blank: bool = False
+  skip_broken: bool = False
 
   @property
   def names(self) -> list[str]:
@@ -82,17 +83,20 @@ def rows(path: epath.PathLike, columns: Columns) -> Iterable[tuple[tuple[str, ..
     ValueError: see `tables.read`; a value is blank (with the line), or there is no row.
   """
   line = skipped = 0
-  for row in tables.read(path, columns.names):
+  for row in tables.read(path, columns.names, ragged=columns.skip_broken):
     line = row.line
+    if not row.values:
+      skipped += 1
+      continue
     blank = next((n for n, value in zip(columns.names, row.values, strict=True) if not value.strip()), None)
-    if blank is not None and columns.skip_blank:
+    if blank is not None and columns.skip_broken:
       skipped += 1
       continue
     if blank is not None:
       raise ValueError(f"{path}, line {line}: the column {blank!r} is empty; fill it, or remove the row")
     yield row.values, line
   if skipped:
-    logging.warning("%s: %d rows with an empty cell are left out", path, skipped)
+    logging.warning("%s: %d rows with an empty cell, or not as many fields as the header, are left out", path, skipped)
   if not line:
     raise ValueError(f"{path} has no row")
 

@@ -40,7 +40,7 @@ class Questions:
   questions: tuple[Question, ...]
 
 
-def read(path: epath.PathLike, training: bool) -> Questions:
+def read(path: epath.PathLike, training: bool, answered: bool = True) -> Questions:
   """The questions of a file.
 
   Args:
@@ -48,12 +48,13 @@ def read(path: epath.PathLike, training: bool) -> Questions:
     training: whether they are to learn from. Then an answer that does not stand where the file says is looked for in
       the whole passage, and a question of which no answer is found is left out; the log says how many are. To measure
       by, answers stay as they are, for their places do not matter.
+    answered: whether the questions come with answers; else none are read.
 
   Raises:
     ValueError: the file cannot be read, or something is not where SQuAD has it; an id comes twice.
   """
   if str(path).startswith(tfds_sets.PREFIX):
-    content: Any = _of_tfds(str(path))
+    content: Any = _of_tfds(str(path), answered)
   else:
     content = _content(epath.Path(path))
   found: list[Question] = []
@@ -62,7 +63,7 @@ def read(path: epath.PathLike, training: bool) -> Questions:
     for paragraph, here in _each(article, "paragraphs", where):
       context = _value(paragraph, "context", str, here)
       for asked, there in _each(paragraph, "qas", here):
-        question = _question(asked, context, str(article.get("title", "")), there)
+        question = _question(asked, context, str(article.get("title", "")), there, answered)
         if training and not question.impossible:
           answers = [_placed(answer, context) for answer in question.answers]
           kept = tuple(answer for answer in answers if answer is not None)
@@ -96,20 +97,22 @@ def _content(path: epath.Path) -> Any:
     raise ValueError(f"{path} cannot be read: {error}") from error
 
 
-def _of_tfds(path: str) -> dict[str, Any]:
+def _of_tfds(path: str, answered: bool) -> dict[str, Any]:
   """A TensorFlow data set as SQuAD's JSON has it: squad, and squad/v2.0, whose answers may be none."""
   articles = []
-  for _, record in tfds_sets.records(path, ["id", "title", "context", "question", "answers"]):
-    texts, starts = record["answers"]["text"], record["answers"]["answer_start"]
+  fields = ["id", "title", "context", "question", *(["answers"] if answered else [])]
+  for _, record in tfds_sets.records(path, fields):
+    of_people = record["answers"] if answered else {"text": [], "answer_start": []}
+    texts, starts = of_people["text"], of_people["answer_start"]
     answers = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
     asked = {"id": record["id"], "question": record["question"], "answers": answers, "is_impossible": not answers}
     articles.append({"title": record["title"], "paragraphs": [{"context": record["context"], "qas": [asked]}]})
   return {"data": articles}
 
 
-def _question(asked: dict[str, Any], context: str, title: str, where: str) -> Question:
+def _question(asked: dict[str, Any], context: str, title: str, where: str, answered: bool) -> Question:
   answers = []
-  for answer, there in _each(asked, "answers", where):
+  for answer, there in _each(asked, "answers", where) if answered else []:
     answers.append((_value(answer, "text", str, there), _value(answer, "answer_start", int, there)))
   impossible = asked.get("is_impossible", False)
   if not isinstance(impossible, bool):

@@ -42,13 +42,14 @@ def kind_of(path: epath.Path) -> str:
   raise ValueError(f"{path} must end in {', '.join(SUFFIXES)} (or one of these with .gz, .xz or .zst)")
 
 
-def read(path: epath.PathLike, columns: Sequence[str]) -> Iterator[Row]:
+def read(path: epath.PathLike, columns: Sequence[str], ragged: bool = False) -> Iterator[Row]:
   """The rows of a table, in order; blank lines are left out.
 
   Args:
     path: of the file; its name says the form. tfds:NAME:SPLIT is a TensorFlow data set, whose fields are the columns.
     columns: their names, from the header of a CSV or TSV file or the keys of the JSON objects. Where all are numbers,
       counted from 1, a CSV or TSV file has no header.
+    ragged: whether a row with more or fewer fields than the header comes without values, where it is else an error.
 
   Raises:
     ValueError: the file is missing, damaged or not UTF-8; a column is not there (it lists those that are); a row has
@@ -63,7 +64,7 @@ def read(path: epath.PathLike, columns: Sequence[str]) -> Iterator[Row]:
   try:
     with path.open("rb") as raw, compressed.plain(path, raw) as stream:
       if kind in (".csv", ".tsv"):
-        yield from _csv_rows(path, stream, columns, kind)
+        yield from _csv_rows(path, stream, columns, kind, ragged)
       else:
         yield from _json_rows(path, stream, columns)
   except UnicodeDecodeError as error:
@@ -75,10 +76,33 @@ def read(path: epath.PathLike, columns: Sequence[str]) -> Iterator[Row]:
     raise ValueError(f"{path} cannot be read: {error}") from error
 
 
+def columns(path: epath.PathLike) -> list[str]:
+  """The names of a table's columns: its header, or the keys of its first object.
+
+  Raises:
+    ValueError: see `read`.
+  """
+  path = epath.Path(path)
+  kind = kind_of(path)
+  try:
+    with path.open("rb") as raw, compressed.plain(path, raw) as stream:
+      first = stream.readline().decode("utf-8-sig")
+  except (UnicodeDecodeError, EOFError, OSError, *compressed.errors()) as error:
+    raise ValueError(f"{path} cannot be read: {error}") from error
+  if kind in (".csv", ".tsv"):
+    separator = "\t" if kind == ".tsv" else _separator(first, [], False)
+    return [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+  try:
+    record = json.loads(first)
+  except ValueError:
+    return []  # which `read` says with its line
+  return list(record) if isinstance(record, dict) else []
+
+
 # ---- CSV and TSV ----
 
 
-def _csv_rows(path: epath.Path, stream: IO[bytes], columns: Sequence[str], kind: str) -> Iterator[Row]:
+def _csv_rows(path: epath.Path, stream: IO[bytes], columns: Sequence[str], kind: str, ragged: bool) -> Iterator[Row]:
   csv.field_size_limit(files.MAX_DOCUMENT_BYTES)
   text = io.TextIOWrapper(stream, "utf-8-sig", newline="")  # pyright: ignore[reportArgumentType]
   without_header = all(column.isdecimal() for column in columns)
@@ -96,6 +120,9 @@ def _csv_rows(path: epath.Path, stream: IO[bytes], columns: Sequence[str], kind:
       yield Row(tuple(header[place] for place in places), reader.line_num)
     for fields in reader:
       if not fields:
+        continue
+      if len(fields) != width and ragged:
+        yield Row((), reader.line_num)
         continue
       if len(fields) != width:
         raise ValueError(

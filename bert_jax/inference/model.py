@@ -173,6 +173,11 @@ class Model:
     return self.tokenizer
 
   @property
+  def prompts(self) -> prompts.Prompts:
+    """What the files that it came with ask for before a text is embedded."""
+    return prompts.read(self.files, "the model's files")
+
+  @property
   def _frame(self) -> Frame:
     return frame_of(self.config)
 
@@ -267,11 +272,9 @@ class Model:
     if batch_size < 1:
       raise ValueError(f"batch_size={batch_size} must be at least 1")
     self.require_tokenizer()
-    stated = prompts.read(self.files, "the model's files")
+    stated = self.prompts
     words = stated.words(prompt)
-    texts = [words + text for text in _checked(texts)]
-    if stated.lowercase:
-      texts = [text.lower() for text in texts]
+    texts = stated.before(_checked(texts), prompt)
     if words:
       logging.info("the model's prompt %r goes before every text", words)
     unpooled = len(self.encode(words).token_ids) - 1 if words and not stated.pooled else 0

@@ -130,5 +130,6 @@ def _compared(model: "Model", pairs: list[Any], batch_size: int) -> list[Value]:
   for number, pair in enumerate(pairs):
     if not isinstance(scores.checked(pair, number), tuple):
       raise ValueError(f"text {number} must be a tuple of two texts, whose likeness an encoder predicts; see `embed`")
-  vectors = model.embed([text for pair in pairs for text in pair], batch_size=batch_size, normalize=True)
+  flat = [text for pair in pairs for text in pair]
+  vectors = model.embed(flat, batch_size=batch_size, normalize=True, long="cut")
   return [Value(float(one @ other)) for one, other in zip(vectors[::2], vectors[1::2], strict=True)]

@@ -1,6 +1,6 @@
 """What the files of sentence-transformers ask for before a text is tokenized: words in front of it, and lower case."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bert_jax import foreign
@@ -36,6 +36,12 @@ class Prompts(NamedTuple):
       known = ", ".join(map(repr, self.by_name)) or "none"
       raise ValueError(f"prompt={name!r} is no prompt of the model, which has {known}; write the words into the texts")
     return self.by_name[name]
+
+  def before(self, texts: Sequence[str], name: str | None) -> list[str]:
+    """Texts as they are tokenized: after the words of a prompt, and in lower case where the model has it so."""
+    words = self.words(name)
+    found = [words + text for text in texts]
+    return [text.lower() for text in found] if self.lowercase else found
 
 
 def read(files: Mapping[str, bytes], origin: str) -> Prompts:

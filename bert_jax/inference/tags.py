@@ -45,6 +45,16 @@ class Tags(NamedTuple):
   probabilities: np.ndarray
   spans: tuple[Span, ...]
 
+  def parts(self, lengths: Sequence[int]) -> list["Tags"]:
+    """Those of the parts of a text that was given in words, each part as if it were a text; lengths: in words."""
+    found, first = [], 0
+    for length in lengths:
+      of_part = slice(first, first + length)
+      text, places = words.joined(self.words[of_part])
+      found.append(_tags(text, places, list(self.tags[of_part]), self.probabilities[of_part]))
+      first += length
+    return found
+
 
 def predict(model: "Model", texts: Sequence[Any], batch_size: int) -> list[Tags]:
   """Tags of texts, each a str or a list of words.
@@ -92,7 +102,7 @@ def _untagged(number: int, model: "Model") -> tuple[list[str], np.ndarray]:
   return ["O" if "O" in model.class_names else ""] * number, np.zeros(number, np.float32)
 
 
-def _tags(text: str, places: list[tuple[int, int]], tags: list[str], probabilities: np.ndarray) -> Tags:
+def _tags(text: str, places: words.Places, tags: list[str], probabilities: np.ndarray) -> Tags:
   spans = []
   for label, first, stop in tag_schemes.spans(tags):
     start, end = places[first][0], places[stop - 1][1]

@@ -20,8 +20,9 @@ class Similarity(HeadObjective):
   """The cosine of two texts' vectors; tokens of a batch are [B, 2, T].
 
   Labels of a batch, with the loss `cosine`: float32 [B], how alike the two are, from 0 to 1. With `in_batch` there are
-  none: the second text of a row answers the first, and those of all other rows do not. This loss of a row depends on
-  the other rows, so a batch cannot be split into microbatches; over devices it is whole.
+  none: the second text of a row answers the first, and those of all other rows do not, but for the rows that have the
+  same one. This loss of a row depends on the other rows, so a batch cannot be split into microbatches; over devices it
+  is whole.
   """
 
   settings: SimilarityConfig
@@ -44,8 +45,11 @@ class Similarity(HeadObjective):
       cosines = jnp.sum(vectors[:, 0] * vectors[:, 1], axis=-1)
       return {self.loss: (jnp.square(cosines - batch["labels"]), weights)}
     cosines = vectors[:, 0] @ vectors[:, 1].T  # [B, B]
-    cosines = jnp.where(weights[None] > 0, cosines, -1e9)  # rows that fill up a batch are no wrong answers
     own = jnp.arange(len(cosines))
+    second = batch["token_ids"][:, 1]
+    again = jnp.all(second[:, None] == second[None], axis=-1) & (own[:, None] != own[None])  # right answers as well
+    # Rows that fill up a batch are no wrong answers.
+    cosines = jnp.where((weights[None] > 0) & ~again, cosines, -1e9)
     nats = optax.softmax_cross_entropy_with_integer_labels(self.settings.scale * cosines, own)
     right = (jnp.argmax(cosines, axis=-1) == own).astype(jnp.float32)
     return {self.loss: (nats, weights), "match_accuracy": (right, weights)}

@@ -68,13 +68,14 @@ def measure(
   found: dict[str, Scores] = {}
   if "trivial" in names:
     found |= {name: kind.score(dev, answers) for name, answers in kind.trivial(train, dev).items()}
+  of_encoder = features.of_embedding if kind.compares else features.of_encoder
   makers: dict[str, Callable[[], Features]] = {
     "tfidf": features.of_tfidf,
     "tfidf_cut": lambda: features.of_tfidf((reading.frame, reading.tokenizer, reading.max_tokens)),
     "word_table": lambda: features.of_table(start, reading.max_tokens),
     "word2vec": lambda: features.of_word2vec(word_vectors or ""),
-    "random": lambda: features.of_encoder(untrained(start, seed), reading.max_tokens),
-    "frozen": lambda: features.of_encoder(start, reading.max_tokens),
+    "random": lambda: of_encoder(untrained(start, seed), reading.max_tokens),
+    "frozen": lambda: of_encoder(start, reading.max_tokens),
   }
   for name in names:
     if name in makers:
@@ -106,10 +107,11 @@ def _of_features(kind: Kind, train: Labelled, dev: Labelled, of: Features) -> Sc
   return kind.score(dev, kind.answers(fitted(y), train, dev))
 
 
-def unit_length(vectors: Any) -> np.ndarray:
-  """Vectors scaled to length 1, dense."""
-  vectors = vectors.toarray() if hasattr(vectors, "toarray") else vectors
-  return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+def unit_length(vectors: Any) -> Any:
+  """Vectors scaled to length 1; sparse ones stay so."""
+  from sklearn.preprocessing import normalize
+
+  return normalize(vectors)
 
 
 # ---- of the demo's tasks -----------------------------------------------------------------------------------------

@@ -57,6 +57,16 @@ def of_encoder(model: Model, max_tokens: int, batch_size: int = 32) -> Features:
   return Features(lambda train, dev: (texts(train), texts(dev)), lambda train, dev: (of_words(train), of_words(dev)))
 
 
+def of_embedding(model: Model, max_tokens: int) -> Features:
+  """Vectors of texts as an encoder was made to embed them; of training texts none, for nothing learns from them."""
+
+  def texts(_: list[Text], dev: list[Text]) -> tuple[np.ndarray, np.ndarray]:
+    vectors = model.embed([str(text) for text in dev], max_tokens=max_tokens, long="cut")
+    return vectors[:0], vectors
+
+  return Features(texts)
+
+
 def mean_vectors(model: Model, encoded: Encoded, batch_size: int) -> np.ndarray:
   """The mean over each text's vectors: float32 [N, D]."""
   found = np.zeros((len(encoded.token_ids), model.config.hidden_size), np.float32)
@@ -181,18 +191,21 @@ def of_word2vec(path: epath.PathLike) -> Features:
 def read_word2vec(path: epath.PathLike, wanted: set[str]) -> dict[str, np.ndarray]:
   """The vectors of the wanted words: a word and its numbers a line, with or without a first line of two counts.
 
+  The first vector says how many numbers there are; a word may hold spaces, as some of GloVe's do, but for the first.
+
   Raises:
-    ValueError: a line has another number of numbers than the first, or one that is none; no wanted word is there.
+    ValueError: a line has fewer numbers than the first, or one that is none; no wanted word is there.
   """
   path, found, size = epath.Path(path), {}, 0
   with path.open("rb") as raw, compressed.plain(path, raw) as stream:
     for number, line in enumerate(stream, 1):
-      word, *values = line.decode("utf-8", "replace").rstrip().split(" ")
-      if number == 1 and len(values) == 1:
+      fields = line.decode("utf-8", "replace").rstrip().split(" ")
+      if number == 1 and len(fields) == 2:
         continue
-      size = size or len(values)
-      if len(values) != size:
-        raise ValueError(f"{path}, line {number}: {len(values)} numbers, where the first vector has {size}")
+      size = size or len(fields) - 1
+      if len(fields) <= size:
+        raise ValueError(f"{path}, line {number}: {len(fields) - 1} numbers, where the first vector has {size}")
+      word, values = " ".join(fields[:-size]), fields[-size:]
       if word in wanted:
         try:
           found[word] = np.array(values, np.float32)

@@ -21,6 +21,7 @@ from bert_jax.data.examples import Task, TaskExamples
 from bert_jax.data.frames import frame_of
 from bert_jax.data.rows import Batch, pad_rows
 from bert_jax.data.tasks import load_task, task_names
+from bert_jax.inference import windows
 from bert_jax.inference.model import Model
 from bert_jax.objectives import objective_of
 from bert_jax.results import Baselines, Measures, TaskResult
@@ -229,10 +230,8 @@ def batches_to_test(
 
 
 def _width(texts: TaskExamples, rows: np.ndarray) -> int:
-  """Tokens that rows are padded to: a multiple of 16 to 128, of 64 beyond, so that few programs are compiled."""
-  longest = int(texts.lengths[rows].max())
-  step = 16 if longest <= 128 else 64
-  return min(-(-longest // step) * step, texts.token_ids.shape[-1])
+  """Tokens that rows are padded to, so that few programs are compiled."""
+  return windows.bucket(int(texts.lengths[rows].max()), texts.token_ids.shape[-1])
 
 
 # ---- beside its baselines ----------------------------------------------------------------------------------------

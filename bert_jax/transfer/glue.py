@@ -50,14 +50,14 @@ class GlueTask:
 
 
 def _pairs(one: str, other: str, label: str = "label") -> Columns:
-  return Columns(one, other, label, skip_blank=True)
+  return Columns(one, other, label, skip_broken=True)
 
 
 TASKS = {
   task.name: task
   for task in (
-    GlueTask("CoLA", "classification", Columns("4", None, "2", skip_blank=True), "matthews"),
-    GlueTask("SST-2", "classification", Columns("sentence", None, "label", skip_blank=True), "accuracy"),
+    GlueTask("CoLA", "classification", Columns("4", None, "2", skip_broken=True), "matthews"),
+    GlueTask("SST-2", "classification", Columns("sentence", None, "label", skip_broken=True), "accuracy"),
     GlueTask("MRPC", "classification", _pairs("#1 String", "#2 String", "Quality"), "f1"),
     GlueTask("STS-B", "regression", _pairs("sentence1", "sentence2", "score"), "spearman"),
     GlueTask("QQP", "classification", _pairs("question1", "question2", "is_duplicate"), "accuracy"),

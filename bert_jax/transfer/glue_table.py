@@ -1,5 +1,6 @@
 """GLUE's tasks from one checkpoint: a bundle each, and one table."""
 
+import dataclasses
 import math
 from typing import Any, Literal
 
@@ -26,9 +27,9 @@ def run(
   way: Literal["full", "frozen"] = "full",
   recipe: str | None = None,
   seeds: tuple[int, ...] = (),
-  pooling: Literal["cls", "mean"] = "cls",
-  peak_lr: float = 5e-5,
-  epochs: int = 3,
+  pooling: Literal["cls", "mean"] | None = None,
+  peak_lr: float | None = None,
+  epochs: int | None = None,
   most: int | None = None,
   max_tokens: int = 128,
 ) -> int:
@@ -39,7 +40,16 @@ def run(
       task.file(data, part)
   if recipe is not None and recipe not in grids.RECIPES:
     raise ValueError(f"--recipe={recipe} is none of {', '.join(grids.RECIPES)}")
-  grid = grids.RECIPES[recipe] if recipe else grids.Grid((peak_lr,), (32,), (epochs,))
+  if way == "frozen":
+    trained = {"recipe": recipe, "pooling": pooling, "peak_lr": peak_lr, "epochs": epochs}
+    for name, value in trained.items():
+      if value is not None:
+        raise ValueError(f"--{name}={value} is of no use with --way=frozen, which fits a layer to means over tokens")
+    if len(seeds) > 1:
+      raise ValueError("--way=frozen is fitted, not trained: give one seed, which draws the random weights beside it")
+  grid = grids.RECIPES[recipe] if recipe else grids.Grid((5e-5,), (32,), (3,))  # Devlin et al. 2018, A.3
+  given = {"peak_lr": peak_lr, "epochs": epochs}
+  grid = dataclasses.replace(grid, **{name: (value,) for name, value in given.items() if value is not None})
   searching = len(grid.settings()) > 1 or len(seeds) > 1
   seeds = seeds or ((0, 1, 2, 3, 4) if searching else (0,))
   wanted = {
@@ -56,7 +66,9 @@ def run(
         train = _first(task.read(data, "train"), most)
         source = making.Source.of(model, task.kind, train, task.read(data, part), task.measure)
         first: dict[str, Any] = {**grid.settings()[0], **grid.fixed}
-        asked = making.Asked(kind=task.kind, way=way, pooling=pooling, max_tokens=max_tokens, seed=seeds[0], **first)
+        asked = making.Asked(
+          kind=task.kind, way=way, pooling=pooling or "cls", max_tokens=max_tokens, seed=seeds[0], **first
+        )
         making.make(source, asked, bundle, grid=grid if searching else None, seeds=seeds)
       rows.append((task, part, records.read_json(bundle / bundles.METRICS, f"remove {bundle}") or {}))
   table = _table(rows, most)

@@ -84,7 +84,7 @@ class Summary:
 
   Attributes:
     setting: what was tried.
-    median, low, high: of the scores; those without a finite loss count as 0.
+    median, low, high: of the scores; one without a finite loss counts as 0, or as the lowest of all if that is less.
     seeds: how many there are.
     failed: how many of them have learned nothing.
     interval: of the median, 95 %, by bootstrap over the seeds; None where there are fewer than five, or they agree.
@@ -116,9 +116,9 @@ def summaries(tried: Sequence[Tried]) -> list[Summary]:
   groups: dict[tuple[Any, ...], list[Tried]] = {}
   for one in tried:
     groups.setdefault(tuple(one.setting.items()), []).append(one)
-  found = []
+  found, lowest = [], min([0.0, *(one.score for one in tried if one.score is not None)])
   for runs in groups.values():
-    scores = [run.score or 0.0 for run in runs]
+    scores = [lowest if run.score is None else run.score for run in runs]
     failed = sum(run.failed for run in runs)
     median, interval = statistics.median(scores), None
     if len(scores) >= SEEDS_FOR_AN_INTERVAL:

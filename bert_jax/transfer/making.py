@@ -71,7 +71,7 @@ class Asked:
       settings.check_bounds(transfer, "--")
     except ValueError as error:
       name, _, rule = str(error).partition("=")
-      raise ValueError(f"{name.replace('_', '-')}={rule}") from error
+      raise ValueError(f"{name.replace('_', '-').replace('max-seq-len', 'max-tokens')}={rule}") from error
     # A program for each length of batches: layers in a loop compile in a fraction of the time.
     runtime = RuntimeConfig(scan_layers=True, log_every_steps=10)
     return dataclasses.replace(Config(), model=start.config, transfer=transfer, runtime=runtime)

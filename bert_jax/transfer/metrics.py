@@ -74,15 +74,22 @@ def entities(labels: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]
   Raises:
     ValueError: seqeval is not installed.
   """
-  try:
-    from seqeval import metrics
-  except ImportError as error:
-    raise ValueError('the F1 of entities needs seqeval: pip install "bert_jax[demo]"') from error
+  require_seqeval()
+  from seqeval import metrics
+
   with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)  # a type that is never predicted has no precision, and counts as 0
     rows = [list(row) for row in labels], [list(row) for row in predicted]
     names = {"f1": metrics.f1_score, "precision": metrics.precision_score, "recall": metrics.recall_score}
     return {name: float(score(*rows)) for name, score in names.items()}  # pyright: ignore
+
+
+def require_seqeval() -> None:
+  """Raises ValueError where seqeval is not installed."""
+  try:
+    import seqeval  # noqa: F401  # pyright: ignore[reportUnusedImport]
+  except ImportError as error:
+    raise ValueError('the F1 of entities needs seqeval: pip install "bert_jax[demo]"') from error
 
 
 def words(labels: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> Scores:

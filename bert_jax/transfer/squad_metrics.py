@@ -57,6 +57,12 @@ def _per_question(questions: Sequence[Question], predicted: Mapping[str, str]) -
   return found[:, 0], found[:, 1]
 
 
+def per_question(questions: Sequence[Question], predicted: Mapping[str, str]) -> dict[str, np.ndarray]:
+  """exact_match and f1 of each question, float64 [N]; see `score`."""
+  matches, overlaps = _per_question(questions, predicted)
+  return {"f1": overlaps, "exact_match": matches}
+
+
 def score(questions: Sequence[Question], predicted: Mapping[str, str]) -> dict[str, float]:
   """exact_match and f1; where some questions have no answer, those of the questions with one and without one too.
 

@@ -22,7 +22,7 @@ def test_columns_and_documents(tmp_path: Path) -> None:
   ]  # fmt: skip
   assert conll.read(path, tag="2").sentences[0].tags == ("NNP", "VBZ")
   assert conll.read(path, word="2", tag="1").sentences[1].words == ("PRP",)
-  assert conll.read(path, tagged=False).sentences[0].tags == ()
+  assert next(conll.sentences(path, tagged=False)).tags == ()
 
 
 def test_without_marks_each_sentence_is_a_document(tmp_path: Path) -> None:

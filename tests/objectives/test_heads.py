@@ -135,6 +135,18 @@ def test_a_loss_is_that_of_a_calculation_by_hand_and_rows_that_fill_up_do_not_co
   assert rows[found.loss][1][-1] == 0
 
 
+def test_a_text_that_answers_two_is_no_wrong_answer_to_either() -> None:
+  found, batch = objective("in_batch"), batch_of("in_batch")
+  for key in ("token_ids", "segment_ids", "attention_mask"):
+    batch[key] = batch[key].at[1, 1].set(batch[key][0, 1])
+  params = init_params(found, 1)
+  vectors = np.asarray(found.apply(params, batch, None)["vectors"], np.float64)[: ROWS - 1]
+  scores = 7.0 * vectors[:, 0] @ vectors[:, 1].T
+  scores[0, 1] = scores[1, 0] = -np.inf
+  total, count = found.sums(params, {}, batch, noise_of(ROWS), 1)[found.loss]
+  np.testing.assert_allclose((total, count), (-np.trace(log_softmax(scores)), ROWS - 1), rtol=2e-5)
+
+
 @pytest.mark.parametrize("name", ["choice", "cosine"])
 def test_the_texts_of_an_example_have_dropout_of_their_own(name: str) -> None:
   found, batch = objective(name, 0.3), batch_of(name)

@@ -13,8 +13,8 @@ pytest.importorskip("sklearn", reason="needs the extra demo")
 
 
 def vectors_of(path: Path, header: bool) -> Path:
-  rows = ["paris 1 0 0", "the 0 1 0", "Cat 0 0 1", "unwanted 9 9 9"]
-  path.write_text("\n".join([*(["4 3"] if header else []), *rows]) + "\n")
+  rows = ["paris 1 0 0", "the 0 1 0", "Cat 0 0 1", "unwanted 9 9 9", "of two words 9 9 9"]
+  path.write_text("\n".join([*(["5 3"] if header else []), *rows]) + "\n")
   return path
 
 
@@ -34,6 +34,7 @@ def test_word_vectors_of_a_file_are_averaged(header: bool, tmp_path: Path) -> No
   ("content", "message"),
   [
     ("the 1 2\ncat 1\n", "line 2: 1 numbers, where the first vector has 2"),
+    ("the 1 2\ncat x 1 2\ncat 1 x\n", "line 3: the vector of 'cat'|the vector of 'cat' is not of numbers"),
     ("the 1 x\n", "the vector of 'the' is not of numbers"),
     ("dog 1 2\n", "has none of the words"),
   ],

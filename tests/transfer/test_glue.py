@@ -70,15 +70,13 @@ def test_each_of_the_nine_is_read(name: str, data: Path) -> None:
   assert name == "STS-B" or set(train.labels) == wanted
 
 
-def test_rows_with_an_empty_cell_are_counted_and_left_out(
-  data: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
-) -> None:
+def test_broken_rows_are_counted_and_left_out(data: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
   caplog.set_level("WARNING", logger="absl")
   (tmp_path / "QQP").mkdir()
   text = (data / "QQP" / "train.tsv").read_text()
-  (tmp_path / "QQP" / "train.tsv").write_text(text + "1\t2\t3\ta question\t\t0\n")
+  (tmp_path / "QQP" / "train.tsv").write_text(text + "1\t2\t3\ta question\t\t0\n1\t2\t3\ta question that\ngoes on\t0\n")
   assert len(glue.TASKS["QQP"].read(tmp_path, "train")) == 40
-  assert "1 rows with an empty cell are left out" in caplog.text
+  assert "3 rows with an empty cell, or not as many fields as the header, are left out" in caplog.text
 
 
 @pytest.mark.slow
@@ -121,6 +119,10 @@ def test_what_is_not_there_is_said_before_anything_is_done(data: Path, tmp_path:
       glue_table.run("nowhere", str(tmp_path if names == "rte" else data), names, str(tmp_path))
   with pytest.raises(ValueError, match="--recipe=x is none of bert"):
     glue_table.run("nowhere", str(data), "rte", str(tmp_path), recipe="x")
+  with pytest.raises(ValueError, match="--epochs=2 is of no use with --way=frozen"):
+    glue_table.run("nowhere", str(data), "rte", str(tmp_path), way="frozen", epochs=2)
+  with pytest.raises(ValueError, match="give one seed"):
+    glue_table.run("nowhere", str(data), "rte", str(tmp_path), way="frozen", seeds=(0, 1))
 
 
 @pytest.mark.slow
@@ -158,6 +160,8 @@ def test_settings_are_compared_by_their_medians_and_failures_are_counted() -> No
   assert (best.setting["peak_lr"], best.median, best.low, best.failed) == (5e-5, 0.8, 0.0, 2)
   assert (other.median, other.failed) == (0.72, 0)
   assert grids.best_seed(tried, best.setting) == 3
+  of_numbers = [grids.Tried({"peak_lr": rate}, 0, score, True) for rate, score in ((1.0, None), (0.1, -0.2))]
+  assert [summary.low for summary in grids.summaries(of_numbers)] == [-0.2, -0.2], "no loss is no better than a bad one"
   negative = [grids.Tried({"peak_lr": 1.0}, seed, score, True) for seed, score in enumerate((None, -0.2, -0.1))]
   assert grids.best_seed(negative, {"peak_lr": 1.0}) == 2, "and not one without a finite loss"
   assert best.interval is not None

@@ -1,6 +1,7 @@
 """Every kind of task from its files to a bundle, whose predictions are scored again from their file."""
 
 import csv
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -10,14 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 from etils import epath
+from scipy import sparse
 
 import bert_jax
 from bert_jax import records
 from bert_jax.cli import finetune, main
 from bert_jax.data import labelled
 from bert_jax.data.labelled import Columns
+from bert_jax.data.squad import Question
+from bert_jax.inference.answers import Answer
 from bert_jax.inference.predictions import Labels
+from bert_jax.transfer import baselines, metrics
 from bert_jax.transfer.kinds import KINDS
+from bert_jax.transfer.kinds.base import Reading
+from tests.interop import small
 
 PEOPLE, PLACES, REST = ("cat", "king"), ("paris", "sea", "france"), ("snow", "is", "white", "the", "cold", "on")
 QUESTION = {"who": PEOPLE, "where": PLACES}
@@ -143,7 +150,8 @@ def finetuned(kind: str, model: Path, folder: Path, *more: str) -> tuple[Path, P
   train, dev = (
     write(folder / name, np.random.default_rng(seed), n) for name, seed, n in (("train", 1, 120), ("dev", 2, 40))
   )
-  sizes = ["--batch-size=8", "--max-tokens=24", "--peak-lr=1e-3"]
+  frozen = "--way=frozen" in flags and "--way=full" not in more
+  sizes = ["--max-tokens=24", *([] if frozen else ["--batch-size=8", "--peak-lr=1e-3"])]
   files = [f"--train={train}", f"--dev={dev}", f"--output={folder / 'B'}"]
   assert call("finetune", model, f"--task={kind}", *files, *sizes, *flags, *more) == 0
   return folder / "B", dev, [flag for flag in flags if flag.startswith(COLUMNS)]
@@ -168,13 +176,19 @@ def test_from_files_to_a_bundle_that_predicts(
   moved = Path(shutil.move(bundle, tmp_path / "elsewhere"))
   again = bert_jax.load(moved)
   assert of_kind.score(examples, of_kind.predict(again, examples)) == pytest.approx(written["scores"], abs=1e-6)
+  if kind == "reranking":
+    capsys.readouterr()
+    assert call("predict", moved, dev, *columns) == 0
+    scores = [json.loads(line)["score"] for line in capsys.readouterr().out.splitlines()]
+    written_scores = [row["predicted"] for row in csv.DictReader((moved / of_kind.predictions).open(newline=""))]
+    assert scores == pytest.approx(list(map(float, written_scores)), abs=2e-6)
   if kind == "retrieval":
     return
   # Its predictions alone give the same figures.
   predicted = moved / of_kind.predictions
-  column = "--predicted=3" if kind == "tagging" else "--predicted=predicted"
+  column = {"tagging": ["--predicted=3"], "question_answering": []}.get(kind, ["--predicted=predicted"])
   output = tmp_path / "figures.json"
-  files = [f"--predictions={predicted}", f"--data={dev}", column, f"--output={output}"]
+  files = [f"--predictions={predicted}", f"--data={dev}", *column, f"--output={output}"]
   assert call("evaluate", kind, *files, *columns) == 0
   figures = json.loads(output.read_text())
   shared = {name: value for name, value in written["scores"].items() if name in figures["scores"]}
@@ -253,19 +267,30 @@ def test_the_command_line_names_what_there_is() -> None:
   [
     (["--recipe=bart"], "--recipe=bart is none of bert, bert_any_task"),
     (["--peak-lr=1e-5,x"], "--peak-lr=1e-5,x must be numbers, separated by commas"),
-    (["--way=frozen", "--epochs=1,2"], "it has no settings to try; give one value each, and one seed"),
+    (["--way=frozen", "--seeds=1,2"], "it has no settings to try; give one value each, and one seed"),
     (["--baselines=majority"], "--baselines=majority is none of trivial, tfidf"),
     (["--layer-decay=2"], "--layer-decay=2.0 must be above 0 and at most 1"),
     (["--batch-size=8,0"], "--batch-size=0 must be at least 1"),
     (["--word-vectors=nowhere.vec"], "--word-vectors=nowhere.vec is not there"),
     (["--top-layers=7"], "top_layers=7 is more than the model's 3 layers"),
+    (["--max-tokens=0"], "--max-tokens=0 must be at least 3"),
+    (["--dev=x.csv", "--dev-fraction=0.2"], "--dev-fraction=0.2 is a part of --train, and --dev=x.csv is given"),
+    (
+      ["--choices=a,b"],
+      "--choices=a,b is of no use for classification, which reads --label, --pair, --pooling, --text",
+    ),
+    (["--task=tagging", "--pooling=mean"], "--pooling=mean is of no use for tagging, which reads --label, --text"),
+    (["--task=question_answering", "--text=x"], "is of no use for question_answering, which reads none of these flags"),
+    (["--way=frozen", "--peak-lr=1e-3"], "--peak-lr=1e-3 is of no use with --way=frozen"),
+    (["--way=frozen", "--pooling=cls", "--baselines=scratch"], "--pooling=cls is of no use with --way=frozen"),
   ],
 )
 def test_a_wrong_flag_costs_a_second(
   flags: list[str], message: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
   train = of_classes(tmp_path / "x", np.random.default_rng(0), 20)
-  assert call("finetune", model, f"--train={train}", f"--output={tmp_path / 'B'}", "--max-tokens=24", *flags) == 1
+  sizes = [] if any(flag.startswith("--max-tokens") for flag in flags) else ["--max-tokens=24"]
+  assert call("finetune", model, f"--train={train}", f"--output={tmp_path / 'B'}", *sizes, *flags) == 1
   assert message in capsys.readouterr().err
 
 
@@ -302,6 +327,111 @@ def test_what_is_right_is_not_taken_for_what_was_predicted(tmp_path: Path, capsy
   for path in (both, alone):
     assert call("evaluate", "classification", f"--predictions={path}", f"--data={data}") == 0
     assert "accuracy                   50.0 %" in capsys.readouterr().out
+
+
+def test_predictions_of_other_texts_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+  data = table(tmp_path / "dev.csv", ["first", "second", "label"], [["snow", "a", 1], ["sea", "b", 0], ["cat", "c", 1]])
+  sorted_otherwise = [["sea", "b", 0], ["snow", "a", 1], ["cat", "c", 1]]
+  columns = [f"--data={data}", "--text=first", "--pair=second"]
+  for header, status in ((["text", "text_pair", "predicted"], 1), (["first", "second", "predicted"], 0)):
+    found = table(tmp_path / "found.csv", header, sorted_otherwise)
+    assert call("evaluate", "regression", f"--predictions={found}", *columns) == status
+  message = f"line 2: text='sea', where {data} has 'snow'; predictions must be of the same examples in the same order"
+  assert message in capsys.readouterr().err
+  choices = table(
+    tmp_path / "choices.csv", ["text", "a", "b", "label"], [["snow", "x", "y", "A"], ["sea", "x", "y", "B"]]
+  )
+  found = table(tmp_path / "chosen.csv", ["text", "predicted"], [["snow", 0], ["sea", 0]])
+  assert call("evaluate", "multiple_choice", f"--predictions={found}", f"--data={choices}", "--choices=a,b") == 0
+  assert "50.0 %" in capsys.readouterr().out
+
+
+def test_documents_are_tagged_as_they_are_trained(
+  model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+  """So that predict says what a bundle's figures are of; in a file without marks, each sentence is a document."""
+  sentences = [["the", "cat", "sat"], ["paris", "is", "white"], ["snow"]]
+  start = small.make("bert", "token_classification", small.tokenizer_of())
+  tagger = dataclasses.replace(start, class_names=("B-LOC", "I-LOC", "B-PER", "I-PER", "O"), max_tokens=24)
+  tagger.save(tmp_path / "T")
+  plain = "".join("".join(f"{word} O\n" for word in sentence) + "\n" for sentence in sentences)
+  answers: dict[str, list[Any]] = {}
+  for name, text in (("apart", plain), ("together", f"-DOCSTART- O\n\n{plain}")):
+    path = tmp_path / f"{name}.conll"
+    path.write_text(text)
+    examples = KINDS["tagging"].read(path, KINDS["tagging"].columns(None, None, None, ()), training=False)
+    wanted = [list(tags) for document in KINDS["tagging"].predict(tagger, examples) for tags in document]
+    capsys.readouterr()
+    assert call("predict", tmp_path / "T", path, "--probabilities") == 0
+    answers[name] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["words"] for answer in answers[name]] == sentences
+    assert [answer["tags"] for answer in answers[name]] == wanted
+    for answer in answers[name]:
+      text = " ".join(answer["words"])
+      assert all(text[span["start"] : span["stop"]] == span["text"] for span in answer["spans"])
+  apart, together = ([p for answer in answers[name] for p in answer["probabilities"]] for name in answers)
+  assert not np.allclose(apart, together, atol=1e-4), "the words around a sentence are read"
+
+
+def test_questions_need_no_answers_to_be_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+  small.make("bert", "question_answering", small.tokenizer_of()).save(tmp_path / "Q")
+  content = {"data": [{"paragraphs": [{"context": "snow is white", "qas": [{"id": "7", "question": "what is it"}]}]}]}
+  (tmp_path / "asked.json").write_text(json.dumps(content))
+  assert call("predict", tmp_path / "Q", tmp_path / "asked.json", "-o", tmp_path / "found.json") == 0
+  assert json.loads((tmp_path / "found.json").read_text())["7"] in "snow is white"
+  files = [f"--predictions={tmp_path / 'found.json'}", f"--data={tmp_path / 'asked.json'}"]
+  assert call("evaluate", "squad", *files) == 1
+  assert "has no 'answers'" in capsys.readouterr().err
+
+
+def test_a_bi_encoder_reads_its_prompt_before_it_is_trained_and_after() -> None:
+  files = {"config_sentence_transformers.json": b'{"prompts": {"q": "snow is "}, "default_prompt_name": "q"}'}
+  model = dataclasses.replace(small.make("bert", "encoder", small.tokenizer_of()), files=files)
+  pairs = labelled.Labelled("x", (("the cat", "the sea"), ("paris", "france")), (1.0, 0.0))
+  reading = Reading.of(model, 24, "mean")
+  task = KINDS["similarity"].prepare("x", pairs, pairs, reading).task
+  for place, text in enumerate(pairs.texts[0]):
+    ids = model.encode(f"snow is {text}").token_ids
+    np.testing.assert_array_equal(task.train.token_ids[0, place, : len(ids)], ids)
+  # The encoder as it is and as it is measured are the same thing.
+  frozen = baselines.measure(("frozen",), model, KINDS["similarity"], pairs, pairs, reading, 0)
+  answers = KINDS["similarity"].predict(dataclasses.replace(model, max_tokens=24), pairs)
+  vectors = model.embed([text for pair in pairs.texts for text in pair], normalize=True)
+  np.testing.assert_allclose(
+    [answer.value for answer in answers], np.sum(vectors[::2] * vectors[1::2], axis=1), rtol=1e-5
+  )
+  assert list(frozen.values()) == [KINDS["similarity"].score(pairs, answers)]
+
+
+@pytest.mark.parametrize("kind", ["similarity", "retrieval"])
+def test_counted_words_are_compared_as_other_vectors_are(kind: str) -> None:
+  draw = np.random.default_rng(0)
+  one, other = (np.where(draw.random((6, 9)) < 0.4, draw.random((6, 9)), 0) for _ in range(2))
+  dense, counted = (KINDS[kind].compared(*pair) for pair in ((one, other), map(sparse.csr_matrix, (one, other))))
+  flat = [np.ravel([getattr(answer, "value", answer) for answer in answers]) for answers in (dense, counted)]
+  np.testing.assert_allclose(*flat)
+
+
+def test_intervals_of_answers_are_those_of_questions_scored_again() -> None:
+  """They are found from each question's scores, which are made once."""
+  draw = np.random.default_rng(0)
+  kind: Any = KINDS["question_answering"]
+  questions = [
+    Question(str(i), "q", "a b c d", ((" ".join(draw.choice(list("abcd"), 2)), 0),), False, "") for i in range(20)
+  ]
+  examples = labelled.Labelled("x", tuple((q.question, q.context) for q in questions), tuple(questions))
+  answers = [Answer(" ".join(draw.choice(list("abcd"), 2)), 0, 0, 1.0, 0.0) for _ in questions]
+
+  def scored(chosen: np.ndarray) -> float:
+    return float(np.mean([kind.score(examples.part(np.array([i])), [answers[i]])["f1"] for i in chosen]))
+
+  assert kind.interval(examples, answers, "f1") == pytest.approx(metrics.bootstrap(scored, 20))
+
+
+def test_a_word_without_a_tag_is_outside() -> None:
+  examples = labelled.Labelled("x", ((("paris", "x"),),), ((("B-LOC", "B-LOC"),),))
+  found = KINDS["tagging"].score(examples, [[("B-LOC", "")]])
+  assert (found["precision"], found["recall"]) == (1.0, 0.5)
 
 
 def test_a_part_of_a_document_is_not_held_out(tmp_path: Path) -> None:

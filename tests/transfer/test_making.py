@@ -49,7 +49,8 @@ def finetune(model: Path, folder: Path, output: str, *more: object, pairs: bool 
   """240 texts, in 6 epochs of batches of 12."""
   train, dev = write(folder / "train.csv", 240, 1, pairs), write(folder / "dev.csv", 61, 2, pairs)
   columns = ["--text=first", *(["--pair=second"] if pairs else []), "--label=kind"]
-  sizes = ["--epochs=6", "--batch-size=12", "--peak-lr=5e-3", "--max-tokens=24", "--baselines=trivial"]
+  trained = [] if "--way=frozen" in more else ["--epochs=6", "--batch-size=12", "--peak-lr=5e-3"]
+  sizes = [*trained, "--max-tokens=24", "--baselines=trivial"]
   return call(
     "finetune", model, f"--train={train}", f"--dev={dev}", *columns, *sizes, f"--output={folder / output}", *more
   )
@@ -98,7 +99,8 @@ def test_the_verb_predicts_files_of_all_kinds(model: Path, tmp_path: Path, capsy
     csv.writer(file).writerows([("n", "first"), *((1, text) for text in texts)])
   capsys.readouterr()
   for name in ("x.txt", "x.jsonl", "x.csv"):
-    assert call("predict", tmp_path / "B", tmp_path / name, "--text=first") == 0
+    columns = [] if name == "x.txt" else ["--text=first"]
+    assert call("predict", tmp_path / "B", tmp_path / name, *columns) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["text"] for line in lines] == texts
     assert [line["label"] for line in lines] == [label for label, _ in wanted]
@@ -106,8 +108,21 @@ def test_the_verb_predicts_files_of_all_kinds(model: Path, tmp_path: Path, capsy
   assert call("predict", tmp_path / "B", tmp_path / "x.csv", "--text=first", "-o", tmp_path / "y.csv") == 0
   rows = list(csv.DictReader((tmp_path / "y.csv").open(newline="")))
   assert [(row["text"], row["label"]) for row in rows] == list(zip(texts, [label for label, _ in wanted], strict=True))
+  flags = ["--text=first", "--probabilities", "-o", tmp_path / "z.csv"]
+  assert call("predict", tmp_path / "B", tmp_path / "x.csv", *flags) == 0
+  rows = list(csv.DictReader((tmp_path / "z.csv").open(newline="")))
+  names = [f"probability of {name}" for name in bert_jax.load(tmp_path / "B").class_names]
+  assert all(sum(float(row[name]) for name in names) == pytest.approx(1, abs=1e-5) for row in rows)
+  assert all(row[f"probability of {row['label']}"] == row["probability"] for row in rows)
   assert call("predict", tmp_path / "B", tmp_path / "x.csv") == 1
   assert "has no column 'text'; it has 'n', 'first'" in capsys.readouterr().err
+  for name, flags, message in (
+    ("x.txt", ["--text=first"], "--text=first is not for"),
+    ("x.csv", ["--text=first", "--probabilities", "-o", tmp_path / "y.conll"], "has no place for them"),
+    ("nowhere.csv", [], "there is no such file"),
+  ):
+    assert call("predict", tmp_path / "B", tmp_path / name, *flags) == 1
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from bert_jax.data.frames import Frame, frame_of
 from bert_jax.data.labelled import Columns, Labelled
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.inference.model import Model
+from bert_jax.inference.prompts import Prompts
 from bert_jax.transfer import metrics
 from bert_jax.transfer.metrics import Scores
 
@@ -35,17 +36,19 @@ class Reading:
     tokenizer: its own.
     max_tokens: of a text or a window, special tokens counted.
     pooling: what a head over a whole text reads.
+    prompts: what the model puts before texts that it embeds.
   """
 
   frame: Frame
   tokenizer: Tokenizer
   max_tokens: int
   pooling: Literal["cls", "mean"]
+  prompts: Prompts
 
   @classmethod
   def of(cls, model: Model, max_tokens: int, pooling: Literal["cls", "mean"]) -> "Reading":
     """That of a model."""
-    return cls(frame_of(model.config), model.require_tokenizer(), max_tokens, pooling)
+    return cls(frame_of(model.config), model.require_tokenizer(), max_tokens, pooling, model.prompts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Kind(abc.ABC):
   Attributes:
     name: as on the command line.
     main: the measure that it is about, of `score`; see `main_of`.
+    reads: which columns are asked for, of text, pair, label and choices; and pooling, where a head reads whole texts.
     predictions: the file of a bundle that holds what the model predicts.
     pooling, max_tokens: where nothing else is asked for.
     compares: whether vectors of texts are all that its answers come from.
@@ -93,6 +97,7 @@ class Kind(abc.ABC):
 
   name: ClassVar[str]
   main: ClassVar[str]
+  reads: ClassVar[frozenset[str]] = frozenset(("text", "pair", "label", "pooling"))
   predictions: ClassVar[str] = "predictions.csv"
   pooling: ClassVar[Literal["cls", "mean"]] = "cls"
   max_tokens: ClassVar[int] = 128
@@ -131,6 +136,10 @@ class Kind(abc.ABC):
     """A model as fine-tuning leaves it, made one that answers as its users expect."""
     return model
 
+  def shown(self, text: Any) -> list[str]:
+    """An example's texts, as a table of predictions has them in the columns text and text_pair."""
+    return text_fields(text)
+
   def answer_in(self, cell: str) -> Any:
     """The answer that a cell of a table of predictions is.
 
@@ -143,10 +152,18 @@ class Kind(abc.ABC):
     """The answers to some examples that a file holds; of a table in a column, row by row.
 
     Raises:
-      ValueError: it cannot be read, or has another number of answers than there are examples.
+      ValueError: it cannot be read, has another number of answers than there are examples, or is of other texts.
     """
     answers = []
-    for row in tables.read(path, [column]):
+    beside = [name for name in ("text", "text_pair") if name in tables.columns(path)]
+    for place, row in enumerate(tables.read(path, [column, *beside])):
+      wanted = self.shown(examples.texts[place]) if place < len(examples) else []
+      for name, text, right in zip(beside, row.values[1:], wanted, strict=False):
+        if text.split() != right.split():
+          raise ValueError(
+            f"{path}, line {row.line}: {name}={text!r:.60}, where {examples.origin} has {right!r:.60}; predictions must"
+            f" be of the same examples in the same order. If they are, take the column {name} out"
+          )
       try:
         answers.append(self.answer_in(row.values[0].strip()))
       except ValueError as error:
@@ -192,8 +209,12 @@ class Kind(abc.ABC):
     """What a linear model reads; None where this kind has none."""
     return None
 
-  def compared(self, one: np.ndarray, other: np.ndarray) -> Sequence[Any]:
-    """Where `compares`, the answers that vectors of the first and second texts on `dev`, [N, D], give."""
+  def compared(self, one: Any, other: Any) -> Sequence[Any]:
+    """Where `compares`, the answers that vectors of the first and second texts on `dev` give.
+
+    Args:
+      one, other: of length 1, [N, D]; sparse where words are counted.
+    """
     raise AssertionError(self.name)
 
   def answers(self, outputs: np.ndarray, train: Labelled, dev: Labelled) -> Sequence[Any]:

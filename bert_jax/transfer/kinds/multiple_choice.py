@@ -21,6 +21,7 @@ from bert_jax.transfer.kinds.base import Kind, Prepared, Reading, Scores, Units,
 class MultipleChoice(Kind):
   name = "multiple_choice"
   main = "accuracy"
+  reads = frozenset(("text", "choices", "label"))
 
   def read(self, path: epath.PathLike, columns: Columns, training: bool) -> Labelled:
     number = len(columns.choices)
@@ -47,6 +48,9 @@ class MultipleChoice(Kind):
     for note in notes:
       logging.warning("%s", note)
     return Prepared(Task(name, MultipleChoiceConfig(), (), *parts), notes)
+
+  def shown(self, text: list[tuple[str, str]]) -> list[str]:
+    return [text[0][0]]
 
   def answer_in(self, cell: str) -> Choice:
     if not cell.isdecimal():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,16 +19,16 @@ from bert_jax.data.labelled import Columns, Labelled
 from bert_jax.data.squad import Question
 from bert_jax.inference.answers import Answer
 from bert_jax.inference.model import Model
-from bert_jax.transfer import squad_metrics
+from bert_jax.transfer import metrics, squad_metrics
 from bert_jax.transfer.kinds.base import Kind, Prepared, Reading, Scores, windows_note
 
 
 class QuestionAnswering(Kind):
   name = "question_answering"
   main = "f1"
+  reads = frozenset()
   predictions = "predictions.json"
   max_tokens = 384  # as run_squad.py
-  rounds = 200
 
   def read(self, path: epath.PathLike, columns: Columns, training: bool) -> Labelled:
     found = squad.read(path, training)
@@ -51,6 +52,8 @@ class QuestionAnswering(Kind):
         for rows in passages.labels(read, [_span(question) for question in part.labels])
       )
       parts.append(TaskExamples(**arrays, labels={}, token_labels={"starts": starts, "ends": ends}))
+    if any(question.impossible for question in dev.labels):
+      notes += (f"the threshold of no answer was picked on {os.path.basename(dev.origin)} itself, for the best F1",)
     for note in notes:
       logging.warning("%s", note)
     return Prepared(Task(name, QuestionAnsweringConfig(), (), *parts), notes)
@@ -83,6 +86,11 @@ class QuestionAnswering(Kind):
     texts = {question.id: answer.text for question, answer in zip(examples.labels, answers, strict=True)}
     found = squad_metrics.score(examples.labels, texts)
     return {"f1": found["f1"], **found}
+
+  def interval(self, examples: Labelled, answers: Sequence[Answer], measure: str) -> tuple[float, float] | None:
+    texts = {question.id: answer.text for question, answer in zip(examples.labels, answers, strict=True)}
+    values = squad_metrics.per_question(examples.labels, texts)[measure]
+    return metrics.bootstrap(lambda chosen: float(values[chosen].mean()), len(values))
 
   def table(self, examples: Labelled, answers: Sequence[Answer]) -> Iterable[tuple[str, str]]:
     yield from ((question.id, answer.text) for question, answer in zip(examples.labels, answers, strict=True))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 from etils import epath
+from scipy import sparse
 
 from bert_jax.config import SimilarityConfig
 from bert_jax.data import labelled
@@ -63,13 +64,15 @@ class Similarity(Kind):
   def trivial(self, train: Labelled, dev: Labelled) -> dict[str, Sequence[Any]]:
     return {"shared words": [Value(_shared(*pair)) for pair in dev.texts]}
 
-  def compared(self, one: np.ndarray, other: np.ndarray) -> Sequence[Value]:
-    return [Value(float(cosine)) for cosine in np.sum(one * other, axis=1)]
+  def compared(self, one: Any, other: Any) -> Sequence[Value]:
+    products = one.multiply(other) if sparse.issparse(one) else one * other
+    return [Value(float(cosine)) for cosine in np.asarray(products.sum(axis=1)).ravel()]
 
 
 class Retrieval(Kind):
   name = "retrieval"
   main = "mrr"
+  reads = frozenset(("text", "pair", "pooling"))
   pooling = "mean"
   compares = True
 
@@ -86,7 +89,7 @@ class Retrieval(Kind):
 
   def predict(self, model: Model, examples: Labelled) -> list[np.ndarray]:
     """Of each first text, its cosines with all second texts: float32 [N]."""
-    one, other = (model.embed([pair[i] for pair in examples.texts], normalize=True) for i in range(2))
+    one, other = (model.embed([pair[i] for pair in examples.texts], normalize=True, long="cut") for i in range(2))
     return list(one @ other.T)
 
   def score(self, examples: Labelled, answers: Sequence[np.ndarray]) -> Scores:
@@ -112,8 +115,9 @@ class Retrieval(Kind):
       "shared words": [np.array([len(a & b) / max(1, len(a | b)) for b in second]) for a in first],
     }
 
-  def compared(self, one: np.ndarray, other: np.ndarray) -> Sequence[np.ndarray]:
-    return list(one @ other.T)
+  def compared(self, one: Any, other: Any) -> Sequence[np.ndarray]:
+    cosines = one @ other.T
+    return list(cosines.toarray() if sparse.issparse(cosines) else cosines)
 
 
 def _ranked(examples: Labelled, answers: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -132,7 +136,7 @@ def _prepared(
   labelled.warn_of_shared(train, dev)
   cut, parts = 0, []
   for part in (train, dev):
-    flat = [text for pair in part.texts for text in pair]
+    flat = reading.prompts.before([text for pair in part.texts for text in pair], None)  # as `Model.embed` has them
     encoded = encode(flat, reading.frame, reading.tokenizer, reading.max_tokens)
     cut += encoded.cut
     parts.append(TaskExamples(**padded(encoded, reading.frame, reading.tokenizer.pad_id, 2), labels=labels_of(part)))

@@ -27,6 +27,7 @@ Sentences = tuple[tuple[str, ...], ...]
 class Tagging(Kind):
   name = "tagging"
   main = "f1"
+  reads = frozenset(("text", "label"))
   predictions = "predictions.conll"
   rounds = 200
 
@@ -45,6 +46,8 @@ class Tagging(Kind):
   def prepare(self, name: str, train: Labelled, dev: Labelled, reading: Reading) -> Prepared:
     labelled.warn_of_shared(train, dev)
     notes = _broken(train) + _broken(dev)
+    if tag_schemes.scheme_of(_tags(train)):
+      metrics.require_seqeval()
     known = set(_tags(train))
     unseen = Counter(tag for tag in _tags(dev) if tag not in known)
     if len(known) < 2:
@@ -95,7 +98,8 @@ class Tagging(Kind):
 
   def score(self, examples: Labelled, answers: Sequence[Any]) -> Scores:
     gold = [list(tags) for label in examples.labels for tags in label]
-    found = [list(tags) for answer in answers for tags in answer]
+    # A word without a token has no tag where none of the tags is O; seqeval reads that as O only.
+    found = [[tag or tag_schemes.OUTSIDE for tag in tags] for answer in answers for tags in answer]
     accuracy = metrics.words(gold, found)
     # A few documents without a name still are of a scheme, where nothing else is said.
     marks_words = tag_schemes.scheme_of(itertools.chain.from_iterable(gold)) is None and any(
