@@ -98,7 +98,7 @@ def columns_of(given: argparse.Namespace, kind: Any) -> Any:
 
 
 def _check_way(given: argparse.Namespace, compared: tuple[str, ...]) -> None:
-  """Refuses flags of what is not done.
+  """Refuses flags that nothing would read.
 
   Raises:
     ValueError: naming the first of them.

@@ -46,21 +46,19 @@ def golds(question: Question) -> list[str]:
   return [text for text, _ in question.answers if normalized(text)] or [""]
 
 
-def _per_question(questions: Sequence[Question], predicted: Mapping[str, str]) -> tuple[np.ndarray, np.ndarray]:
-  """Exact match and F1 of each question; one without a prediction has 0, as in 1.1's evaluation."""
+def per_question(questions: Sequence[Question], predicted: Mapping[str, str]) -> dict[str, np.ndarray]:
+  """exact_match and f1 of each question, float64 [N]; one without a prediction has 0, as in 1.1's evaluation.
+
+  Args:
+    predicted: see `score`.
+  """
   rows = []
   for question in questions:
     text = predicted.get(question.id)
     answers = golds(question)
     rows.append([0.0, 0.0] if text is None else [max(score(gold, text) for gold in answers) for score in (exact, f1)])
   found = np.array(rows, np.float64).reshape(-1, 2)
-  return found[:, 0], found[:, 1]
-
-
-def per_question(questions: Sequence[Question], predicted: Mapping[str, str]) -> dict[str, np.ndarray]:
-  """exact_match and f1 of each question, float64 [N]; see `score`."""
-  matches, overlaps = _per_question(questions, predicted)
-  return {"f1": overlaps, "exact_match": matches}
+  return {"exact_match": found[:, 0], "f1": found[:, 1]}
 
 
 def score(questions: Sequence[Question], predicted: Mapping[str, str]) -> dict[str, float]:
@@ -69,7 +67,7 @@ def score(questions: Sequence[Question], predicted: Mapping[str, str]) -> dict[s
   Args:
     predicted: id → answer; "" says that there is none.
   """
-  matches, overlaps = _per_question(questions, predicted)
+  matches, overlaps = per_question(questions, predicted).values()
   found = {"f1": float(overlaps.mean()), "exact_match": float(matches.mean())}
   answered = np.array([golds(question) != [""] for question in questions])
   if not answered.all():
@@ -88,11 +86,11 @@ def best(
     predicted: id → the best answer, never "".
     null_odds: id → how likely it is that there is none; above the threshold, the answer is "".
   """
-  matches, overlaps = _per_question(questions, predicted)
+  scored = per_question(questions, predicted)
   empty = np.array([float(golds(question) == [""]) for question in questions])
   odds = np.array([null_odds.get(question.id, 0.0) for question in questions])
   found = {}
-  for name, scores in (("exact_match", matches), ("f1", overlaps)):
+  for name, scores in scored.items():
     found[f"best_{name}"], found[f"best_{name}_threshold"] = _best(scores, empty, odds)
   return found
 
