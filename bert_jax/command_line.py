@@ -21,7 +21,7 @@ from bert_jax.validation import validate
 FLAGS = flags.FLAGS
 OWN_FLAGS = (
   *("scale", "recipe", "arms", "seeds", "workdir", "platform", "print_settings"),
-  *("coordinator", "num_processes", "process_index"),
+  *("parallel_runs", "cores_per_run", "coordinator", "num_processes", "process_index"),
 )
 
 
@@ -39,6 +39,8 @@ def main(experiment: Experiment, run: Callable[[Plan], int] | None = None) -> No
   flags.DEFINE_list("seeds", None, "such as 0,1,2; as the scale says where not given")
   flags.DEFINE_string("workdir", None, f"folder for everything; runs/{experiment.name}-SCALE where not given")
   flags.DEFINE_enum("platform", None, ["cpu", "gpu", "tpu"], "what must be there; what JAX finds where not given")
+  flags.DEFINE_string("parallel_runs", "auto", "runs at a time; auto: as many as cores or accelerators; smoke: one")
+  flags.DEFINE_integer("cores_per_run", None, "CPU cores of each run; its share of all where not given", lower_bound=1)
   flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where several train as one; auto on a TPU pod")
   flags.DEFINE_integer("num_processes", None, "processes that train as one, each with this command")
   flags.DEFINE_integer("process_index", None, "which of them this is, from 0")
@@ -225,4 +227,9 @@ def _plan(experiment: Experiment) -> Plan:
   arms = tuple(arm for arm in experiment.arms if arm.name in names)
   workdir = FLAGS.workdir or os.path.join("runs", f"{experiment.name}-{scale}")
   processes = FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_index
-  return Plan(experiment, scale, base, arms, configs, seeds, workdir, FLAGS.platform, processes)
+  number = "auto" if FLAGS.parallel_runs == "auto" else int(FLAGS.parallel_runs) if FLAGS.parallel_runs.isdigit() else 0
+  if number == 0:
+    raise ValueError(f"--parallel_runs={FLAGS.parallel_runs} must be a number of runs from 1, or auto")
+  return Plan(
+    experiment, scale, base, arms, configs, seeds, workdir, FLAGS.platform, processes, number, FLAGS.cores_per_run
+  )

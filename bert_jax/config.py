@@ -121,6 +121,12 @@ class DataConfig:
     "pairs out of order: random has a segment of another document (NSP), swapped the same two in turn (SOP)",
     decides="examples",
   )
+  pair_truncation: Literal["both_ends", "end"] = setting(
+    "both_ends",
+    "where a segment of a pair that is too long loses tokens: at either end, by a coin for each, as BERT's; or at its"
+    " end, so that every segment begins with a sentence",
+    decides="examples",
+  )
   sentence_separators: bool = setting(
     False,
     "full_sentences, doc_sentences: [SEP] after every sentence and once more between documents, as fairseq has",

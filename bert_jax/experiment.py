@@ -1,6 +1,7 @@
 """Experiments as data: a question, its arms and its sizes. `command_line.py` reads them, `sweep.py` runs them."""
 
 import dataclasses
+import uuid
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -108,7 +109,14 @@ def _require_all_predictions(arm: Arm, config: Config) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """An experiment with everything that the command line decides."""
+  """An experiment with everything that the command line decides.
+
+  Attributes:
+    parallel_runs: runs at a time, each in a process of its own; auto: as many as there are cores or accelerators.
+    cores_per_run: CPU cores of each; None: its share of those there are.
+    command: names one start of the command, for what failed under it not to be tried again and again.
+    is_worker: whether this process is one of several that share the runs of a command.
+  """
 
   experiment: Experiment
   scale: Scale
@@ -119,3 +127,7 @@ class Plan:
   workdir: str
   platform: str | None
   processes: tuple[str | None, int | None, int | None] = (None, None, None)  # see `processes.initialize`
+  parallel_runs: int | Literal["auto"] = 1
+  cores_per_run: int | None = None
+  command: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+  is_worker: bool = False

@@ -166,6 +166,19 @@ class RunResult:
   transfer_settings: dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class Failed:
+  """RUN/failed.json: a run that ended in an error; the next command tries it again.
+
+  Attributes:
+    reason: the error.
+    command: which command it failed under, by a name of its own.
+  """
+
+  reason: str
+  command: str = ""
+
+
 # ---- of a sweep ----
 
 
@@ -242,6 +255,7 @@ _WAYS_OUT: dict[type, str] = {
   Pretrained: "remove it and run the same command again, which goes on from the last checkpoint",
   ByDocument: "remove it, pretrained.json and result.json, and run the same command again, which measures it again",
   Times: "remove it",
+  Failed: "remove it",
   PlannedSweep: "remove it and run the same command again, which writes it again",
   Gates: "remove it and run the same command again, which writes it again",
 }

@@ -9,50 +9,44 @@ WORKDIR/report.md, .html, results.csv, results.json, times.csv
 
 import contextlib
 import dataclasses
-import functools
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 from absl import logging
 from etils import epath
 
-from bert_jax import records, results, settings
+from bert_jax import claims, console, gates, one_run, parallel, results, settings
 from bert_jax.analysis.report import write_report
 from bert_jax.config import Config
 from bert_jax.data import sources
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.tasks import check_whole, task_names
 from bert_jax.experiment import Arm, Plan
-from bert_jax.inference.model import Model
-from bert_jax.interop import start
-from bert_jax.interop.start import Start
-from bert_jax.objectives import objective_of
-from bert_jax.results import Gate, Gates, Pretrained, RunResult, Times
+from bert_jax.results import Failed, Gates
 from bert_jax.training import loop, memory, platform, processes
-from bert_jax.training.checkpoints import CheckpointError, Checkpoints
 from bert_jax.training.layout import Layout, make_layout
 from bert_jax.training.metrics import in_one_line, in_words
-from bert_jax.training.pretraining import check_corpus, corpus_folder, prepare_corpus, pretrain, read_config, resolve
-from bert_jax.transfer.finetuning import measure_transfer, transfer_settings
+from bert_jax.training.pretraining import check_corpus, corpus_folder, prepare_corpus, resolve
 from bert_jax.workdir import (
+  alone,
+  failed_under,
   has_sweep,
   is_done,
-  only_one,
-  read_result,
   refuse_others,
   run_folder,
-  tasks_to_do,
   write_sweep,
 )
 
 # A report is refreshed after a run that took at least so many times as long as a report takes: runs of seconds do not
 # spend half of their time on plots.
 REPORT_SHARE = 10
+WAIT_SECONDS = 2.0  # between two looks at runs that other processes do
 
 
 def run(plan: Plan) -> int:
@@ -67,22 +61,24 @@ def run(plan: Plan) -> int:
   workdir = epath.Path(plan.workdir)
   plan = _without_labels_no_tasks(plan)
   try:
-    with _stop_at_signals(), contextlib.ExitStack() as held:
+    with _stop_at_signals():
+      to_do = _not_finished(workdir, plan)
+      split = parallel.shares(plan, to_do)
+      if len(split) > 1:
+        return _watch(workdir, plan, to_do, split)
+      parallel.take_cores(split[0].cores)
       processes.initialize(*plan.processes)
       if processes.is_several():
         platform.select_platform(plan.platform)  # before they ask each other
         if not processes.is_first():
           logging.set_verbosity(logging.WARNING)  # the first one speaks for all
-      # A folder that is not there yet is made when the plan is known to be good, so that a mistake leaves no trace.
-      if workdir.exists() and processes.is_first():
-        held.enter_context(only_one(workdir))
       work = _check(workdir, plan)
-      if not workdir.exists() and processes.is_first():
-        held.enter_context(only_one(workdir))
-      if work.to_do:
-        _run_all(workdir, plan, work)
-      if not processes.is_first():
+      failed = _run_all(workdir, plan, work) if work.to_do else {}
+      if not processes.is_first() or plan.is_worker:
         return 0
+      if failed:
+        _report_in_spite_of(workdir, plan)
+        raise _in_one(failed, len(work.jobs))
       if not work.to_do and not has_sweep(workdir):
         write_sweep(workdir, plan, [device.device_kind for device in jax.devices()])
       report = _report(workdir, plan)
@@ -91,6 +87,48 @@ def run(plan: Plan) -> int:
   except loop.Preempted as stopped:
     print(stopped, file=sys.stderr)
     return loop.EXIT_PREEMPTED
+
+
+def work() -> None:
+  """What a worker of `parallel.py` does, as a program."""
+  logging.use_absl_handler()  # as absl's app.run does
+  console.log_own_lines_only()
+  plan, share = parallel.receive()
+  parallel.take_cores(share.cores)
+  try:
+    status = run(plan)
+  except (ValueError, OSError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    status = 1
+  sys.exit(status)
+
+
+def _watch(workdir: epath.Path, plan: Plan, to_do: list[parallel.Job], split: Sequence[parallel.Share]) -> int:
+  """Has workers do the runs, and writes the report. Raises as `run` does."""
+  reported = _Reported(workdir, plan)
+  if status := parallel.run(plan, to_do, split, reported.refresh):
+    return status
+  folders = {f"{arm.name}, seed {seed}": run_folder(workdir, arm.name, seed) for arm, seed in to_do}
+  failed = {name: found for name, folder in folders.items() if (found := failed_under(folder, plan.command))}
+  if failed:
+    _report_in_spite_of(workdir, plan)
+    raise _in_one({name: ValueError(found.reason) for name, found in failed.items()}, len(plan.arms) * len(plan.seeds))
+  print(f"The report is {_report(workdir, plan)}")
+  return 0
+
+
+def _report_in_spite_of(workdir: epath.Path, plan: Plan) -> None:
+  """The report, after runs have failed, whose errors say more than one of the report does."""
+  with contextlib.suppress(ValueError):
+    _report(workdir, plan)
+
+
+def _in_one(failed: Mapping[str, Exception], runs: int) -> Exception:
+  """One error for all runs that failed; a single one's stays as it is."""
+  if len(failed) == 1:
+    return next(iter(failed.values()))
+  listed = "; ".join(f"{name}: {error}" for name, error in failed.items())
+  return ValueError(f"{len(failed)} of {runs} runs failed, which the same command tries again: {listed}")
 
 
 def _nothing_to_do(workdir: epath.Path, number: int, report: os.PathLike[str]) -> str:
@@ -116,6 +154,12 @@ def _without_labels_no_tasks(plan: Plan) -> Plan:
   return dataclasses.replace(plan, base=settings.assign(plan.base, none), configs=configs)
 
 
+def _not_finished(workdir: epath.Path, plan: Plan) -> list[parallel.Job]:
+  """The runs that are left, seed by seed."""
+  jobs = [(arm, seed) for seed in plan.seeds for arm in plan.arms]
+  return [(arm, seed) for arm, seed in jobs if not is_done(run_folder(workdir, arm.name, seed), plan.configs[arm.name])]
+
+
 def _check(workdir: epath.Path, plan: Plan) -> _Work:
   """What there is to do, once the folder, the devices, the text and the tasks are known to be good; writes nothing.
 
@@ -123,9 +167,7 @@ def _check(workdir: epath.Path, plan: Plan) -> _Work:
     ValueError: one of them is not.
   """
   jobs = [(arm, seed) for seed in plan.seeds for arm in plan.arms]
-  to_do = [
-    (arm, seed) for arm, seed in jobs if not is_done(run_folder(workdir, arm.name, seed), plan.configs[arm.name])
-  ]
+  to_do = _not_finished(workdir, plan)
   numbers = processes.of_first([jobs.index(job) for job in to_do])
   to_do = [jobs[number] for number in numbers]
   if to_do:
@@ -150,8 +192,13 @@ def _check(workdir: epath.Path, plan: Plan) -> _Work:
   return _Work(jobs, to_do, layout)
 
 
-def _run_all(workdir: epath.Path, plan: Plan, work: _Work) -> None:
+def _run_all(workdir: epath.Path, plan: Plan, work: _Work) -> dict[str, Exception]:
+  """Does what no other process does, until all is done; what failed, by the name of the run."""
   assert work.layout is not None
+  # A folder that is not there yet is made now, where the plan is known to be good: a mistake leaves no trace.
+  if processes.is_first():
+    with alone(workdir):
+      refuse_others(workdir, plan)
   corpora: dict[epath.Path, Corpus] = {}
   configs: dict[str, Config] = {}
   for name, config in plan.configs.items():
@@ -159,45 +206,95 @@ def _run_all(workdir: epath.Path, plan: Plan, work: _Work) -> None:
       corpora[folder] = prepare_corpus(config, workdir)
     configs[name] = resolve(config, corpora[folder])
   if processes.is_first():
-    write_sweep(workdir, plan, [device.device_kind for device in work.layout.mesh.devices.flat])
-  reported, cost = time.monotonic(), 1.0  # seconds
+    with alone(workdir):
+      write_sweep(workdir, plan, [device.device_kind for device in work.layout.mesh.devices.flat])
+  reported, failed = _Reported(workdir, plan), {}
   left = _TimeLeft([configs[arm.name] for arm, _ in work.to_do])
-  for arm, seed in work.to_do:
-    if processes.is_first() and time.monotonic() - reported > REPORT_SHARE * cost:
-      began = time.monotonic()
-      _report(workdir, plan)
-      reported = time.monotonic()
-      cost = reported - began
+  for arm, seed in _taken(workdir, plan, work):
+    if processes.is_first() and not plan.is_worker:
+      reported.refresh()
     label = f"[{work.jobs.index((arm, seed)) + 1}/{len(work.jobs)}] {arm.name}, seed {seed}"
     config = settings.assign(configs[arm.name], {"train.seed": seed})
     logging.info("%s", label)
     corpus = corpora[corpus_folder(config, workdir)]
-    result = _run_one(workdir, config, corpus, arm, seed, work.layout, label, _start_of(config, corpus))
-    logging.info("%s: %s%s", label, in_one_line(result), left.after_one())
+    try:
+      result = one_run.do(workdir, config, corpus, arm, seed, work.layout, label, one_run.start_of(config, corpus))
+    except loop.Preempted:
+      raise
+    except Exception as error:  # whatever it is, it is of this run, and the others go on
+      if processes.is_several():
+        raise  # the others of this run wait for this process, and end with it
+      failed[f"{arm.name}, seed {seed}"] = error
+      if len(work.jobs) > 1:
+        logging.warning("%s failed: %s; the other runs go on", label, error)
+      _leave_failed(run_folder(workdir, arm.name, seed), error, plan)
+      continue
+    after = "" if plan.is_worker else left.after_one()
+    logging.info("%s: %s%s", label, in_one_line(result), after)
+  return failed
 
 
-def _start_of(config: Config, corpus: Corpus) -> Start | None:
-  """What a run starts from, where that is not at random.
-
-  Raises:
-    ValueError: it reads other tokens than the corpus has.
-  """
-  path = config.train.start_from
-  if path is None:
-    return None
-  begin = _loaded(path)
-  tokenizer = begin.model.tokenizer
-  if tokenizer is not None and tokenizer.hash != corpus.tokenizer.hash:
-    raise ValueError(
-      f"train.start_from={path} reads text by the tokenizer {tokenizer.hash}, and {corpus.folder} is tokenized by"
-      f" {corpus.tokenizer.hash}; set data.tokenizer.path to the model's own tokenizer"
-    )
-  return begin
+def _leave_failed(folder: epath.Path, error: Exception, plan: Plan) -> None:
+  if not isinstance(error, ValueError | OSError):  # ours, or a library's: whoever mends it needs the place
+    logging.error("%s", "".join(traceback.format_exception(error)))
+  with contextlib.suppress(ValueError):  # the disk may be full, which the error says
+    results.write(folder / "failed.json", Failed(f"{error}", plan.command))
 
 
-@functools.lru_cache(maxsize=1)
-def _loaded(path: str) -> Start:
-  return start.load(path)
+def _taken(workdir: epath.Path, plan: Plan, work: _Work) -> Iterator[parallel.Job]:
+  """The runs that are left, each when this process has taken it; waits for those that others do, lest they die."""
+  mine, waits = claims.Claims(), False
+  left = list(work.to_do)
+  while True:
+    claim, chosen, busy = None, None, {}
+    for job in list(left) if processes.is_first() else ():
+      folder = run_folder(workdir, job[0].name, job[1])
+      if is_done(folder, plan.configs[job[0].name]) or failed_under(folder, plan.command):
+        left.remove(job)
+      elif (claim := mine.take(folder)) is None:
+        busy[f"{job[0].name}, seed {job[1]}"] = mine.holder(folder)
+      elif is_done(folder, plan.configs[job[0].name]):  # by whoever had it a moment ago
+        claim.let_go()
+        left.remove(job)
+      else:
+        chosen = work.jobs.index(job)
+        break
+    chosen = processes.of_first(chosen)
+    if chosen is not None:
+      job = work.jobs[chosen]
+      try:
+        if processes.is_first():
+          (run_folder(workdir, job[0].name, job[1]) / "failed.json").unlink(missing_ok=True)
+        yield job
+      finally:
+        if claim is not None:
+          claim.let_go()
+      if job in left:
+        left.remove(job)
+      continue
+    if not processes.of_first(bool(busy)):
+      return
+    if not waits and not plan.is_worker:
+      waits = True
+      others = "; ".join(f"{name}: {claims.in_words(owner or {})}" for name, owner in busy.items())
+      logging.info("waiting for runs of other processes, to go on with them if these should die (%s)", others)
+    time.sleep(WAIT_SECONDS)
+
+
+class _Reported:
+  """Keeps the report up to date, at a small share of the time."""
+
+  def __init__(self, workdir: epath.Path, plan: Plan):
+    self._workdir, self._plan = workdir, plan
+    self._last, self._cost = time.monotonic(), 1.0  # seconds
+
+  def refresh(self) -> None:
+    """Writes the report where the last one is old enough; see `REPORT_SHARE`."""
+    began = time.monotonic()
+    if began - self._last > REPORT_SHARE * self._cost:
+      _report(self._workdir, self._plan)
+      self._last = time.monotonic()
+      self._cost = self._last - began
 
 
 class _TimeLeft:
@@ -225,10 +322,10 @@ def _report(workdir: epath.Path, plan: Plan) -> os.PathLike[str]:
   Raises:
     ValueError: two runs that ought to share something do not; a comparison of them would not be fair.
   """
-  gates = _gates(workdir, plan)
-  results.write(workdir / "gates.json", Gates(tuple(gates)))
+  found = gates.check(workdir, plan)
+  results.write(workdir / "gates.json", Gates(tuple(found)))
   report = write_report(workdir)
-  for gate in gates:
+  for gate in found:
     if not gate.holds:
       raise ValueError(
         f"the arms {' and '.join(gate.arms)} should {_duty(gate.name)} at seed {gate.seed}, and do not:"
@@ -240,65 +337,6 @@ def _report(workdir: epath.Path, plan: Plan) -> os.PathLike[str]:
 
 def _duty(gate: str) -> str:
   return "predict at their masking rates" if gate == "predictions" else f"share their {gate}"
-
-
-def _run_one(
-  workdir: epath.Path,
-  config: Config,
-  corpus: Corpus,
-  arm: Arm,
-  seed: int,
-  layout: Layout,
-  label: str,
-  begin: Start | None,
-) -> Pretrained:
-  """Pretrains, then fine-tunes; result.json is written last, so that a run with one is finished."""
-  folder = run_folder(workdir, arm.name, seed)
-  before = processes.read_first(folder / "result.json", RunResult)
-  pretrained = _pretrain(config, corpus, folder, layout, label, begin)
-  same = before is not None and before.transfer_settings == transfer_settings(config)
-  result = RunResult(arm.name, seed, pretrained, before.transfer if before and same else {}, transfer_settings(config))
-  if to_do := tasks_to_do(result, config):
-    logging.info("%s: fine-tuning on %s", label, ", ".join(to_do))
-    began = time.monotonic()
-    params = _final_params(config, corpus, folder, layout, label, begin)
-    start = Model.of_run(config, params, corpus.tokenizer, config.train.steps)
-    asked, cache = settings.assign(config, {"transfer.tasks": ",".join(to_do)}), workdir / "baselines.json"
-    new = measure_transfer(start, asked, seed, layout, folder / "transfer", cache)
-    result = dataclasses.replace(result, transfer=result.transfer | new)
-    if processes.is_first():
-      times = results.read(folder / "times.json", Times) or Times()
-      results.write(folder / "times.json", dataclasses.replace(times, transfer_seconds=time.monotonic() - began))
-  if processes.is_first():
-    results.write(folder / "result.json", result)
-    records.write_json(folder / "config.json", settings.to_dict(config))  # whose `transfer` may have changed
-  processes.wait_for_all("result")
-  return pretrained
-
-
-def _pretrain(
-  config: Config, corpus: Corpus, folder: epath.Path, layout: Layout, label: str, begin: Start | None
-) -> Pretrained:
-  if begin is None:
-    return pretrain(config, corpus, folder, layout, label)
-  objective = objective_of(config)
-  return pretrain(config, corpus, folder, layout, label, lambda: objective.given(begin.model.params), begin.about)
-
-
-def _final_params(
-  config: Config, corpus: Corpus, folder: epath.Path, layout: Layout, label: str, begin: Start | None
-) -> Any:
-  """The parameters after the last step; the last steps are trained again if their checkpoint is gone or damaged."""
-  try:
-    with Checkpoints(folder / "checkpoints", config.runtime.keep_latest) as checkpoints:
-      return checkpoints.restore(config.train.steps, layout).state.params
-  except CheckpointError as error:
-    logging.warning("%s; its last steps are trained again", error)
-  if processes.is_first():
-    (folder / "pretrained.json").unlink()
-  _pretrain(config, corpus, folder, layout, label, begin)
-  with Checkpoints(folder / "checkpoints", config.runtime.keep_latest) as checkpoints:
-    return checkpoints.restore(config.train.steps, layout).state.params
 
 
 @contextlib.contextmanager
@@ -315,64 +353,3 @@ def _stop_at_signals() -> Iterator[None]:
   finally:
     for number, handler in before.items():
       signal.signal(number, handler)
-
-
-# ---- what arms have in common ----------------------------------------------------------------------------------------
-
-# What each gate is about: the fingerprint of it is equal wherever no setting differs that decides it.
-GATES = {"initialization": (), "data_order": ("store", "examples", "order"), "evaluation": ("evaluation",)}
-
-
-def _decided(config: Config, gate: str) -> Any:
-  """The settings that decide what a gate is about."""
-  if gate == "initialization":
-    return config.model, config.train.seed, config.train.start_from
-  return settings.deciding(config, *GATES[gate])
-
-
-def _gates(workdir: epath.Path, plan: Plan) -> list[Gate]:
-  """For each arm and its parent: do they share initial weights, data order and evaluation where they can?"""
-  gates: list[Gate] = []
-  for arm in plan.arms:
-    for seed in plan.seeds:
-      pair = [a for a in plan.arms if a.name in (arm.name, arm.parent)]
-      folders = [run_folder(workdir, a.name, seed) for a in pair]
-      found = [result.pretrained for result in map(read_result, folders) if result is not None]
-      configs = [config for config in map(read_config, folders) if config is not None]
-      if min(len(found), len(configs)) < 2:
-        continue
-      parent, mine = configs
-      theirs, ours = found
-      proofs = {"predictions": _predictions(parent, mine, theirs, ours)}
-      for name in GATES:
-        if _decided(parent, name) == _decided(mine, name):
-          proofs[name] = _compared(getattr(theirs.fingerprints, name), getattr(ours.fingerprints, name))
-      names = tuple(a.name for a in pair)
-      gates += [Gate(name, names, seed, *proof) for name, proof in proofs.items() if proof is not None]
-  return gates
-
-
-def _compared(theirs: Any, ours: Any) -> tuple[bool, str]:
-  """Whether two fingerprints are equal, and what they are; of networks with other heads, those of the shared parts."""
-  if isinstance(ours, dict):
-    both = [name for name in ours if name in theirs]
-    theirs, ours = (", ".join(f"{name} {of[name]}" for name in both) for of in (theirs, ours))
-  detail = f"fingerprint {ours}" if theirs == ours else f"{theirs} against {ours}"
-  return theirs == ours, detail
-
-
-# Rounding to whole predictions, and at least one of a short example, move the share of tokens that is predicted.
-PREDICTIONS_TOLERANCE = 0.1
-
-
-def _predictions(parent: Config, mine: Config, theirs: Pretrained, ours: Pretrained) -> tuple[bool, str] | None:
-  """Where two arms differ in their masking rate, and in nothing else of how they mask: do they really predict so?"""
-  rates = [config.data.masking.rate for config in (parent, mine)]
-  if rates[0] == rates[1]:
-    return None
-  shares = [(of.predicted_tokens or 0) / (of.tokens or 1) for of in (theirs, ours)]
-  if not all(shares):
-    return None
-  holds = abs(shares[1] / shares[0] / (rates[1] / rates[0]) - 1) <= PREDICTIONS_TOLERANCE
-  detail = f"{shares[1]:.1%} and {shares[0]:.1%} of the tokens predicted, at rates of {rates[1]:.0%} and {rates[0]:.0%}"
-  return holds, detail

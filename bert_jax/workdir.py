@@ -8,9 +8,7 @@ import contextlib
 import dataclasses
 import fcntl
 import os
-import platform
 import re
-import time
 from collections.abc import Iterator
 
 from absl import logging
@@ -21,7 +19,7 @@ from bert_jax.config import Config
 from bert_jax.data.tasks import task_names
 from bert_jax.experiment import Arm, Plan
 from bert_jax.objectives import objective_of
-from bert_jax.results import PlannedArm, PlannedSweep, RunResult
+from bert_jax.results import Failed, PlannedArm, PlannedSweep, RunResult
 from bert_jax.training.pretraining import is_used, read_config, refuse_other_settings
 from bert_jax.transfer.finetuning import transfer_settings
 
@@ -68,15 +66,34 @@ def tasks_to_do(result: RunResult, config: Config) -> list[str]:
   return [name for name in task_names(config.transfer) if not (same and name in result.transfer)]
 
 
+def last_step(folder: epath.Path) -> int:
+  """The last step that a run's metrics.jsonl tells of, read from its end; 0 without one."""
+  path = folder / "metrics.jsonl"
+  try:
+    with path.open("rb") as file:
+      file.seek(max(0, path.stat().length - 8192))
+      lines = file.read().split(b"\n")[1:-1]
+  except OSError:
+    return 0
+  found = re.search(rb'"step": (\d+)', lines[-1]) if lines else None
+  return int(found[1]) if found else 0
+
+
+def failed_under(folder: epath.Path, command: str) -> Failed | None:
+  """How a run failed under this command, where it did."""
+  failed = results.read(folder / "failed.json", Failed)
+  return failed if failed is not None and failed.command == command else None
+
+
 # ---- one at a time ---------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def only_one(workdir: epath.Path) -> Iterator[None]:
-  """Holds WORKDIR/.lock; the system lets go of it however the process ends.
+def alone(workdir: epath.Path) -> Iterator[None]:
+  """Holds WORKDIR/.lock while settings are compared and written; waits for another process that does.
 
   Raises:
-    ValueError: another live run holds it.
+    ValueError: the folder cannot be made.
   """
   try:
     workdir.mkdir(parents=True, exist_ok=True)
@@ -86,17 +103,8 @@ def only_one(workdir: epath.Path) -> Iterator[None]:
     yield
     return
   with open(workdir / ".lock", "a+") as lock:
-    try:
-      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      lock.seek(0)
-      raise ValueError(
-        f"--workdir={workdir} is in use by another live run ({lock.read().strip() or 'just started'}); wait for it,"
-        " stop it, or choose another --workdir"
-      ) from error
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {platform.node()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
-    lock.flush()
+    with contextlib.suppress(OSError):  # a file system without locks
+      fcntl.flock(lock, fcntl.LOCK_EX)
     yield
 
 

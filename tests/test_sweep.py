@@ -1,15 +1,14 @@
 """A sweep goes on where it was, does nothing twice, mixes nothing up, and ends the same whatever happened to it."""
 
 import csv
-import fcntl
 import importlib.util
 import json
+import os
 import random
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,13 @@ from typing import Any
 import pytest
 from etils import epath
 
-from bert_jax import records, results, sweep
+from bert_jax import one_run, records, results, sweep
 from bert_jax.analysis import runs
+from bert_jax.claims import Claims
+from bert_jax.config import Config
+from bert_jax.data.corpus import Corpus
 from bert_jax.experiment import Arm, Experiment, Size
-from bert_jax.results import Gate, Gates, RunResult
+from bert_jax.results import Failed, Gate, Gates, RunResult
 from bert_jax.training import loop
 from tests import tiny
 
@@ -200,30 +202,47 @@ def test_arms_of_different_rates_really_predict_so(source: str, tmp_path: Path) 
     sweep.run(plan)
 
 
-def test_a_workdir_in_use_is_refused(source: str, tmp_path: Path) -> None:
-  code = (
-    "import fcntl, sys; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); input()"
-  )
-  holder = subprocess.Popen(
-    [sys.executable, "-c", code, str(tmp_path / ".lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-  )
-  try:
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    (tmp_path / ".lock").write_text("process 7 on mine, since 2020-02-02 02:02:02")
-    with pytest.raises(
-      ValueError, match=f"--workdir={tmp_path} is in use by another live run .process 7 on mine, since"
-    ):
-      sweep.run(tiny.plan(source, tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-  finally:
-    holder.kill()
-    holder.communicate()
-  with (tmp_path / ".lock").open() as lock:
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed run does not leave it locked
+def test_what_another_live_process_does_is_waited_for(
+  source: str, copy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+  """It lets go of its run undone, as one that was told to stop does, and this process goes on with it."""
+  caplog.set_level("INFO", logger="absl")
+  folder = epath.Path(copy / "runs" / "faster" / "seed-0")
+  (folder / "result.json").unlink()
+  claim = Claims().take(folder)
+  assert claim is not None
+  monkeypatch.setattr(sweep.time, "sleep", lambda _: claim.let_go())
+  assert sweep.run(tiny.plan(source, copy)) == 0
+  (line,) = [line for line in caplog.messages if "waiting for runs of other processes" in line]
+  assert f"(faster, seed 0: process {os.getpid()} on " in line
+  assert (folder / "result.json").exists()
 
 
 # ---- runs that fail ----
+
+
+def test_a_failed_run_does_not_stop_the_others(
+  source: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  """The error is raised when all is done, as it was where it is the only one."""
+  whole = one_run.do
+
+  def failing(workdir: epath.Path, config: Config, corpus: Corpus, arm: Arm, *others: Any) -> Any:
+    if arm.name == "bert":
+      raise ValueError("no luck")
+    return whole(workdir, config, corpus, arm, *others)
+
+  monkeypatch.setattr(one_run, "do", failing)
+  with pytest.raises(ValueError, match=r"^no luck$"):
+    sweep.run(tiny.plan(source, tmp_path))
+  assert [row["arm"] for row in rows(tmp_path)] == ["faster"]
+  assert results.read(epath.Path(tmp_path) / "runs/bert/seed-0/failed.json", Failed) is not None
+  with pytest.raises(ValueError, match=r"2 of 4 runs failed.*bert, seed 0: no luck; bert, seed 1: no luck"):
+    sweep.run(tiny.plan(source, tmp_path, seeds=(0, 1)))
+  monkeypatch.undo()
+  assert sweep.run(tiny.plan(source, tmp_path)) == 0
+  assert not (tmp_path / "runs/bert/seed-0/failed.json").exists()
+  assert [row for row in rows(tmp_path) if row["seed"] == "0"] == rows(finished)
 
 
 def test_a_diverged_arm_is_said_and_the_others_go_on(source: str, tmp_path: Path) -> None:
@@ -355,19 +374,26 @@ def test_sigterm_saves_exits_75_and_other_devices_go_on(
 
 
 @pytest.mark.slow
-def test_a_live_run_is_left_alone_and_ctrl_c_twice_stops_it(source: str, cache: Path, tmp_path: Path) -> None:
-  process = start(source, tmp_path, tiny.environment(cache))
-  wait_for_lines(process, tmp_path, 2)
-  process.send_signal(signal.SIGSTOP)
-  second = tiny.run(tiny.command(source, tmp_path, *LONGER), tiny.environment(cache))
-  assert second.returncode == 1
-  assert f"in use by another live run (process {process.pid} on " in second.stderr
-  process.send_signal(signal.SIGCONT)
-  process.send_signal(signal.SIGINT)
+def test_two_commands_share_the_runs_and_ctrl_c_twice_stops_one(
+  source: str, undisturbed: Path, cache: Path, tmp_path: Path
+) -> None:
+  first = start(source, tmp_path, tiny.environment(cache))
+  wait_for_lines(first, tmp_path, 2)
+  first.send_signal(signal.SIGSTOP)
+  second = start(source, tmp_path, tiny.environment(cache))
+  assert second.stderr is not None
+  said = next(line for line in second.stderr if "waiting for runs of other processes" in line)
+  assert f"bert, seed 0: process {first.pid} on " in said
+  assert (tmp_path / "runs/faster/seed-0/result.json").exists()
+  first.send_signal(signal.SIGCONT)
+  first.send_signal(signal.SIGINT)
   time.sleep(0.05)
-  process.send_signal(signal.SIGINT)
-  process.communicate(timeout=60)
-  assert process.returncode in (-signal.SIGINT, loop.EXIT_PREEMPTED)  # the latter where the first was quick
+  first.send_signal(signal.SIGINT)
+  first.communicate(timeout=60)
+  assert first.returncode in (-signal.SIGINT, loop.EXIT_PREEMPTED)  # the latter where the first was quick
+  second.communicate(timeout=200)
+  assert second.returncode == 0
+  assert (tmp_path / "results.csv").read_bytes() == (undisturbed / "results.csv").read_bytes()
 
 
 @pytest.mark.slow

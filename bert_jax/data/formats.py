@@ -145,9 +145,10 @@ def build(corpus: "Corpus", documents: np.ndarray, data: DataConfig, seed: int, 
     into a chunk until it holds the target length, which is max_seq_len - 3 or, with `short_seq_prob`, uniform
     from 2 up to that, drawn once a document. A is the first one to all but one of them; B is the rest of the
     chunk or, with `random_next_prob` and always for a chunk of one sentence, a run from a random sentence of
-    another document; sentences not used go to the next chunk. The longer side (B where equal) loses tokens at
-    its front or back with equal chance until both fit. BERT's code takes ten tries at another document and then
-    keeps what it has; here the other document is drawn among the others, so that a label is never wrong.
+    another document; sentences not used go to the next chunk. The longer side (B where equal) loses tokens at its
+    front or back with equal chance until both fit, or at its back alone (`pair_truncation`). BERT's code takes ten
+    tries at another document and then keeps what it has; here the other document is drawn among the others, so that a
+    label is never wrong.
     With pairs="swapped", ALBERT's (google-research/albert, create_pretraining_data.py, without random_next_sentence):
     with `random_next_prob` A and B change places; a chunk of one sentence still gets a B of another document.
   - sentence_pair: A is one sentence, B the sentence after it or, with `random_next_prob` and always after a
@@ -166,7 +167,7 @@ def build(corpus: "Corpus", documents: np.ndarray, data: DataConfig, seed: int, 
   Args:
     corpus: the tokenized corpus.
     documents: int64 indices of the documents to use.
-    data: format, max_seq_len, short_seq_prob, random_next_prob, sentence_separators are read.
+    data: format, pairs, pair_truncation, max_seq_len, short_seq_prob, random_next_prob, sentence_separators are read.
     seed: of all random choices.
     segmentation: which of the cuttings; each draws its own choices.
 
@@ -184,7 +185,8 @@ def build(corpus: "Corpus", documents: np.ndarray, data: DataConfig, seed: int, 
   uniform = random_bits.uniforms(_key(seed, segmentation, 1))
   coins = random_bits.words(_key(seed, segmentation, 2))
   make = _segment_pairs if data.format == "segment_pair" else _sentence_pairs
-  return _fit_pairs(make(progress, offsets, firsts, lasts, data, uniform), data.max_seq_len - 3, coins)
+  pairs = make(progress, offsets, firsts, lasts, data, uniform)
+  return _fit_pairs(pairs, data.max_seq_len - 3, coins if data.pair_truncation == "both_ends" else None)
 
 
 def _key(seed: int, segmentation: int, use: int) -> np.ndarray:
@@ -259,8 +261,8 @@ def _another_sentence(this: int, firsts: list[int], lasts: list[int], draw: Call
   return other, firsts[other] + int(draw() * (lasts[other] - firsts[other]))
 
 
-def _fit_pairs(pairs: Iterator[Pair], room: int, coins: Iterator[int]) -> Examples:
-  """Cuts pairs to `room` tokens.
+def _fit_pairs(pairs: Iterator[Pair], room: int, coins: Iterator[int] | None) -> Examples:
+  """Cuts pairs to `room` tokens; without coins, at the end of the segments.
 
   BERT's code deletes token by token; since A and B are runs of the corpus, only the numbers deleted at each of
   the four ends matter: how many each side loses follows from the lengths, at which end is a coin for each token.
@@ -274,8 +276,9 @@ def _fit_pairs(pairs: Iterator[Pair], room: int, coins: Iterator[int]) -> Exampl
       alone = min(excess, abs(a_length - b_length))
       a_loss = (excess - alone) // 2 + (alone if a_length > b_length else 0)
       b_loss = excess - a_loss
-      a_start += _heads(coins, a_loss)
-      b_start += _heads(coins, b_loss)
+      if coins is not None:
+        a_start += _heads(coins, a_loss)
+        b_start += _heads(coins, b_loss)
       a_length -= a_loss
       b_length -= b_loss
     starts.append(a_start)

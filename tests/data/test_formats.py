@@ -229,6 +229,19 @@ def test_truncation_takes_both_ends_alike_and_the_longer_side_first(make_corpus)
 
 
 @pytest.mark.parametrize("format", PAIRS)
+def test_truncation_at_the_end_leaves_beginnings_of_sentences_and_the_same_lengths(make_corpus, format: str):
+  corpus = make_corpus(300, mean_sentence=20.0)
+  data = DataConfig(format=format, max_seq_len=33)
+  examples = build(corpus, everything(corpus), dataclasses.replace(data, pair_truncation="end"), 0, 0)
+  whole = build(corpus, everything(corpus), data, 0, 0)
+  begins = np.isin(examples.piece_starts, corpus.sentence_offsets)
+  assert begins.all()
+  assert not np.isin(whole.piece_starts, corpus.sentence_offsets).all()
+  assert np.array_equal(examples.piece_lengths, whole.piece_lengths)
+  assert np.array_equal(examples.pair_labels, whole.pair_labels)
+
+
+@pytest.mark.parametrize("format", PAIRS)
 def test_swapped_pairs_are_neighbours_in_the_other_order(make_corpus, format: str):
   """ALBERT's sentence order: B stands right before A in the text, unless A has no neighbour to be swapped with."""
   corpus = make_corpus(61)

@@ -1,0 +1,111 @@
+"""One run of a sweep: pretraining, then what its tasks measure.
+
+WORKDIR/runs/ARM/seed-N/      see `training/pretraining.py`; result.json, written last, says that the run is finished
+"""
+
+import dataclasses
+import functools
+import time
+from typing import Any
+
+from absl import logging
+from etils import epath
+
+from bert_jax import records, results, settings
+from bert_jax.config import Config
+from bert_jax.data.corpus import Corpus
+from bert_jax.experiment import Arm
+from bert_jax.inference.model import Model
+from bert_jax.interop import start
+from bert_jax.interop.start import Start
+from bert_jax.objectives import objective_of
+from bert_jax.results import Pretrained, RunResult, Times
+from bert_jax.training import processes
+from bert_jax.training.checkpoints import CheckpointError, Checkpoints
+from bert_jax.training.layout import Layout
+from bert_jax.training.pretraining import pretrain
+from bert_jax.transfer.finetuning import measure_transfer, transfer_settings
+from bert_jax.workdir import run_folder, tasks_to_do
+
+
+def start_of(config: Config, corpus: Corpus) -> Start | None:
+  """What a run starts from, where that is not at random.
+
+  Raises:
+    ValueError: it reads other tokens than the corpus has.
+  """
+  path = config.train.start_from
+  if path is None:
+    return None
+  begin = _loaded(path)
+  tokenizer = begin.model.tokenizer
+  if tokenizer is not None and tokenizer.hash != corpus.tokenizer.hash:
+    raise ValueError(
+      f"train.start_from={path} reads text by the tokenizer {tokenizer.hash}, and {corpus.folder} is tokenized by"
+      f" {corpus.tokenizer.hash}; set data.tokenizer.path to the model's own tokenizer"
+    )
+  return begin
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(path: str) -> Start:
+  return start.load(path)
+
+
+def do(
+  workdir: epath.Path,
+  config: Config,
+  corpus: Corpus,
+  arm: Arm,
+  seed: int,
+  layout: Layout,
+  label: str,
+  begin: Start | None,
+) -> Pretrained:
+  """Pretrains, then fine-tunes; result.json is written last, so that a run with one is finished."""
+  folder = run_folder(workdir, arm.name, seed)
+  before = processes.read_first(folder / "result.json", RunResult)
+  pretrained = _pretrain(config, corpus, folder, layout, label, begin)
+  same = before is not None and before.transfer_settings == transfer_settings(config)
+  result = RunResult(arm.name, seed, pretrained, before.transfer if before and same else {}, transfer_settings(config))
+  if to_do := tasks_to_do(result, config):
+    logging.info("%s: fine-tuning on %s", label, ", ".join(to_do))
+    began = time.monotonic()
+    params = _final_params(config, corpus, folder, layout, label, begin)
+    start = Model.of_run(config, params, corpus.tokenizer, config.train.steps)
+    asked, cache = settings.assign(config, {"transfer.tasks": ",".join(to_do)}), workdir / "baselines.json"
+    new = measure_transfer(start, asked, seed, layout, folder / "transfer", cache)
+    result = dataclasses.replace(result, transfer=result.transfer | new)
+    if processes.is_first():
+      times = results.read(folder / "times.json", Times) or Times()
+      results.write(folder / "times.json", dataclasses.replace(times, transfer_seconds=time.monotonic() - began))
+  if processes.is_first():
+    results.write(folder / "result.json", result)
+    records.write_json(folder / "config.json", settings.to_dict(config))  # whose `transfer` may have changed
+  processes.wait_for_all("result")
+  return pretrained
+
+
+def _pretrain(
+  config: Config, corpus: Corpus, folder: epath.Path, layout: Layout, label: str, begin: Start | None
+) -> Pretrained:
+  if begin is None:
+    return pretrain(config, corpus, folder, layout, label)
+  objective = objective_of(config)
+  return pretrain(config, corpus, folder, layout, label, lambda: objective.given(begin.model.params), begin.about)
+
+
+def _final_params(
+  config: Config, corpus: Corpus, folder: epath.Path, layout: Layout, label: str, begin: Start | None
+) -> Any:
+  """The parameters after the last step; the last steps are trained again if their checkpoint is gone or damaged."""
+  try:
+    with Checkpoints(folder / "checkpoints", config.runtime.keep_latest) as checkpoints:
+      return checkpoints.restore(config.train.steps, layout).state.params
+  except CheckpointError as error:
+    logging.warning("%s; its last steps are trained again", error)
+  if processes.is_first():
+    (folder / "pretrained.json").unlink()
+  _pretrain(config, corpus, folder, layout, label, begin)
+  with Checkpoints(folder / "checkpoints", config.runtime.keep_latest) as checkpoints:
+    return checkpoints.restore(config.train.steps, layout).state.params
