@@ -35,7 +35,9 @@ def main(experiment: Experiment, run: Callable[[Plan], int] | None = None) -> No
   default = "demo" if "demo" in scales else scales[0]
   flags.DEFINE_string("scale", default, f"how big: {', '.join(scales)}; bert_jax/scales.py has what they set")
   flags.DEFINE_string("recipe", experiment.recipe, f"what all arms start from: {', '.join(recipes.RECIPES)}")
-  flags.DEFINE_list("arms", None, f"of {', '.join(arm.name for arm in experiment.arms)}; all where not given")
+  flags.DEFINE_list(
+    "arms", None, f"of {', '.join(arm.name for arm in experiment.arms)}; as the scale says where not given"
+  )
   flags.DEFINE_list("seeds", None, "such as 0,1,2; as the scale says where not given")
   flags.DEFINE_string("workdir", None, f"folder for everything; runs/{experiment.name}-SCALE where not given")
   flags.DEFINE_enum("platform", None, ["cpu", "gpu", "tpu"], "what must be there; what JAX finds where not given")
@@ -207,7 +209,7 @@ def _plan(experiment: Experiment) -> Plan:
   if "train.seed" in given:
     raise ValueError(f"--train.seed={given['train.seed']}: use --seeds={given['train.seed']}, each seed is a run")
   known = [arm.name for arm in experiment.arms]
-  names = FLAGS.arms or known
+  names = FLAGS.arms or size.runs or known
   for name in names:
     if name not in known:
       meant = setting_flags.near(name, known)

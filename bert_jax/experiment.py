@@ -42,12 +42,14 @@ class Size:
     seeds: run where --seeds is not given.
     note: what this size can and cannot show, for the report.
     arms: by arm, settings at this size over the arm's own, where a factor that suits one size suits not another.
+    runs: the arms that are run where --arms is not given; all where that is empty.
   """
 
   assignments: settings.Assignments
   seeds: tuple[int, ...]
   note: str
   arms: Mapping[str, settings.Assignments] = dataclasses.field(default_factory=dict)
+  runs: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

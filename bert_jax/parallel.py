@@ -167,7 +167,9 @@ def _for_workers(plan: Plan) -> Plan:
     return {path: settings.lookup(config, path) if config else None for path in arm.assignments}
 
   arms = {arm.name: dataclasses.replace(arm, assignments=values(arm)) for arm in plan.experiment.arms}
-  sizes: dict[Scale, Size] = {scale: Size({}, size.seeds, size.note) for scale, size in plan.experiment.sizes.items()}
+  sizes: dict[Scale, Size] = {
+    scale: Size({}, size.seeds, size.note, runs=size.runs) for scale, size in plan.experiment.sizes.items()
+  }
   old = plan.experiment
   experiment = Experiment(old.name, old.question, tuple(arms.values()), sizes, old.recipe)
   own = tuple(arms[arm.name] for arm in plan.arms)
