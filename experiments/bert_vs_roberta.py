@@ -11,15 +11,6 @@ Each rung keeps what the rungs before it changed, and is compared with the one b
 from bert_jax import scales
 from bert_jax.command_line import main
 from bert_jax.experiment import Arm, Experiment, Size
-from bert_jax.settings import Assignments
-
-# Rows of whole sentences are a fifth padding at these lengths, where pairs fill theirs: five steps for four see as many
-# tokens.
-EQUAL_TOKENS: Assignments = {
-  "train.steps": lambda c: c.train.steps * 5 // 4,
-  "optim.warmup_steps": lambda c: c.optim.warmup_steps * 5 // 4,
-  "evaluation.every_steps": lambda c: c.evaluation.every_steps * 5 // 4,
-}
 
 EXPERIMENT = Experiment(
   name="bert_vs_roberta",
@@ -83,10 +74,10 @@ EXPERIMENT = Experiment(
       scales.DEMO,
       seeds=(0, 1, 2),
       note=scales.DEMO_NOTE,
-      arms={"full_sentences": EQUAL_TOKENS},
+      arms={"full_sentences": scales.EQUAL_TOKENS},
       runs=("bert", "dynamic_masks", "no_nsp", "full_sentences", "more_data"),
     ),
-    "night": Size(scales.NIGHT, seeds=(0, 1, 2), note=scales.NIGHT_NOTE, arms={"full_sentences": EQUAL_TOKENS}),
+    "night": Size(scales.NIGHT, seeds=(0, 1, 2), note=scales.NIGHT_NOTE, arms={"full_sentences": scales.EQUAL_TOKENS}),
     "paper": Size(
       scales.PAPER,
       seeds=(0, 1, 2),

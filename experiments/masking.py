@@ -1,6 +1,6 @@
 """Masking: static or dynamic, 80/10/10 or [MASK] alone, how much, tokens or whole words?
 
-    python experiments/masking.py                                  # demo
+    python experiments/masking.py                                  # demo: six arms, 20 minutes
     python experiments/masking.py --arms=repeated,static --seeds=0,1,2,3,4
     python experiments/masking.py --scale=night
 
@@ -95,7 +95,12 @@ EXPERIMENT = Experiment(
   ),
   sizes={
     "smoke": Size(scales.SMOKE, seeds=(0,), note=scales.SMOKE_NOTE),
-    "demo": Size(scales.DEMO, seeds=(0, 1), note=scales.DEMO_NOTE),
+    "demo": Size(
+      scales.DEMO,
+      seeds=(0, 1),
+      note=scales.DEMO_NOTE,
+      runs=("dynamic", "repeated", "static", "mask_only", "whole_word", "rate_40"),
+    ),
     "night": Size(scales.NIGHT, seeds=(0, 1, 2), note=scales.NIGHT_NOTE),
     "paper": Size(scales.PAPER, seeds=(0, 1, 2), note=scales.PAPER_NOTE),
   },
