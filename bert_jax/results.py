@@ -118,17 +118,21 @@ class Times:
 
 @dataclasses.dataclass(frozen=True)
 class Baselines:
-  """Test accuracies that a pretrained encoder has to beat on a task.
+  """Test accuracies that a pretrained encoder has to beat on a task: means over the draws of labelled texts.
 
   Attributes:
-    scratch: the same network from random weights, fine-tuned in the same way.
-    tfidf: TF-IDF with logistic regression.
+    random: the same network with random weights, frozen, read in the same way.
+    tfidf: TF-IDF of whole texts with logistic regression.
+    tfidf_cut: the same of what fine-tuning reads of a text, its first `transfer.max_seq_len` tokens.
     majority: always naming the most frequent class.
+    scratch: the same network from random weights, fine-tuned; None where nothing is fine-tuned.
   """
 
-  scratch: float
+  random: float
   tfidf: float
+  tfidf_cut: float
   majority: float
+  scratch: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,16 +140,46 @@ class TaskResult:
   """What came of one task.
 
   Attributes:
-    pretrained: test accuracy of the fine-tuned encoder.
-    baselines: on the same texts.
+    pretrained: test accuracy of a linear model over the frozen encoder's features, the mean over draws.
+    baselines: on the same draws and test texts.
+    draws: of labelled texts.
     test_texts, labels_per_class, classes: of the task.
+    finetuned: test accuracy of the whole encoder fine-tuned, the mean over `finetuned_draws`; None without these.
+    finetuned_draws: the first ones of `draws`.
   """
 
   pretrained: float
   baselines: Baselines
+  draws: int
   test_texts: int
   labels_per_class: int
   classes: int
+  finetuned: float | None = None
+  finetuned_draws: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Draws:
+  """How often one way of classifying was right, by draw of labelled texts and by test text.
+
+  Attributes:
+    by_draw: share of the test texts that is labelled right, of each draw.
+    by_text: number of draws in which each test text is labelled right; the texts are the same, in the same order, for
+      all runs of a sweep.
+  """
+
+  by_draw: tuple[float, ...]
+  by_text: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class FewLabels:
+  """RUN/fewlabels.json: of each task and way (the names of `TaskResult` and `Baselines`), how its accuracy came about.
+
+  The sampling errors of draws and of test texts are computed from it.
+  """
+
+  tasks: dict[str, dict[str, Draws]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,6 +290,7 @@ _WAYS_OUT: dict[type, str] = {
   ByDocument: "remove it, pretrained.json and result.json, and run the same command again, which measures it again",
   Times: "remove it",
   Failed: "remove it",
+  FewLabels: "remove it and result.json, and run the same command again, which measures it again",
   PlannedSweep: "remove it and run the same command again, which writes it again",
   Gates: "remove it and run the same command again, which writes it again",
 }

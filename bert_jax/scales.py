@@ -74,7 +74,7 @@ DEMO: Assignments = {
   # With 3e-3 the plateau was never left.
   "optim.peak_lr": 1.5e-3,
   "optim.warmup_steps": 96,
-  "train.steps": 3200,
+  "train.steps": 4000,
   "train.batch_size": 32,
   "evaluation.every_steps": 400,
   "evaluation.max_examples": 4096,
@@ -95,7 +95,7 @@ EQUAL_TOKENS: Assignments = {
 }
 
 DEMO_NOTE = (
-  "The models have two layers and see three million tokens of short rows, so they are past the beginning of what BERT"
+  "The models have two layers and see four million tokens of short rows, so they are past the beginning of what BERT"
   " learns: words from their neighbours, and little of what a text is about. Differences of optimization and of the"
   " data show at this size; those that the papers found after 100,000 times the work may be absent or point the other"
   " way."

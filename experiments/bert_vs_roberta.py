@@ -75,7 +75,7 @@ EXPERIMENT = Experiment(
       seeds=(0, 1, 2),
       note=scales.DEMO_NOTE,
       arms={"full_sentences": scales.EQUAL_TOKENS},
-      runs=("bert", "dynamic_masks", "no_nsp", "full_sentences", "more_data"),
+      runs=("bert", "dynamic_masks", "no_nsp", "full_sentences"),
     ),
     "night": Size(scales.NIGHT, seeds=(0, 1, 2), note=scales.NIGHT_NOTE, arms={"full_sentences": scales.EQUAL_TOKENS}),
     "paper": Size(

@@ -6,8 +6,8 @@ import numpy as np
 from etils import epath
 
 from bert_jax import results
-from bert_jax.analysis import plots
-from bert_jax.analysis.statistics import CONFIDENCE, PAIRS_FOR_A_SHARE, paired_interval, verdict
+from bert_jax.analysis import plots, statistics
+from bert_jax.analysis.statistics import CONFIDENCE
 from bert_jax.results import RunResult
 from bert_jax.transfer.curves import FROZEN, SCRATCH, TUNED, Point
 
@@ -133,18 +133,24 @@ def _text(points: Sequence[Point], note: str) -> str:
 def _pays(points: Sequence[Point], task: str, labels: Sequence[int]) -> str:
   """At which numbers of labels a pretrained network is better than the same one without pretraining."""
   scratch, lines = f"{SCRATCH}, {TUNED}", []
+  tests = next(p.test_texts for p in points if p.task == task)
   for way in _pretrained(points):
     cells = []
     for count in labels:
       one, other = _of(points, task, way, count), _of(points, task, scratch, count)
-      # Each number of labels is judged, so each interval is as wide as so many need.
-      confidence = 1 - (1 - CONFIDENCE) / len(labels)
-      interval = paired_interval([one[draw] - other[draw] for draw in one], True, confidence)
-      said = verdict(interval, higher_is_better=True)
-      mean = f"{interval.mean:+.1f}" if interval is not None else "–"
-      cells.append(f"{mean} at {count} ({said})")
+      differences = [(one[draw] - other[draw]) / 100 for draw in one]
+      mean = float(np.mean(differences))
+      draws = statistics.draws_error(differences)
+      said = "not shown: one draw"
+      if draws is not None:
+        shares = [float(np.mean(list(of.values()))) / 100 for of in (one, other)]
+        # Each number of labels is judged, so each interval is as wide as so many need.
+        errors = [draws, statistics.independent_texts_error(shares[0], shares[1], tests)]
+        half = statistics.half_width(errors, (1 - CONFIDENCE) / len(labels))
+        said = statistics.verdict(mean - half, mean + half, higher_is_better=True, margin=0.0)
+      cells.append(f"{100 * mean:+.1f} at {count} ({said})")
     lines.append(f"- {way}: {', '.join(cells)}")
   return (
-    f"Points above the same network not pretrained, draw by draw (intervals of {CONFIDENCE:.0%} over all numbers of"
-    f" labels together; below {PAIRS_FOR_A_SHARE} draws nothing is judged):\n\n" + "\n".join(lines)
+    f"Points above the same network not pretrained, draw by draw ({CONFIDENCE:.0%} over all numbers of labels together;"
+    " the choice of the test texts is counted in, as if each way had texts of its own):\n\n" + "\n".join(lines)
   )

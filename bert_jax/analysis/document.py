@@ -58,6 +58,7 @@ VERDICT_CLASSES = {
   "better": "better",
   "worse": "worse",
   "void": "void",
+  "plateau": "void",
   "agrees": "better",
   "disagrees": "worse",
 }

@@ -67,31 +67,48 @@ def mean_sd(spread: Spread | None, decimals: int, scale: float = 1.0) -> str:
 
 def difference(comparison: Comparison) -> str:
   """The mean difference with its sign, in nats or percentage points."""
-  if comparison.interval is None:
+  if comparison.mean is None:
     return NOTHING
-  return signed(comparison.interval.mean * _scale(comparison), _decimals(comparison))
+  return signed(comparison.mean * _scale(comparison), _decimals(comparison))
 
 
 def interval(comparison: Comparison) -> str:
-  """The interval's ends; a dash where there is none, as for one pair."""
-  seen = comparison.interval
-  if seen is None or seen.low is None or seen.high is None:
+  """The ends of the interval alone; a dash where there is none, as for one seed."""
+  return _ends(comparison, comparison.interval)
+
+
+def corrected(comparison: Comparison) -> str:
+  """The ends of the interval that is corrected for the number of comparisons."""
+  return _ends(comparison, comparison.corrected)
+
+
+def _ends(comparison: Comparison, ends: tuple[float, float] | None) -> str:
+  if ends is None:
     return NOTHING
   scale, decimals = _scale(comparison), _decimals(comparison)
-  return f"{signed(seen.low * scale, decimals)} to {signed(seen.high * scale, decimals)}"
+  return f"{signed(ends[0] * scale, decimals)} to {signed(ends[1] * scale, decimals)}"
+
+
+def errors(comparison: Comparison) -> str:
+  """The standard error by source: `seeds 0.012, documents 0.003`."""
+  scale, decimals = _scale(comparison), 2 if comparison.measure.is_share else 4
+  parts = [f"{error.source} {number(error.standard_error * scale, decimals)}" for error in comparison.errors]
+  return ", ".join(parts) or NOTHING
 
 
 def resolution(comparison: Comparison) -> str:
   """The smallest difference that could have been shown, with its unit; a dash where there is none."""
-  if comparison.interval is None or comparison.interval.resolution is None:
+  if comparison.corrected is None:
     return NOTHING
-  return f"{number(comparison.interval.resolution * _scale(comparison), _decimals(comparison))} {unit(comparison)}"
+  half = (comparison.corrected[1] - comparison.corrected[0]) / 2
+  return f"{number(half * _scale(comparison), _decimals(comparison))} {unit(comparison)}"
 
 
-def sampling_error(comparison: Comparison) -> str:
-  """How far the choice of held-out documents moves the difference; a dash where it is not known."""
-  error = comparison.sampling_error
-  return NOTHING if error is None else f"± {number(error, 4 if error < 0.0095 else 3)}"
+def probability(value: float | None) -> str:
+  """A p value with two digits, `< 0.0001` where it is smaller."""
+  return (
+    NOTHING if value is None else "< 0.0001" if value < 0.0001 else f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+  )
 
 
 def unit(comparison: Comparison) -> str:
@@ -99,14 +116,17 @@ def unit(comparison: Comparison) -> str:
 
 
 def verdict(comparison: Comparison) -> str:
-  """The verdict, with the reason where so few seeds cannot give any other."""
-  return f"not shown ({_how_many(comparison)})" if too_few(comparison) else comparison.verdict
+  """The verdict, with the reason where so few seeds cannot give any other, and the margin of `no difference`."""
+  if too_few(comparison):
+    return f"not shown ({_how_many(comparison)})"
+  if comparison.verdict == "no difference":
+    return f"no difference above {number(comparison.measure.margin * _scale(comparison), 2).rstrip('0').rstrip('.')}"
+  return comparison.verdict
 
 
 def too_few(comparison: Comparison) -> bool:
   """Whether a difference is there and nothing tells its spread."""
-  seen = comparison.interval
-  return comparison.verdict == "not shown" and seen is not None and seen.low is None
+  return comparison.verdict == "not shown" and comparison.mean is not None and comparison.corrected is None
 
 
 def _how_many(comparison: Comparison) -> str:
@@ -120,8 +140,8 @@ def _scale(comparison: Comparison) -> float:
 def _decimals(comparison: Comparison) -> int:
   """Enough that an end of the interval that is not 0 does not look like 0."""
   decimals = 1 if comparison.measure.is_share else 3
-  seen = comparison.interval
-  shown = [] if seen is None else [value for value in (seen.mean, seen.low, seen.high) if value]
+  ends = comparison.corrected or ()
+  shown = [value for value in (comparison.mean, *ends) if value]
   while decimals < 6 and any(abs(value) * _scale(comparison) < 0.5 * 10**-decimals for value in shown):
     decimals += 1
   return decimals

@@ -4,55 +4,72 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bert_jax.analysis import formatting
-from bert_jax.analysis.comparisons import Results
+from bert_jax.analysis.comparisons import LOSS, LOSS_MARGIN, SHARE_MARGIN, Results
 from bert_jax.analysis.document import Block, Bullets, Folded, Heading, Paragraph, Table
-from bert_jax.analysis.formatting import CONFIDENCE_LEVEL, NOTHING
+from bert_jax.analysis.formatting import NOTHING
 from bert_jax.analysis.runs import COUNTS
-from bert_jax.analysis.statistics import CONFIDENCE, t_quantile
+from bert_jax.analysis.statistics import spreads_check
 
 
 def limits(results: Results) -> list[Block]:
   sweep = results.sweep
   blocks: list[Block] = [Heading(2, "What this size can and cannot show"), Paragraph(sweep.scale_note)]
-  tested = [row for row in results.comparisons if row.interval and row.interval.resolution is not None]
+  tested = [row for row in results.comparisons if row.corrected is not None]
   items = []
   if results.comparisons and not tested:
     items.append("No comparison has enough paired runs yet to tell chance from effect, so nothing can be shown.")
-  for pairs in sorted({len(row.seeds) for row in tested}):
-    items.append(
-      f"With {pairs} paired seeds an interval has {formatting.plural(pairs - 1, 'degree')} of freedom and reaches "
-      f"{t_quantile(pairs - 1):.1f} standard errors to either side of the mean difference."
-    )
   if tested:
     items += [
-      f"{formatting.plural(len(tested), 'verdict')} at {CONFIDENCE_LEVEL}: if no change had any effect, "
-      f"{len(tested) * (1 - CONFIDENCE):.1f} of them would still be expected to read better or worse by chance.",
-      "The intervals speak of other seeds (initial weights, order of the text, masks) on this text at this size; not "
-      "of other held-out documents, texts, sizes or settings.",
+      "The intervals speak of other seeds (initial weights, order of the text, masks), of other held-out documents "
+      "and, for accuracies, of other labelled and test texts of this kind; not of other corpora, sizes or settings.",
       "“Not shown” is not “no effect”: an effect smaller than the smallest difference below could not have been shown.",
     ]
   if items:
     blocks.append(Bullets(items))
   if tested:
-    header = ["Change", "measure", "pairs", "degrees of freedom", "difference seen", "smallest difference to be shown"]
+    header = ["Change", "measure", "seeds", "difference seen", "smallest difference to be shown"]
     rows = [
       [
         f"`{row.arm}` vs `{row.against}`",
         row.measure.label,
         str(len(row.seeds)),
-        str(len(row.seeds) - 1),
         f"{formatting.difference(row)} {formatting.unit(row)}",
         formatting.resolution(row),
       ]
       for row in tested
     ]
     blocks += [
-      Paragraph(
-        "The smallest mean difference that so many seeds could have shown, given the spread seen between pairs:"
-      ),
-      Table(header, rows, (2, 3, 4, 5)),
+      Paragraph("The smallest difference that this sweep could have shown, given the spread that was seen:"),
+      Table(header, rows, (2, 3, 4)),
     ]
   return blocks
+
+
+def statistics_in_words(results: Results) -> list[Block]:
+  """How intervals and verdicts come about, with what was seen of the arms' spreads."""
+  items = [
+    "A run's value is taken as what its arm does, plus what its seed does to every arm, plus a rest. How much the rest "
+    "varies is seen in the pair of arms that is compared and in all arms together; the two are averaged, the latter "
+    "with a weight of half as many degrees of freedom as there are other arms (a moderated variance: Smyth 2004, with "
+    "a fixed prior).",
+    "To the error over seeds come those of what was measured on: the held-out documents, or the draws of labelled "
+    "texts and the test texts (errors over seeds and examples together: Sellam et al. 2021). They are added in "
+    "quadrature, each at its own degrees of freedom. Two test texts more, one gained and one lost, are counted in "
+    "(Bonett and Price 2012), so no interval has width 0.",
+    "Verdicts are corrected for the number of comparisons by Holm's method (1979). “No difference” means that the "
+    f"corrected interval lies within ± {LOSS_MARGIN} nats, or ± {100 * SHARE_MARGIN:.0f} points.",
+  ]
+  values = [{run.seed: run.values[LOSS.key] for run in arm.runs if LOSS.key in run.values} for arm in results.arms]
+  seen = spreads_check([of_arm for of_arm, arm in zip(values, results.arms, strict=True) if not arm.is_void])
+  if seen is not None:
+    ratio, p = seen
+    items.append(
+      f"Between arms that have learned, the spread of the loss over seeds differs by a factor of {ratio:.1f} at most "
+      f"(Levene's test: p = {formatting.probability(p)}). With few seeds such a factor is often chance. An arm that "
+      "really varies three times as much as the others has intervals that hold in 91 to 94 of 100 cases, the others' "
+      "in more than 95."
+    )
+  return [Heading(2, "Statistics, in words"), Bullets(items)]
 
 
 def how_it_was_run(results: Results) -> list[Block]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bert_jax.analysis import formatting
-from bert_jax.analysis.comparisons import LOSS, Comparison, Measure, Results, answer_measure, task_measure
+from bert_jax.analysis.comparisons import LOSS, RANDOM, Comparison, Measure, Results, answer_measure, task_measure
 from bert_jax.analysis.runs import Run
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ CSS_COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", PA
 VERDICT_MARKS = {  # verdict → marker, colour, filled
   "better": ("o", BLUE, True),
   "worse": ("s", VERMILLION, True),
+  "no difference": ("D", INK, False),
   "not shown": ("o", MUTED, False),
   "void": ("x", MUTED, True),
 }
@@ -55,7 +56,7 @@ def draw(results: Results) -> dict[str, Drawn]:
   drawn = {}
   with styled():
     for name, figure in (
-      ("differences", forest(results, [LOSS])),
+      ("differences", first_look(results)),
       ("accuracies", forest(results, shares)),
       ("loss", loss_curves(results)),
       ("transfer", transfer(results)),
@@ -68,7 +69,17 @@ def draw(results: Results) -> dict[str, Drawn]:
 
 def forest(results: Results, measures: list[Measure]) -> "Figure | None":
   """One panel a measure, one row a comparison: mean, interval and single seeds of the paired differences."""
-  panels = [rows for rows in map(results.on, measures) if any(row.interval for row in rows)]
+  return _forest([rows for rows in map(results.on, measures) if any(row.mean is not None for row in rows)])
+
+
+def first_look(results: Results) -> "Figure | None":
+  """The changes on the loss at [MASK], and each arm's gain over random weights on the first task."""
+  gains = [gain for gain in results.gains if gain.against == RANDOM and gain.mean is not None]
+  panels = [results.on(LOSS), [gain for gain in gains if gain.measure == gains[0].measure]]
+  return _forest([rows for rows in panels if any(row.mean is not None for row in rows)]) if results.on(LOSS) else None
+
+
+def _forest(panels: list[list[Comparison]]) -> "Figure | None":
   if not panels:
     return None
   heights = [0.34 * len(rows) + 0.75 for rows in panels]
@@ -83,26 +94,26 @@ def _forest_panel(axes: "Axes", rows: list[Comparison]) -> None:
   limit = _forest_limit(rows) * scale
   for place, row in enumerate(rows):
     beside = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
-    if row.interval is not None:
+    if row.mean is not None:
       axes.annotate(formatting.difference(row), (1, place), xytext=(50, 0), ha="right", **beside)
     axes.annotate(formatting.verdict(row), (1, place), xytext=(58, 0), **beside)
-    if row.interval is None:
+    if row.mean is None:
       continue
     marker, colour, filled = VERDICT_MARKS[row.verdict]
-    if row.interval.low is not None and row.interval.high is not None:
-      low, high = row.interval.low * scale, row.interval.high * scale
-      axes.plot([max(low, -limit), min(high, limit)], [place, place], color=colour, lw=1.8, zorder=2)
+    for ends, width in ((row.corrected, 1.0), (row.interval, 2.6)):
+      if ends is None:
+        continue
+      low, high = (end * scale for end in ends)
+      axes.plot([max(low, -limit), min(high, limit)], [place, place], color=colour, lw=width, zorder=2)
       for end, head in ((low, "<"), (high, ">")):
         if abs(end) > limit:  # goes on outside
           axes.plot(np.sign(end) * limit, place, marker=head, color=colour, ms=6, clip_on=False, zorder=3)
     axes.plot(np.array(row.differences) * scale, [place] * len(row.seeds), "|", color=INK, ms=8, mew=1, zorder=3)
-    axes.plot(
-      row.interval.mean * scale, place, marker, color=colour, ms=7, mew=1.6, mfc=colour if filled else PAPER, zorder=4
-    )
+    axes.plot(row.mean * scale, place, marker, color=colour, ms=7, mew=1.6, mfc=colour if filled else PAPER, zorder=4)
   axes.axvline(0, color=INK, lw=1, zorder=1)
   axes.set_xlim(-limit * 1.04, limit * 1.04)
   axes.set_ylim(len(rows) - 0.5, -0.5)
-  axes.set_yticks(range(len(rows)), [f"{row.arm} vs {row.against}" for row in rows])
+  axes.set_yticks(range(len(rows)), [f"{row.arm} vs {row.against.replace(RANDOM, 'random weights')}" for row in rows])
   axes.tick_params(axis="y", length=0)
   axes.locator_params(axis="x", nbins=6)
   axes.grid(axis="x")
@@ -115,7 +126,7 @@ def _forest_panel(axes: "Axes", rows: list[Comparison]) -> None:
 def _forest_limit(rows: list[Comparison]) -> float:
   """Half the width of a panel: all single seeds, and the intervals as far as they do not hide those."""
   single = max(abs(difference) for row in rows for difference in row.differences) or NO_DIFFERENCE
-  ends = [abs(end) for row in rows if row.interval for end in (row.interval.low, row.interval.high) if end is not None]
+  ends = [abs(end) for row in rows for end in row.corrected or row.interval or ()]
   return max(1.1 * single, min(max(ends, default=0.0), CLIP * single))
 
 
@@ -218,15 +229,15 @@ def _curve(run: Run) -> tuple[list[float], list[float]]:
 
 
 def transfer(results: Results) -> "Figure | None":
-  """One panel a task, and for each arm a lane of the pretrained network's accuracy and one of the same network not
-  pretrained, bars from least to most over seeds; TF-IDF and the most frequent class as marks across both."""
+  """One panel a task, and for each arm a lane of the pretrained network's accuracy and one of the same network with
+  random weights, bars from least to most over seeds; TF-IDF and the most frequent class as marks across both."""
   sweep = results.sweep
   tasks = [task for task in sweep.tasks() if any(f"{task}.pretrained" in arm.spreads for arm in results.arms)]
   if not tasks:
     return None
   heights = [0.46 * len(sweep.arms) + 0.75 for _ in tasks]
   figure = new_figure(sum(heights) + 0.3)
-  lanes = (("pretrained", "pretrained", "o", BLUE, -0.15), ("scratch", "not pretrained", "s", VERMILLION, 0.15))
+  lanes = (("pretrained", "pretrained", "o", BLUE, -0.15), ("random", "random weights", "s", VERMILLION, 0.15))
   marks = (("tfidf", "TF-IDF + logistic regression", INK, "-"), ("majority", "most frequent class", MUTED, ":"))
   panels = stacked(figure, heights)
   for axes, task in zip(panels, tasks, strict=True):

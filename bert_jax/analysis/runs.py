@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from etils import epath
 
 from bert_jax import records, results
-from bert_jax.results import ByDocument, Gate, Gates, Measures, PlannedSweep, RunResult, Times
+from bert_jax.results import ByDocument, Failed, FewLabels, Gate, Gates, Measures, PlannedSweep, RunResult, Times
 
 # What a finished run may report, in the order of the tables. Losses in nats, shares between 0 and 1. `mask_…` is at the
 # predicted places that show [MASK], `mlm_…` at all of them; `context_free_…` is what the best predictor without context
@@ -42,12 +42,15 @@ MEASURES = (
 # Of a question with two answers; a measure is named ANSWER_PART.
 ANSWER_PARTS = ("accuracy", "majority", "balanced_accuracy")
 # What one transfer task reports; a value is named TASK.PART.
-TRANSFER_PARTS = ("pretrained", "scratch", "tfidf", "majority", "test_texts", "labels_per_class")
+TRANSFER_PARTS = (
+  *("pretrained", "random", "tfidf", "tfidf_cut", "majority", "finetuned", "scratch"),
+  *("draws", "finetuned_draws", "test_texts", "labels_per_class"),
+)
 COUNTS = frozenset(
   (
     *("steps", "tokens", "predicted_tokens", "parameters", "train_documents", "train_tokens", "held_out_documents"),
     *("held_out_tokens", "held_out_examples", "near_duplicates", "near_duplicates_moved"),
-    *("eval_examples", "test_texts", "labels_per_class"),
+    *("eval_examples", "test_texts", "labels_per_class", "draws", "finetuned_draws"),
   )
 )
 TIMES = tuple(field.name for field in dataclasses.fields(Times))
@@ -64,15 +67,26 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """One arm with one seed. `values` and `times` hold finite numbers only, and are empty until the run has ended."""
+  """One arm with one seed.
+
+  Attributes:
+    status: not run, unfinished, diverged, failed or finished.
+    values, times: finite numbers only; empty until the run has ended.
+    evaluations: while it trained.
+    held_out: its last evaluation by document.
+    few_labels: its accuracies by draw and by text.
+    reason: why it failed.
+  """
 
   arm: str
   seed: int
-  status: str  # "not run", "unfinished", "diverged" or "finished"
+  status: str
   values: Mapping[str, float]
   times: Mapping[str, float]
   evaluations: tuple[Evaluation, ...]
   held_out: ByDocument | None = None
+  few_labels: FewLabels | None = None
+  reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,13 +145,17 @@ def _read_run(folder: epath.Path, arm: str, seed: int) -> Run:
   evaluations = _read_evaluations(folder / "metrics.jsonl")
   result = results.read(folder / "result.json", RunResult)
   if result is None:
+    if failed := results.read(folder / "failed.json", Failed):
+      return Run(arm, seed, "failed", {}, {}, evaluations, reason=failed.reason)
     status = "unfinished" if (folder / "metrics.jsonl").exists() else "not run"
     return Run(arm, seed, status, {}, {}, evaluations)
   values, status = values_of(result), result.pretrained.status
   if status == "finished" and "mlm_loss" not in values:
     status = "diverged"
   times = _finite(dataclasses.asdict(results.read(folder / "times.json", Times) or Times()))
-  return Run(arm, seed, status, values, times, evaluations, results.read(folder / "heldout.json", ByDocument))
+  held_out = results.read(folder / "heldout.json", ByDocument)
+  few_labels = results.read(folder / "fewlabels.json", FewLabels)
+  return Run(arm, seed, status, values, times, evaluations, held_out, few_labels)
 
 
 def values_of(result: RunResult) -> dict[str, float]:

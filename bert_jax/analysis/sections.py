@@ -8,34 +8,35 @@ from bert_jax.analysis import formatting
 from bert_jax.analysis.comparisons import LEARNED_MARGIN, LOSS, Comparison, Results, answer_measure
 from bert_jax.analysis.document import Block, Bullets, Heading, Paragraph, Picture, Table
 from bert_jax.analysis.formatting import CONFIDENCE_LEVEL, NOTHING
-from bert_jax.analysis.methods import gates, how_it_was_run, limits
+from bert_jax.analysis.methods import gates, how_it_was_run, limits, statistics_in_words
 from bert_jax.analysis.runs import ANSWER_PARTS
-from bert_jax.analysis.statistics import PAIRS_FOR_A_SHARE
 from bert_jax.analysis.summary import missing_runs, summary
 from bert_jax.results import Answer
 
 Pictures = Mapping[str, tuple[str, str]]  # name → (path beside the report, SVG)
 FOREST = (
-  f"Paired differences: mean and {CONFIDENCE_LEVEL} interval; small upright ticks are single seeds. Filled circle: "
-  "better; square: worse; hollow circle: not shown; cross: void. An arrowhead: the interval goes on."
+  f"Differences: mean, {CONFIDENCE_LEVEL} interval (thick), and the interval corrected for the number of comparisons,"
+  " by which it is judged (thin); small upright ticks are single seeds. Filled circle: better; square: worse; diamond:"
+  " no difference; hollow circle: not shown; cross: void. An arrowhead: the interval goes on."
 )
 
 
 def report(results: Results, pictures: Pictures) -> list[Block]:
-  """The whole report; of one arm alone, without what compares arms."""
+  """The whole report: what was found, one figure and one table, then the details; of one arm alone, its curve."""
   several = len(results.sweep.arms) > 1
   first = "differences" if "differences" in pictures else "loss"
   sections = (
     [Heading(1, results.sweep.question)],
     summary(results, _differences(pictures) if first == "differences" else _loss(results, pictures)),
     _arms(results) if several else [],
-    _tables(results),
     _changes(results, pictures) if results.comparisons else [],
     _curves(results, pictures) if first == "differences" else [],
     _transfer(results, pictures) if results.sweep.tasks() else [],
+    _tables(results),
     limits(results),
     how_it_was_run(results),
     gates(results) if several else [],
+    statistics_in_words(results) if results.comparisons else [],
   )
   return list(itertools.chain.from_iterable(sections))
 
@@ -56,7 +57,7 @@ def _arms(results: Results) -> list[Block]:
 
 
 def _tables(results: Results) -> list[Block]:
-  blocks: list[Block] = [Heading(2, "Results"), *_loss_table(results), *_void(results)]
+  blocks: list[Block] = [Heading(2, "All measures"), *_loss_table(results), *_void(results)]
   for answer in results.sweep.answers:
     blocks += _answer_table(results, answer)
   blocks += _seen_table(results)
@@ -71,7 +72,7 @@ def _loss_table(results: Results) -> list[Block]:
     seen = result.spreads
     rows.append(
       [
-        f"`{result.arm.name}`" + (" **void**" if result.is_void else ""),
+        f"`{result.arm.name}`" + (" **plateau**" if result.is_void else ""),
         f"{len(result.seeds_with('finished'))} of {len(results.sweep.seeds)}",
         formatting.mean_sd(seen.get("mask_loss"), 3),
         formatting.mean_sd(seen.get("learned"), 3),
@@ -129,9 +130,9 @@ def _void(results: Results) -> list[Block]:
     names = [f"`{result.arm.name}` ({formatting.seeds(result.void_seeds)})" for result in void]
     blocks.append(
       Paragraph(
-        f"**Void**: the loss at [MASK] never got {LEARNED_MARGIN} nats below what is reached without context: "
-        f"{formatting.listing(names)}. Such a model has learned no context yet, so comparisons with it say nothing "
-        "about recipes."
+        f"**Plateau**: the loss at [MASK] never got {LEARNED_MARGIN} nats below what is reached without context: "
+        f"{formatting.listing(names)}. Such a model has learned little or nothing from context yet. Two such arms are"
+        " not compared: that would say nothing about recipes."
       )
     )
   unmeasured = [arm for arm in results.arms if "mlm_loss" in arm.spreads and "mask_loss" not in arm.spreads]
@@ -189,35 +190,28 @@ def _changes(results: Results, pictures: Pictures) -> list[Block]:
     Heading(2, "What each change did"),
     Paragraph(
       "Differences are arm minus the arm it is compared with, paired by seed: both runs of a pair have the same seed. "
-      f"The interval is Student's t for the mean of the pairs, at {CONFIDENCE_LEVEL}; the verdict is better or worse "
-      "only where the interval excludes 0. Accuracies move in steps of a text, so they have an interval, and a "
-      f"verdict, from {PAIRS_FOR_A_SHARE} pairs on."
+      f"The interval is at {CONFIDENCE_LEVEL}, of the difference alone. The corrected interval, and the p beside it,"
+      " hold for all comparisons of a table together (Holm 1979); the verdict is better or worse only"
+      " where it excludes 0."
     ),
   ]
-  header = ["Change", "difference", f"{CONFIDENCE_LEVEL} interval", "held-out text", "pairs", "verdict", "the paper"]
-  header += ["this sweep"]
-  rows = []
-  for row in results.on(LOSS):
-    change, difference, interval, *others = _change_cells(row)
-    rows.append([change, difference, interval, formatting.sampling_error(row), *others])
-  blocks += [
-    Paragraph("**Loss at [MASK]**, in nats (below 0 is better)"),
-    Table(header, rows, (1, 2, 3, 4)),
-    Paragraph(
-      "**Held-out text**: the standard error of the difference from the choice of held-out documents; the interval, "
-      "which is of seeds, does not include it."
-    ),
-  ]
+  header = ["Change", "difference", f"{CONFIDENCE_LEVEL} interval", "p", "corrected interval", "corrected p"]
+  header += ["standard error from", "seeds", "verdict", "the paper", "this sweep"]
+  rows = [_change_cells(row) for row in results.on(LOSS)]
+  blocks += [Paragraph("**Loss at [MASK]**, in nats (below 0 is better)"), Table(header, rows, (1, 2, 3, 4, 5, 7))]
   others = [row for row in results.comparisons if row.measure != LOSS]
   if others:
-    header = ["Change", "measure", "difference", *header[2:3], *header[4:]]
     rows = []
     for row in others:
       change, *cells = _change_cells(row)
       rows.append([change, row.measure.label.removesuffix(" accuracy"), *cells])
-    blocks += [Paragraph("**Accuracies**, in percentage points (above 0 is better)"), Table(header, rows, (2, 3, 4))]
+    header = [header[0], "measure", *header[1:]]
+    blocks += [
+      Paragraph("**Accuracies**, in percentage points (above 0 is better)"),
+      Table(header, rows, (2, 3, 4, 5, 6, 8)),
+    ]
     if "accuracies" in pictures:
-      blocks.append(Picture(*pictures["accuracies"], "Forest plot of the paired differences in accuracy", FOREST))
+      blocks.append(Picture(*pictures["accuracies"], "Forest plot of the differences in accuracy", FOREST))
   blocks.append(
     Paragraph(
       "The paper's column is the direction of the published finding, at the paper's size and on its own measures."
@@ -243,12 +237,17 @@ def _differences(pictures: Pictures) -> list[Block]:
 
 
 def _change_cells(row: Comparison) -> list[str]:
+  plateau = f" (`{row.plateau[0]}` is on the plateau)" if len(row.plateau) == 1 else ""
   return [
     f"`{row.arm}` vs `{row.against}`",
     formatting.difference(row),
     formatting.interval(row),
+    formatting.probability(row.p),
+    formatting.corrected(row),
+    formatting.probability(row.corrected_p),
+    formatting.errors(row),
     str(len(row.seeds)),
-    formatting.verdict(row),
+    formatting.verdict(row) + plateau,
     {1: "says better", -1: "says worse", 0: "no claim"}[row.direction]
     if not row.measure.key.endswith("_balanced_accuracy")
     else NOTHING,
@@ -292,13 +291,14 @@ def _loss(results: Results, pictures: Pictures) -> list[Block]:
 
 
 def _transfer(results: Results, pictures: Pictures) -> list[Block]:
-  tasks = results.sweep.tasks()
   blocks: list[Block] = [
     Heading(2, "Few-label accuracy"),
     Paragraph(
-      "Each pretrained network is fine-tuned on few labelled texts, and so is the same network from its random start, "
-      "not pretrained. TF-IDF with logistic regression has the same labels and no pretraining: it is what a network "
-      "has to beat to be worth its cost."
+      "Each encoder stays as pretraining left it. It reads whole texts, a linear model learns from few labelled ones,"
+      " and this is done for many draws of them; all arms and seeds see the same draws and the same test texts. The"
+      " same network with random weights is read in the same way: what it reaches is not owed to pretraining. TF-IDF"
+      " counts words, of whole texts or of what fine-tuning reads, their beginning: it is what a network has to beat to"
+      " be worth its cost."
     ),
   ]
   if "transfer" in pictures:
@@ -306,30 +306,32 @@ def _transfer(results: Results, pictures: Pictures) -> list[Block]:
       Picture(
         *pictures["transfer"],
         "Few-label accuracy by arm, beside its baselines",
-        "Accuracy after fine-tuning on few labels; bars reach from the lowest to the highest seed.",
+        "Accuracy with few labels; bars reach from the lowest to the highest seed.",
       )
     )
-  header = ["Task", "arm", "pretrained, %", "not pretrained, %", "TF-IDF, %", "most frequent class, %"]
+  names = {"pretrained": "pretrained, %", "random": "random weights, %", "tfidf": "TF-IDF, whole texts, %"}
+  names |= {"tfidf_cut": "TF-IDF, their beginning, %", "majority": "most frequent class, %"}
+  if results.tuned_tasks():
+    names |= {"finetuned": "fine-tuned, %", "scratch": "fine-tuned from random weights, %"}
   rows, gains = [], []
-  for task, result in itertools.product(tasks, results.arms):
+  for task, result in itertools.product(results.sweep.tasks(), results.arms):
     name = f"`{result.arm.name}`"
-    accuracies = [
-      formatting.mean_sd(result.spreads.get(f"{task}.{part}"), 1, 100)
-      for part in ("pretrained", "scratch", "tfidf", "majority")
-    ]
-    rows.append([task, name, *accuracies])
-    gain = [results.gain(result.arm.name, task, baseline) for baseline in ("scratch", "tfidf")]
-    gains.append(
-      [task, name, *itertools.chain.from_iterable((_with_ends(row), formatting.verdict(row)) for row in gain)]
-    )
-  blocks += [
-    Table(header, rows, (2, 3, 4, 5)),
-    Paragraph(f"**Gains**, in percentage points, paired by seed, with {CONFIDENCE_LEVEL} intervals"),
-    Table(["Task", "arm", "over not pretrained", "verdict", "over TF-IDF", "verdict"], gains, (2, 4)),
+    rows.append([task, name, *(formatting.mean_sd(result.spreads.get(f"{task}.{part}"), 1, 100) for part in names)])
+    against = ["random", "tfidf", "tfidf_cut", *(["scratch"] if task in results.tuned_tasks() else [])]
+    for row in (results.gain(result.arm.name, task, baseline) for baseline in against):
+      over = {"random": "random weights", "tfidf": "TF-IDF, whole texts", "tfidf_cut": "TF-IDF, their beginning"}
+      gains.append(
+        [
+          *(task, name, over.get(row.against, "fine-tuned from random weights"), formatting.difference(row)),
+          *(formatting.interval(row), formatting.corrected(row), formatting.probability(row.corrected_p)),
+          *(formatting.errors(row), formatting.verdict(row)),
+        ]
+      )
+  header = ["Task", "arm", "over", "gain", f"{CONFIDENCE_LEVEL} interval", "corrected interval", "corrected p"]
+  header += ["standard error from", "verdict"]
+  return [
+    *blocks,
+    Table(["Task", "arm", *names.values()], rows, range(2, 2 + len(names))),
+    Paragraph("**Gains**, in percentage points, paired by seed, draw and test text"),
+    Table(header, gains, (3, 4, 5, 6)),
   ]
-  return blocks
-
-
-def _with_ends(row: Comparison) -> str:
-  has_interval = row.interval is not None and row.interval.low is not None
-  return formatting.difference(row) + (f" ({formatting.interval(row)})" if has_interval else "")

@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 
 from bert_jax.analysis import formatting
-from bert_jax.analysis.comparisons import LEARNED_MARGIN, LOSS, Comparison, Results
-from bert_jax.analysis.document import Block, Bullets, Heading, Paragraph
-from bert_jax.analysis.formatting import CONFIDENCE_LEVEL, PERCENT
+from bert_jax.analysis.comparisons import LEARNED_MARGIN, LOSS, RANDOM, Comparison, Results, task_measure
+from bert_jax.analysis.document import Block, Bullets, Paragraph, Table
+from bert_jax.analysis.formatting import CONFIDENCE_LEVEL, NOTHING
 
 
 def summary(results: Results, picture: list[Block]) -> list[Block]:
-  """State of the sweep, warnings, the finding in a sentence, the picture of it, and the findings."""
+  """State of the sweep, warnings, the finding in a sentence or two, the picture of it, the table, and what it says."""
   items = _findings(results)
   return [
     *_state(results),
-    Heading(2, "What was found"),
     Paragraph(_headline(results)),
     *picture,
+    *_table(results),
     *([Bullets(items)] if items else []),
   ]
 
@@ -41,6 +41,7 @@ def _state(results: Results) -> list[Block]:
         "comparisons between them; details stand at the end."
       )
     )
+  blocks += _failed(results)
   diverged = [result for result in results.arms if result.seeds_with("diverged")]
   if diverged:
     names = [f"`{result.arm.name}` ({formatting.seeds(result.seeds_with('diverged'))})" for result in diverged]
@@ -53,8 +54,16 @@ def _state(results: Results) -> list[Block]:
   return blocks
 
 
+def _failed(results: Results) -> list[Block]:
+  failed = [run for run in results.sweep.runs if run.status == "failed"]
+  if not failed:
+    return []
+  named = "; ".join(f"`{run.arm}`, seed {run.seed}: {run.reason}" for run in failed)
+  return [Paragraph(f"**Failed: {named}.** The same command tries them again.")]
+
+
 def _headline(results: Results) -> str:
-  """One sentence: how many changes came out how, on held-out loss; without changes, what was reached."""
+  """A sentence or two: which changes helped and whether pretraining did; without changes, what was reached."""
   rows = results.on(LOSS)
   if not rows:
     reached = [
@@ -64,36 +73,124 @@ def _headline(results: Results) -> str:
       if "mask_loss" in arm.spreads
     ]
     return f"{formatting.listing(reached)}." if reached else "No run has finished yet."
-  names = ("better", "worse", "not shown", "void", "not measured", "not run")
-  counts = {name: sum(row.verdict == name for row in rows) for name in names}
-  if counts["not run"] == len(rows):
+  if all(row.verdict == "not run" for row in rows):
     return (
       f"**Nothing can be compared yet**: no pair of runs of the {formatting.plural(len(rows), 'change')} is finished."
     )
   words = {
-    "better": "made the model better",
+    "better": "made the model better at words that it does not see",
     "worse": "made it worse",
-    "not shown": "had no effect that this sweep can show",
-    "void": "cannot be judged because an arm is void",
+    "no difference": "made no difference worth the name",
+    "not shown": "not shown to matter",
+    "void": "cannot be judged, since no arm of the pair has learned from context",
     "not measured": "cannot be judged at [MASK], which an arm never saw",
-    "not run": "is not run yet",
+    "not run": "not run yet",
   }
-  if len(rows) == 1:
-    return f"By its loss on hidden tokens of held-out text, **the one change {words[rows[0].verdict]}**."
-  parts = [f"{counts[name]} {words[name]}" for name in words if counts[name]]
-  return f"By loss on hidden tokens of held-out text, **of {len(rows)} changes {formatting.listing(parts)}**."
+  parts = []
+  for verdict, said in words.items():
+    named = [f"`{row.arm}`{_by(row)}" for row in rows if row.verdict == verdict]
+    if named:
+      is_are = ("is " if len(named) == 1 else "are ") if verdict in ("not shown", "not run") else ""
+      said = f"**{said}**" if verdict in ("better", "worse") else f"{is_are}{said}"
+      parts.append(f"{formatting.listing(named)} {said}")
+  return ". ".join([part[0].upper() + part[1:] for part in ["; ".join(parts), *_helped(results)]]) + "."
+
+
+def _by(row: Comparison) -> str:
+  """How large a difference was, in brackets, where one was shown."""
+  if row.verdict not in ("better", "worse"):
+    return ""
+  return f" ({formatting.difference(row)} nats against `{row.against}`)"
+
+
+def _helped(results: Results) -> list[str]:
+  """Whether pretraining helped few-label accuracy, by task."""
+  parts = []
+  for task in results.sweep.tasks():
+    gains = [gain for gain in results.gains if gain.against == RANDOM and gain.measure == task_measure(task)]
+    gains = [gain for gain in gains if gain.mean is not None]
+    better = [gain for gain in gains if gain.verdict == "better"]
+    if not gains:
+      continue
+    if not better:
+      parts.append(f"on {task} in no arm")
+      continue
+    how_many = f"all {len(gains)} arms" if len(better) == len(gains) else f"{len(better)} of {len(gains)} arms"
+    points = _ends([100 * (gain.mean or 0) for gain in better], 1)
+    parts.append(f"on {task} in {how_many} (by {points} points)")
+  if not parts:
+    return []
+  if all(part.endswith("in no arm") for part in parts):
+    return ["pretraining is not shown to help few-label accuracy over random weights in any arm"]
+  return [f"pretraining is shown to help few-label accuracy over random weights {formatting.listing(parts)}"]
+
+
+def _table(results: Results) -> list[Block]:
+  """What a reader needs first: each arm's loss and accuracies, and what its change did."""
+  if not any("mlm_loss" in arm.spreads for arm in results.arms):
+    return []
+  tasks = results.sweep.tasks()
+  header = ["Arm", "loss at [MASK], nats", "learned from context", *(f"{task}, %" for task in tasks)]
+  several = bool(results.comparisons)
+  if several:
+    header += ["against", "difference", "corrected interval", "verdict"]
+  rows = []
+  for result in results.arms:
+    seen = result.spreads
+    row = [f"`{result.arm.name}`" + (" **plateau**" if result.is_void else "")]
+    row += [formatting.mean_sd(seen.get("mask_loss"), 3), formatting.mean_sd(seen.get("learned"), 3)]
+    row += [formatting.mean_sd(seen.get(f"{task}.pretrained"), 1, 100) for task in tasks]
+    rung = next((rung for rung in results.on(LOSS) if rung.arm == result.arm.name), None)
+    if several and rung is not None:
+      row += [f"`{rung.against}`", formatting.difference(rung), formatting.corrected(rung), formatting.verdict(rung)]
+    elif several:
+      row += [NOTHING] * 4
+    rows.append(row)
+  rows += _trivial_rows(results, tasks, len(header))
+  text = (
+    "Mean ± standard deviation over seeds. **Loss at [MASK]**: of words that the model does not see, in text that no"
+    " arm was trained on; lower is better. **Learned from context**: how far that is below what is reached without"
+    f" context; an arm that is less than {LEARNED_MARGIN} nats below is"
+    " still on the plateau where nothing was learned from it."
+  )
+  if tasks:
+    seen = next(arm.spreads for arm in results.arms if f"{tasks[0]}.pretrained" in arm.spreads)
+    labels, draws = (seen.get(f"{tasks[0]}.{part}") for part in ("labels_per_class", "draws"))
+    text += (
+      " **Tasks**: accuracy of a linear model over the frozen encoder's features"
+      + (f", {labels.mean:.0f} labels a class" if labels else "")
+      + (f", mean over {draws.mean:.0f} draws of them." if draws else ".")
+    )
+  if several:
+    text += (
+      f" **Corrected interval**: of the difference, for all changes of this table together at {CONFIDENCE_LEVEL}; over"
+      " other seeds and other held-out documents."
+    )
+  return [Table(header, rows, range(1, len(header) - (1 if several else 0))), Paragraph(text)]
+
+
+def _trivial_rows(results: Results, tasks: Sequence[str], columns: int) -> list[list[str]]:
+  """What is reached without context, and with random weights or counted words, in the table's columns."""
+  arms = results.arms
+  lines = [arm.spreads["context_free_mask_loss"].mean for arm in arms if "context_free_mask_loss" in arm.spreads]
+  rows = [["without context", _ends(lines, 3), formatting.number(0, 3)]] if lines else []
+  ways = (("random", "random weights"), ("tfidf", "TF-IDF, whole texts"), ("majority", "the most frequent class"))
+  for way, name in ways if tasks else ():
+    cells = []
+    for task in tasks:
+      seen = [100 * arm.spreads[f"{task}.{way}"].mean for arm in arms if f"{task}.{way}" in arm.spreads]
+      cells.append(_ends(seen, 1) if seen else NOTHING)
+    rows.append([name, NOTHING, NOTHING, *cells])
+  return [[*row, *[NOTHING] * (columns - len(row))] for row in rows]
 
 
 def _findings(results: Results) -> list[str]:
   rows = results.on(LOSS)
   items = []
-  for verdict in ("better", "worse"):
-    items += [
-      f"`{row.arm}` is **{verdict}** than `{row.against}`: loss at [MASK] {formatting.difference(row)} nats "
-      f"({CONFIDENCE_LEVEL} interval {formatting.interval(row)}, {formatting.plural(len(row.seeds), 'seed')})."
-      for row in rows
-      if row.verdict == verdict
-    ]
+  nothing = [row for row in rows if row.verdict == "no difference"]
+  if nothing:
+    named = [f"`{row.arm}` vs `{row.against}` ({formatting.corrected(row)} nats)" for row in nothing]
+    items.append(f"**No difference above {LOSS.margin} nats**: {formatting.listing(named)}.")
   unshown = [row for row in rows if row.verdict == "not shown" and not formatting.too_few(row)]
   if unshown:
     items.append(f"**Not shown**, in either direction: {_named(unshown)}. That is no proof that there is no effect.")
@@ -102,21 +199,28 @@ def _findings(results: Results) -> list[str]:
     items.append(f"**Not shown** because so few runs tell no spread: {_named(lone)}.")
   void = [row for row in rows if row.verdict == "void"]
   if void:
-    items.append(f"**Void**, since an arm has not learned any context: {_pairs(void)}.")
+    items.append(f"**Void**, since neither arm has learned from context: {_pairs(void)}.")
+  half = [row for row in rows if len(row.plateau) == 1 and row.verdict in ("better", "worse", "not shown")]
+  if half:
+    named = [f"`{row.plateau[0]}` (in `{row.arm}` vs `{row.against}`)" for row in half]
+    items.append(
+      f"**Still on the plateau**: {formatting.listing(named)}. What is shown there is that one arm leaves it within"
+      " this many tokens and the other does not."
+    )
   unmeasured = [row for row in rows if row.verdict == "not measured"]
   if unmeasured:
     items.append(f"**Not measured**, since an arm never sees [MASK] in training: {_pairs(unmeasured)}.")
   absent = [row for row in rows if row.verdict == "not run"]
   if absent:
     items.append(f"**Not run**, or without a finished pair of runs: {_pairs(absent)}.")
-  return items + _accuracies(results) + _paper(rows) + _learned(results) + _tasks(results)
+  return items + _accuracies(results) + _paper(rows) + _tasks(results)
 
 
 def _accuracies(results: Results) -> list[str]:
   shown = [row for row in results.comparisons if row.measure != LOSS and row.verdict in ("better", "worse")]
   return [
     f"{row.measure.label}: `{row.arm}` is **{row.verdict}** than `{row.against}` by {formatting.difference(row)} "
-    f"percentage points ({CONFIDENCE_LEVEL} interval {formatting.interval(row)})."
+    f"percentage points (corrected interval {formatting.corrected(row)})."
     for row in shown
   ]
 
@@ -136,52 +240,18 @@ def _paper(rows: Sequence[Comparison]) -> list[str]:
   return [text.replace("; disagrees", "; this sweep disagrees").replace("; cannot", "; this sweep cannot") + "."]
 
 
-def _learned(results: Results) -> list[str]:
-  reached = [(arm.spreads["learned"].mean, arm) for arm in results.arms if "learned" in arm.spreads]
-  if not reached:
-    return []
-  lines = [arm.spreads["context_free_mask_loss"].mean for _, arm in reached]
-  line = f"what is reached without context, {_ends(lines, 3)} nats"
-  void = [f"`{arm.arm.name}`" for _, arm in reached if arm.is_void]
-  learned = sorted(((depth, arm.arm.name) for depth, arm in reached if not arm.is_void), key=lambda at: at[0])
-  if not learned:
-    return [f"**Every finished arm is void**: none got {LEARNED_MARGIN} nats below {line}."]
-  (least, last), (most, first) = learned[0], learned[-1]
-  text = f"**Learned from context**: at [MASK] `{first}` ended {formatting.number(most, 3)} nats below {line}"
-  if len(learned) > 1:
-    text += f"; of the other arms `{last}` came least far below it, {formatting.number(least, 3)} nats"
-  if void:
-    text += f"; {formatting.listing(void)} learned none in at least one run"
-  return [text + "."]
-
-
 def _tasks(results: Results) -> list[str]:
+  """Of each task, what the simple reaches, and whether any arm is above it."""
   items = []
   for task in results.sweep.tasks():
-    arms = [arm for arm in results.arms if f"{task}.pretrained" in arm.spreads]
-    if not arms:
+    gains = [results.gain(arm.arm.name, task, "tfidf") for arm in results.arms if f"{task}.tfidf" in arm.spreads]
+    gains = [gain for gain in gains if gain.mean is not None]
+    if not gains:
       continue
-    parts = [("pretrained", "pretrained"), ("scratch", "the same network not pretrained")]
-    parts.append(("tfidf", "TF-IDF with logistic regression"))
-    reached = [
-      f"{name} {_range([arm.spreads[f'{task}.{part}'].mean for arm in arms if f'{task}.{part}' in arm.spreads])}"
-      for part, name in parts
-      if any(f"{task}.{part}" in arm.spreads for arm in arms)
-    ]
-    sizes = [
-      f"{arms[0].spreads[f'{task}.{part}'].mean:.0f} {words}"
-      for part, words in (("labels_per_class", "labels a class"), ("test_texts", "test texts"))
-      if f"{task}.{part}" in arms[0].spreads
-    ]
-    gains = [results.gain(arm.arm.name, task, "scratch") for arm in arms]
-    if any(gain.interval and gain.interval.low is not None for gain in gains):
-      gained = sum(gain.verdict == "better" for gain in gains)
-      shown = f"Pretraining is shown to help in {gained} of {formatting.plural(len(arms), 'arm')}."
-    else:
-      shown = "So few seeds cannot show how far that is chance."
-    items.append(
-      f"**{task}**" + (f" ({', '.join(sizes)})" if sizes else "") + f": {formatting.listing(reached)}. {shown}"
-    )
+    above = sum(gain.verdict == "better" for gain in gains)
+    points = _ends([100 * (gain.mean or 0) for gain in gains], 1)
+    said = f"{above} of {len(gains)} arms are above it" if above else "no arm is shown to be above it"
+    items.append(f"**{task}**, beside TF-IDF with the same labels: {points} points; {said}.")
   return items
 
 
@@ -189,6 +259,7 @@ def missing_runs(results: Results) -> list[str]:
   """Lines that say which runs diverged, have not finished or were not run; arms that lack the same share one."""
   words = {
     "diverged": "diverged, and left out of every mean and difference",
+    "failed": "failed",
     "unfinished": "started and not finished",
     "not run": "not run",
   }
@@ -208,11 +279,6 @@ def _named(rows: Sequence[Comparison]) -> str:
 
 def _pairs(rows: Sequence[Comparison]) -> str:
   return formatting.listing([f"`{row.arm}` vs `{row.against}`" for row in rows])
-
-
-def _range(shares: Sequence[float]) -> str:
-  """`61.0 %`, or `55.1 to 61.0 %`."""
-  return _ends([100 * share for share in shares], 1) + PERCENT
 
 
 def _ends(values: Sequence[float], decimals: int) -> str:

@@ -35,7 +35,7 @@ def times_csv(sweep: Sweep) -> str:
 
 
 def results_json(results: Results) -> str:
-  """Per arm: n, mean and standard deviation of every measure; per comparison: differences, interval, verdict."""
+  """Per arm: n, mean, standard deviation of every measure; per comparison: differences, errors, intervals, verdict."""
   sweep = results.sweep
   content = {
     "experiment": sweep.experiment,
@@ -63,7 +63,6 @@ def results_json(results: Results) -> str:
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
-  interval = comparison.interval
   return {
     "arm": comparison.arm,
     "against": comparison.against,
@@ -73,12 +72,17 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
       str(seed): difference for seed, difference in zip(comparison.seeds, comparison.differences, strict=True)
     },
     "n": len(comparison.seeds),
-    "mean": interval and interval.mean,
-    "interval": None if interval is None or interval.low is None else [interval.low, interval.high],
-    "degrees_of_freedom": interval and interval.degrees_of_freedom,
-    "smallest_difference_shown": interval and interval.resolution,
-    "sampling_error": comparison.sampling_error,
+    "mean": comparison.mean,
+    "standard_errors": {
+      error.source: {"value": error.standard_error, "degrees_of_freedom": error.degrees_of_freedom}
+      for error in comparison.errors
+    },
+    "interval": comparison.interval,
+    "p": comparison.p,
+    "corrected_interval": comparison.corrected,
+    "corrected_p": comparison.corrected_p,
     "verdict": comparison.verdict,
+    "on_the_plateau": list(comparison.plateau),
     "paper_direction": comparison.direction,
     "paper": {1: "better", -1: "worse", 0: "no claim"}[comparison.direction],
     "agreement": comparison.agreement,

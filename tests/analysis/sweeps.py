@@ -12,7 +12,9 @@ from bert_jax.results import (
   Answer,
   Baselines,
   ByDocument,
+  Draws,
   Facts,
+  FewLabels,
   Fingerprints,
   Gate,
   Gates,
@@ -119,9 +121,6 @@ def write_run(
       "nsp_balanced_accuracy": nsp and nsp - 0.08,
     }
 
-    def share(value: float) -> float:
-      return value + 0.02 * float(generator.normal())
-
     pretrained = Pretrained(
       status=status,
       steps=1200,
@@ -133,9 +132,9 @@ def write_run(
       tokens=tokens,
       predicted_tokens=tokens // 7,
     )
-    transfer = transfer or {
-      task: TaskResult(share(0.61), Baselines(share(0.35), share(0.58), share(0.15)), 500, 16, 5) for task in tasks
-    }
+    if transfer is None:
+      transfer, few_labels = few_labels_of(generator, tasks, seed)
+      results.write(epath.Path(run) / "fewlabels.json", few_labels)
     results.write(epath.Path(run) / "result.json", RunResult(arm, seed, pretrained, transfer, {}))
     count = np.random.default_rng(7).integers(20, 80, DOCUMENTS)
     nats = count * (
@@ -147,6 +146,30 @@ def write_run(
     results.write(epath.Path(run) / "heldout.json", held_out)
     write_times(run, train_seconds=140.0 + seed)
   return run
+
+
+DRAWS, TEXTS = 6, 200
+
+
+def few_labels_of(
+  generator: np.random.Generator, tasks: Sequence[str], seed: int
+) -> tuple[dict[str, TaskResult], FewLabels]:
+  """What a run's tasks give: texts and draws are hard or easy for all runs alike."""
+  found: dict[str, TaskResult] = {}
+  draws: dict[str, dict[str, Draws]] = {}
+  for number, task in enumerate(tasks):
+    shared = np.random.default_rng(number)
+    hard = 0.2 * shared.normal(size=(1, TEXTS)) + 0.03 * shared.normal(size=(DRAWS, 1))
+    ways = {"pretrained": 0.61, "random": 0.35, "tfidf": 0.58, "tfidf_cut": 0.5, "majority": 0.15}
+    draws[task] = {}
+    for way, share in ways.items():
+      own = {"pretrained": generator, "random": np.random.default_rng([seed, 5])}.get(way, np.random.default_rng(6))
+      right = own.random((DRAWS, TEXTS)) < share + 0.01 * own.normal() + hard
+      draws[task][way] = Draws(tuple(right.mean(axis=1).tolist()), tuple(right.sum(axis=0).tolist()))
+    means = {way: float(np.mean(draws[task][way].by_draw)) for way in ways}
+    baselines = Baselines(means["random"], means["tfidf"], means["tfidf_cut"], means["majority"])
+    found[task] = TaskResult(means["pretrained"], baselines, DRAWS, TEXTS, 16, 5)
+  return found, FewLabels(draws)
 
 
 def evaluation(step: int, tokens: float, loss: float) -> dict[str, Any]:

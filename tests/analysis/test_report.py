@@ -16,10 +16,15 @@ from etils import epath
 
 from bert_jax import records, results
 from bert_jax.analysis.report import write_report
-from bert_jax.results import Gate, Gates
+from bert_jax.results import Failed, Gate, Gates
 from tests.analysis.sweeps import ARMS, write_run, write_sweep, write_times
 
 FILES = {"results.csv", "times.csv", "results.json", "report.md", "report.html"}
+
+
+def first_screen(report: str) -> str:
+  """What stands before the details."""
+  return report.split("\n## ")[0]
 
 
 def section(report: str, heading: str) -> str:
@@ -45,16 +50,21 @@ def test_the_sections_stand_in_order_and_every_picture_exists(folder: Path) -> N
   report = (folder / "report.md").read_text()
   assert report.startswith("# What does each step from BERT's recipe to RoBERTa's do?\n")
   assert re.findall(r"^## (.+)$", report, re.MULTILINE) == [
-    "What was found",
     "The arms",
-    "Results",
     "What each change did",
     "Loss while training",
     "Few-label accuracy",
+    "All measures",
     "What this size can and cannot show",
     "How it was run",
     "What the arms shared",
+    "Statistics, in words",
   ]
+  first = first_screen(report)
+  assert first.count("![") == 1
+  assert first.index("made the model better") < first.index("![") < first.index("| Arm |"), (
+    "a sentence, a figure, a table"
+  )
   pictures = re.findall(r"!\[.+?\]\((.+?)\)", report)
   assert len(pictures) == 4
   assert all((folder / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
@@ -74,21 +84,30 @@ def test_the_report_says_what_results_json_has(folder: Path) -> None:
   assert {row["verdict"] for row in losses} == {"better", "not shown"}
   for row in losses:
     line = next(line for line in changes.splitlines() if line.startswith(f"| `{row['arm']}` vs"))
-    low, high = row["interval"]
+    low, high = row["corrected_interval"]
     assert row["verdict"] == ("not shown" if low <= 0 <= high else "better" if high < 0 else "worse")
+    assert (row["corrected_p"] < 0.05) == (row["verdict"] != "not shown")
+    assert low <= row["interval"][0] < row["mean"] < row["interval"][1] <= high
+    assert set(row["standard_errors"]) == {"seeds", "documents"}
     assert row["mean"] == pytest.approx(sum(row["differences"].values()) / 3)
     assert f"| {row['mean']:+.3f} |".replace("-", "−") in line
     assert f"| {row['verdict']} | " in line
     assert line.count(row["agreement"]) == (row["agreement"] != "no claim") + (row["paper"] == "no claim")
-    named = f"`{row['arm']}` is **better** than `{row['against']}`" in section(report, "What was found")
-    assert named == (row["verdict"] == "better")
+    said = first_screen(report).split("**made the model better")[0]
+    by = f"`{row['arm']}` ({row['mean']:+.3f} nats against `{row['against']}`)".replace("-", "−")
+    assert (by in said) == (row["verdict"] == "better")
   for arm in found["arms"]:
     mean = arm["measures"]["mask_loss"]["mean"]
-    assert f"| `{arm['arm']}` | 3 of 3 | {mean:.3f} ± " in section(report, "Results")
-  assert "what is reached without context, 6.730 nats" in section(report, "What was found")
-  assert "| no context | – | 6.730 | 0.000 | 4.0 | 6.230 | 507.8 | 6.740 |" in section(report, "Results")
-  assert "| `bert` | 61.0 ± 0.0 | 66.0 ± 0.0 | 53.0 ± 0.0 |" in section(report, "Results")
-  assert "2 degrees of freedom and reaches 4.3 standard errors" in report
+    assert f"| `{arm['arm']}` | 3 of 3 | {mean:.3f} ± " in section(report, "All measures")
+    assert f"| `{arm['arm']}` | {mean:.3f} ± " in first_screen(report)
+  gains = [row for row in found["gains_over_baselines"] if row["against"] == "random"]
+  assert len(gains) == 12
+  assert all(set(row["standard_errors"]) == {"seeds", "draws", "texts"} for row in gains)
+  assert "over random weights on bbc_classes in all 6 arms (by 2" in first_screen(report)
+  assert "| without context | 6.730 | 0.000 |" in first_screen(report)
+  assert "| no context | – | 6.730 | 0.000 | 4.0 | 6.230 | 507.8 | 6.740 |" in section(report, "All measures")
+  assert "| `bert` | 61.0 ± 0.0 | 66.0 ± 0.0 | 53.0 ± 0.0 |" in section(report, "All measures")
+  assert "the spread of the loss over seeds differs by a factor of " in section(report, "Statistics, in words")
   assert "`optim.peak_lr` | `0.001`" in report
   assert "2 min 20 s" in report
   assert "evaluated on all 300 examples" in report
@@ -202,7 +221,7 @@ def test_a_running_sweep_has_a_report_after_each_run(tmp_path: Path) -> None:
     write_report(part)
     report = (part / "report.md").read_text()
     assert (f"{done} of 6 runs finished.** Everything" in report) == (done < 6)
-    assert ("`b` vs `a` (" in section(report, "What was found")) == (done in (3, 4, 5, 6))
+    assert ("`b` vs `a` (" in first_screen(report)) == (done in (3, 4, 5, 6))
     assert ("not shown (one seed)" in section(report, "What each change did")) == (done in (3, 5))
   shutil.copy(whole / "gates.json", part)
   write_report(part)
@@ -214,24 +233,28 @@ def test_a_running_sweep_has_a_report_after_each_run(tmp_path: Path) -> None:
 def test_diverged_missing_void_and_failed_gates_are_said_first(tmp_path: Path) -> None:
   write_sweep(tmp_path, arms=("a", "b", "c", "d"), seeds=(0, 1))
   write_run(tmp_path, "b", 1, 7.0, status="diverged", mlm_loss=None, mask_loss=None)
-  write_run(tmp_path, "d", 0, 6.72, tasks=("wiki_topics",))
+  for arm in "cd":
+    write_run(tmp_path, arm, 1, 6.5, tasks=("wiki_topics",))
   shutil.rmtree(tmp_path / "runs/c/seed-0")
+  failed = epath.Path(tmp_path) / "runs/c/seed-0/failed.json"
+  results.write(failed, Failed("the disk was full", "this command"))
   gates = Gates((Gate("data order", ("a", "b"), 0, False, "batch 3 differs"),))
   results.write(epath.Path(tmp_path) / "gates.json", gates)
   write_report(tmp_path)
   report = (tmp_path / "report.md").read_text()
-  before = report.split("## What was found")[0]
+  before = first_screen(report)
   assert "6 of 8 runs finished" in before
   assert "Diverged: `b` (seed 1)" in before
   assert "A gate fails: data order (`a` and `b`)" in before
-  assert "**Void**, since an arm has not learned any context: `d` vs `c`" in section(report, "What was found")
-  reached = section(report, "Results")
-  assert "| `d` **void** | 2 of 2 |" in reached
-  assert "never got 0.02 nats below what is reached without context" in reached
+  assert "**Failed: `c`, seed 0: the disk was full.** The same command tries them again." in before
+  assert "**Void**, since neither arm has learned from context: `d` vs `c`" in before
+  reached = section(report, "All measures")
+  assert "| `d` **plateau** | 2 of 2 |" in reached
+  assert "never got 0.5 nats below what is reached without context" in reached
   assert "`b`: seed 1 diverged" in reached
-  assert "`c`: seed 0 not run" in reached
+  assert "`c`: seed 0 failed" in reached
   # Seed 1 of b and seed 0 of c are gone, so this comparison has no pair at all.
-  assert "| `c` vs `b` | – | – | – | 0 | not run |" in report
+  assert "| `c` vs `b` | – | – | – | – | – | – | 0 | not run" in report
   rows = list(csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text())))
   assert [(row["status"], row["mask_loss"]) for row in rows if (row["arm"], row["seed"]) == ("b", "1")] == [
     ("diverged", "")
@@ -252,7 +275,7 @@ def test_other_sizes_of_sweep(tmp_path: Path, num_arms: int, num_seeds: int, tas
     ("Few-label accuracy", bool(tasks)),
   ):
     assert (f"## {heading}\n" in report) == there, heading
-  assert report.index("![") < report.index("## Results"), "a figure stands on the first screen"
+  assert "![" in first_screen(report)
   assert (tmp_path / "plots/transfer.png").exists() == bool(tasks)
   assert "Next sentence prediction" in report
 
