@@ -337,10 +337,14 @@ class EvaluationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TransferConfig:
-  """Fine-tuning for classification with few labels, after pretraining."""
+  """Classification with few labels, after pretraining: frozen features over many draws, fine-tuning over some."""
 
   tasks: str = setting("", "comma-separated; the demo has wiki_topics and bbc_classes; empty: none")
   labels_per_class: int = setting(16, "labelled training texts of each class", at_least=1, at_most=1 << 20)
+  draws: int = setting(
+    20, "of labelled texts, each with a linear model over frozen features", at_least=1, at_most=10_000
+  )
+  finetuned_draws: int = setting(0, "of these, the first ones that the whole encoder is fine-tuned on too", at_least=0)
   max_seq_len: int = setting(
     128,
     "tokens of a text, special tokens counted; never above the model's positions",

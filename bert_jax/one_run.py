@@ -19,12 +19,13 @@ from bert_jax.inference.model import Model
 from bert_jax.interop import start
 from bert_jax.interop.start import Start
 from bert_jax.objectives import objective_of
-from bert_jax.results import Pretrained, RunResult, Times
+from bert_jax.results import FewLabels, Pretrained, RunResult, Times
 from bert_jax.training import processes
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints
 from bert_jax.training.layout import Layout
 from bert_jax.training.pretraining import pretrain
-from bert_jax.transfer.finetuning import measure_transfer, transfer_settings
+from bert_jax.transfer import few_labels
+from bert_jax.transfer.finetuning import transfer_settings
 from bert_jax.workdir import run_folder, tasks_to_do
 
 
@@ -62,21 +63,24 @@ def do(
   label: str,
   begin: Start | None,
 ) -> Pretrained:
-  """Pretrains, then fine-tunes; result.json is written last, so that a run with one is finished."""
+  """Pretrains, then measures; result.json is written last, so that a run with one is finished."""
   folder = run_folder(workdir, arm.name, seed)
   before = processes.read_first(folder / "result.json", RunResult)
+  draws_before = processes.read_first(folder / "fewlabels.json", FewLabels)
   pretrained = _pretrain(config, corpus, folder, layout, label, begin)
   same = before is not None and before.transfer_settings == transfer_settings(config)
   result = RunResult(arm.name, seed, pretrained, before.transfer if before and same else {}, transfer_settings(config))
   if to_do := tasks_to_do(result, config):
-    logging.info("%s: fine-tuning on %s", label, ", ".join(to_do))
+    logging.info("%s: few-label accuracy on %s", label, ", ".join(to_do))
     began = time.monotonic()
     params = _final_params(config, corpus, folder, layout, label, begin)
     start = Model.of_run(config, params, corpus.tokenizer, config.train.steps)
-    asked, cache = settings.assign(config, {"transfer.tasks": ",".join(to_do)}), workdir / "baselines.json"
-    new = measure_transfer(start, asked, seed, layout, folder / "transfer", cache)
+    asked, cache = settings.assign(config, {"transfer.tasks": ",".join(to_do)}), workdir / "baselines"
+    new, draws = few_labels.measure(start, asked, seed, layout, folder / "transfer", cache)
+    draws = few_labels.merged(draws_before, result.transfer, draws)
     result = dataclasses.replace(result, transfer=result.transfer | new)
     if processes.is_first():
+      results.write(folder / "fewlabels.json", draws)
       times = results.read(folder / "times.json", Times) or Times()
       results.write(folder / "times.json", dataclasses.replace(times, transfer_seconds=time.monotonic() - began))
   if processes.is_first():

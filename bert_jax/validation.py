@@ -37,6 +37,12 @@ def validate(config: Config) -> Config:
     rule = f"times {of}={length} are {places:,} tokens a batch, and {MAX_PLACES:,} are the most"
     require(places <= MAX_PLACES, path, rule, f"try {MAX_PLACES // max(length, 1):,} or fewer")
 
+  require(
+    config.transfer.finetuned_draws <= config.transfer.draws,
+    "transfer.finetuned_draws",
+    f"is more than transfer.draws={config.transfer.draws}",
+    "lower the one or raise the other",
+  )
   most = model.longest_input
   require(
     most is None or data.max_seq_len <= most,

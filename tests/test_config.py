@@ -90,6 +90,7 @@ def test_a_batch_has_a_limit_of_tokens(path: str) -> None:
     ({"data.max_seq_len": 7}, "data.max_seq_len=7 must be at least 8"),
     ({"data.masking.random_prob": 0.3}, "data.masking.random_prob=0.3 and data.masking.mask_prob=0.8 add up to more"),
     ({"data.masking.max_predictions": 129}, "data.masking.max_predictions=129 is more than data.max_seq_len=128"),
+    ({"transfer.finetuned_draws": 21}, "transfer.finetuned_draws=21 is more than transfer.draws=20; lower the one"),
     ({"train.steps": 10_000}, "optim.warmup_steps=10000 must be below train.steps=10000; try 1000"),
     (
       {"runtime.accumulation_steps": 3},

@@ -12,6 +12,7 @@ import pytest
 from tests import tiny
 
 DEVICES = 2  # of each process
+TASK = ("--transfer.tasks=parity", "--transfer.draws=3", "--transfer.finetuned_draws=1")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def begin(source: str, workdir: Path, cache: Path, *flags: str) -> list[subproce
       tiny.command(
         source,
         workdir,
-        *("--arms=bert", "--transfer.tasks=parity", "--runtime.mesh=data:2,fsdp:2", *flags),
+        *("--arms=bert", *TASK, "--runtime.mesh=data:2,fsdp:2", *flags),
         *(f"--coordinator=localhost:{port}", "--num_processes=2", f"--process_index={index}"),
       ),
       cwd=tiny.ROOT,
@@ -74,7 +75,7 @@ def assert_alike(one: Path, other: Path) -> None:
 @pytest.fixture(scope="module")
 def alone(source: str, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
   workdir = tmp_path_factory.mktemp("alone") / "W"
-  flags = ("--arms=bert", "--transfer.tasks=parity", "--train.steps=30")
+  flags = ("--arms=bert", *TASK, "--train.steps=30")
   done = tiny.run(tiny.command(source, workdir, *flags), tiny.environment(cache))
   assert done.returncode == 0, done.stderr
   return workdir
@@ -99,7 +100,7 @@ def test_two_processes_are_one_and_one_goes_on_with_their_run(
   said = [process.communicate(timeout=120)[1] for process in running]
   assert [process.returncode for process in running] == [75, 75], said
   done = tiny.run(
-    tiny.command(source, tmp_path / "stopped", "--arms=bert", "--transfer.tasks=parity", "--train.steps=30"),
+    tiny.command(source, tmp_path / "stopped", "--arms=bert", *TASK, "--train.steps=30"),
     tiny.environment(cache),
   )
   assert done.returncode == 0, done.stderr

@@ -19,7 +19,13 @@ from bert_jax.training import checkpoints, step
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints
 from tests import tiny
 
-TASK = {"transfer.tasks": "parity", "transfer.epochs": 1, "transfer.labels_per_class": 3}
+TASK = {
+  "transfer.tasks": "parity",
+  "transfer.draws": 3,
+  "transfer.finetuned_draws": 1,
+  "transfer.epochs": 1,
+  "transfer.labels_per_class": 3,
+}
 
 
 @pytest.fixture(scope="module")
@@ -75,16 +81,17 @@ def test_a_model_that_was_opened_can_be_made_afresh(finished: Path, source: str)
   assert step.init_params(objective, 0)["encoder"]
 
 
-@pytest.mark.parametrize("lost", [("result.json",), ("result.json", "times.json"), ("result.json", "config.json")])
+@pytest.mark.parametrize("lost", [("result.json",), ("result.json", "fewlabels.json"), ("result.json", "config.json")])
 def test_stopped_before_its_baselines_it_goes_on(lost: tuple[str, ...], copy: Path, source: str) -> None:
-  wanted = result_of(copy)
+  wanted, draws = result_of(copy), (run_of(copy) / "fewlabels.json").read_bytes()
   for name in lost:
     (run_of(copy) / name).unlink()
-  (copy / "baselines.json").unlink()
+  shutil.rmtree(copy / "baselines")
   for cached in (step._init, checkpoints._shapes):  # as in a process of its own
     cached.cache_clear()
   assert again(source, copy) == 0
   assert result_of(copy) == wanted
+  assert (run_of(copy) / "fewlabels.json").read_bytes() == draws
 
 
 def test_with_its_last_checkpoint_damaged_it_is_trained_again_from_the_one_before(copy: Path, source: str) -> None:
@@ -169,7 +176,8 @@ def test_a_task_may_be_added_and_settings_of_transfer_may_change(copy: Path, sou
   assert after.transfer_settings["epochs"] == 2
   assert after.pretrained == before.pretrained
   assert (run_of(copy) / "pretrained.json").read_bytes() == trained
-  assert len(records.read_json(epath.Path(copy) / "baselines.json", "") or {}) == 2
+  kept = [path.name.split("-")[0] for path in (copy / "baselines").iterdir()]
+  assert sorted(kept) == ["majority", "random", "scratch", "scratch", "tfidf", "tfidf_cut"], "two ways of fine-tuning"
 
 
 def test_no_report_mixes_settings_of_transfer(copy: Path, source: str) -> None:
@@ -227,11 +235,13 @@ def test_a_sweep_json_that_is_gone_is_written_anew(copy: Path, source: str, caps
 # ---- damage ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["result.json", "pretrained.json", "config.json", "times.json", "sweep.json"])
+@pytest.mark.parametrize(
+  "name", ["result.json", "pretrained.json", "fewlabels.json", "config.json", "times.json", "sweep.json"]
+)
 def test_an_edited_file_is_refused_and_removed_it_comes_back(name: str, copy: Path, source: str) -> None:
   wanted = (copy / "results.csv").read_bytes()
   path = copy / name if name == "sweep.json" else run_of(copy) / name
-  (run_of(copy) / "result.json").unlink() if name == "pretrained.json" else None
+  (run_of(copy) / "result.json").unlink() if name in ("pretrained.json", "fewlabels.json") else None
   text = path.read_text()
   at = text.index(":", text.index("e")) + 2  # where some value begins
   path.write_text(text[:at] + chr(ord(text[at]) ^ 1) + text[at + 1 :])
@@ -245,7 +255,8 @@ def test_an_edited_file_is_refused_and_removed_it_comes_back(name: str, copy: Pa
 def test_a_damaged_cache_of_baselines_is_made_again(copy: Path, source: str) -> None:
   wanted = result_of(copy)
   (run_of(copy) / "result.json").unlink()
-  (copy / "baselines.json").write_text((copy / "baselines.json").read_text().replace("0.", "1."))
+  for path in (copy / "baselines").iterdir():
+    path.write_text(path.read_text().replace("0.", "1."))
   assert again(source, copy) == 0
   assert result_of(copy) == wanted
 

@@ -6,10 +6,11 @@ no model has seen them; the few labelled ones to train on are drawn from the oth
 N texts, T tokens.
 """
 
+import dataclasses
 import difflib
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,27 @@ from bert_jax.data.tokenizers import Tokenizer
 
 LENGTH_MULTIPLE = 32  # tokens: tasks with texts of about the same length share a compiled program
 _LABELLED, _TESTED = 32, 33  # streams of `random_bits.bits`, apart from those of pretraining
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskDraws:
+  """A task's texts, of which many draws are labelled.
+
+  Attributes:
+    name: for messages and folders.
+    classes: their names.
+    texts: N, whole: those of all draws, and those to test on.
+    labels: the class of each text, int32 [N].
+    draws: places among `texts` of the labelled ones of each draw, by class: int64 [draws, texts of a draw].
+    test: places of those to test on, int64.
+  """
+
+  name: str
+  classes: tuple[str, ...]
+  texts: tuple[str, ...]
+  labels: np.ndarray
+  draws: np.ndarray
+  test: np.ndarray
 
 
 def check(data: DataConfig, transfer: TransferConfig) -> None:
@@ -57,7 +79,7 @@ def check_whole(data: DataConfig, transfer: TransferConfig) -> None:
   """
   check(data, transfer)
   for name in task_names(transfer):
-    _chosen(name, data, transfer, 0)  # how many texts there are does not depend on the seed
+    _chosen(name, data, transfer, [0])  # how many texts there are does not depend on the draw
     require_sklearn()
 
 
@@ -94,8 +116,7 @@ def load_task(
   Raises:
     ValueError: the source has no such task, a class has too few texts, or no text is held out.
   """
-  documents, labels, train, test = _chosen(name, data, transfer, seed)
-  classes = tuple(sorted(set(labels)))
+  documents, labels, classes, (train,), test = _chosen(name, data, transfer, [seed])
   rows = [*train, *test]
   texts = [documents[i].text for i in rows]
   encoded = encode(texts, tokenizer, transfer.max_seq_len, data.language, frame)
@@ -111,10 +132,31 @@ def load_task(
   return Task(name, objective, classes, part(slice(len(train)), train), part(slice(len(train), None), test))
 
 
+def load_draws(name: str, data: DataConfig, transfer: TransferConfig) -> TaskDraws:
+  """A task's texts for `transfer.draws` draws: draw d labels the texts that `load_task` labels with d as its seed.
+
+  Raises:
+    ValueError: see `load_task`.
+  """
+  documents, labels, classes, draws, test = _chosen(name, data, transfer, range(transfer.draws))
+  used = sorted({*test, *(i for draw in draws for i in draw)})
+  return TaskDraws(
+    name=name,
+    classes=classes,
+    texts=tuple(documents[i].text for i in used),
+    labels=np.array([classes.index(labels[i]) for i in used], np.int32),
+    draws=np.searchsorted(used, draws),
+    test=np.searchsorted(used, test),
+  )
+
+
 def _chosen(
-  name: str, data: DataConfig, transfer: TransferConfig, seed: int
-) -> tuple[list[Document], list[str], list[int], list[int]]:
-  """A task's documents, their labels, and which of them are to train and to test on; raises as `load_task`."""
+  name: str, data: DataConfig, transfer: TransferConfig, seeds: Iterable[int]
+) -> tuple[list[Document], list[str], tuple[str, ...], list[list[int]], list[int]]:
+  """A task's documents, labels and classes, and which documents are to train (for each seed) and to test on.
+
+  Raises as `load_task`.
+  """
   documents, groups = _documents_of(name, data) if data.source != "demo" else _documents_of_demo(name, data)
   labels = [str(document.label).partition("/")[2] for document in documents]
   classes = tuple(sorted(set(labels)))
@@ -127,8 +169,9 @@ def _chosen(
       f"transfer.tasks={name}: data.eval_fraction={data.eval_fraction} holds out none of its {len(documents)} texts to"
       " test on; raise it, or leave the task out"
     )
-  train = _few_of_each_class(labels, hashes, ~held_out, classes, transfer.labels_per_class, seed, name)
-  return documents, labels, train, test.tolist()
+  few = transfer.labels_per_class
+  train = [_few_of_each_class(labels, hashes, ~held_out, classes, few, seed, name) for seed in seeds]
+  return documents, labels, classes, train, test.tolist()
 
 
 @functools.lru_cache(maxsize=4)
@@ -193,12 +236,16 @@ def encode(
     token_ids and segment_ids int32 [N, T], and attention_mask bool [N, T], where T is the least multiple of 32 that
     holds all texts, but at most `max_seq_len`.
   """
+  whole = token_ids(texts, tokenizer, language)
+  wanted = max(map(len, whole), default=0) + 2
+  width = min(max_seq_len, -(-wanted // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
+  rows = [frame.text(ids[: width - 2], tokenizer) for ids in whole]
+  return frame.batch(rows, len(rows), width, tokenizer.pad_id)
+
+
+def token_ids(texts: Sequence[str], tokenizer: Tokenizer, language: str = "en") -> list[np.ndarray]:
+  """The tokens of whole texts, cut into sentences and tokens as the corpus is, without special ones: int [T] each."""
   tokenized = tokenize(texts, tokenizer, Rules(language))
   owners = np.repeat(np.flatnonzero(tokenized.kept), tokenized.document_lengths)
   lengths = np.bincount(owners, tokenized.sentence_lengths, len(texts)).astype(np.int64)
-  starts = np.cumsum(lengths) - lengths
-  wanted = int(lengths.max(initial=0)) + 2
-  width = min(max_seq_len, -(-wanted // LENGTH_MULTIPLE) * LENGTH_MULTIPLE)
-  stops = starts + np.minimum(lengths, width - 2)
-  rows = [frame.text(tokenized.token_ids[start:stop], tokenizer) for start, stop in zip(starts, stops, strict=True)]
-  return frame.batch(rows, len(rows), width, tokenizer.pad_id)
+  return np.split(tokenized.token_ids, np.cumsum(lengths)[:-1])

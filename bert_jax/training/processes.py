@@ -89,6 +89,19 @@ def read_first(path: epath.Path, kind: type[results.Stored]) -> results.Stored |
   return None if values is None else settings.from_dict(values, kind)
 
 
+def whole(arrays: Any) -> Any:
+  """The same tree with every array where this process can read all of it; all of them must ask."""
+  if count() == 1:
+    return arrays
+  from jax.experimental import multihost_utils
+
+  def gathered(array: Any) -> Any:
+    spread = isinstance(array, jax.Array) and not array.is_fully_addressable
+    return multihost_utils.process_allgather(array, tiled=True) if spread else array
+
+  return jax.tree.map(gathered, arrays)
+
+
 def any_of(flag: bool) -> bool:
   """Whether some process says yes; all of them must ask."""
   if count() == 1:

@@ -16,14 +16,14 @@ from etils import epath
 from bert_jax import records, settings
 from bert_jax.config import Config
 from bert_jax.data import labelled, tables
-from bert_jax.data.examples import Task, TaskExamples
-from bert_jax.data.frames import Encoded, frame_of
+from bert_jax.data.examples import Task
+from bert_jax.data.frames import frame_of
 from bert_jax.data.labelled import Columns, Labelled
-from bert_jax.data.tasks import load_task, require_sklearn
+from bert_jax.data.tasks import load_task, require_sklearn, token_ids
 from bert_jax.inference.model import Model
 from bert_jax.interop.params import fingerprint
 from bert_jax.training.layout import Layout
-from bert_jax.transfer import features, linear
+from bert_jax.transfer import few_labels
 from bert_jax.transfer.baselines import majority_accuracy, tfidf_accuracy, untrained
 from bert_jax.transfer.finetuning import finetune, transfer_settings
 from bert_jax.transfer.kinds import KINDS
@@ -128,28 +128,26 @@ def _ways(
     finally:
       shutil.rmtree(folder, ignore_errors=True)
 
+  language = config.data.language
   found: dict[str, Callable[[], float]] = {}
   for name, model in models.items():
     found[f"{name}, {TUNED}"] = lambda model=model, task=made[name]: tuned(model, task)
-    found[f"{name}, {FROZEN}"] = lambda model=model, task=made[name]: frozen_accuracy(model, task)
+    found[f"{name}, {FROZEN}"] = lambda model=model, task=made[name]: frozen_accuracy(model, task, language)
   first, task = next(iter(models.values())), next(iter(made.values()))
   found[f"{SCRATCH}, {TUNED}"] = lambda: tuned(untrained(first, draw), task)
-  found[f"{SCRATCH}, {FROZEN}"] = lambda: frozen_accuracy(untrained(first, draw), task)
+  found[f"{SCRATCH}, {FROZEN}"] = lambda: frozen_accuracy(untrained(first, draw), task, language)
   found["TF-IDF"] = lambda: tfidf_accuracy(task)
   found["majority"] = lambda: majority_accuracy(task)
   return found
 
 
-def frozen_accuracy(model: Model, task: Task) -> float:
-  """Test accuracy of logistic regression over the means of the encoder's vectors."""
-
-  def vectors(part: TaskExamples) -> np.ndarray:
-    seen = [part.token_ids[i][mask] for i, mask in enumerate(part.attention_mask)]
-    kinds = [part.segment_ids[i][mask] for i, mask in enumerate(part.attention_mask)]
-    return features.mean_vectors(model, Encoded(seen, kinds, 0), 32)
-
-  layer = linear.fit("single_label", vectors(task.train), task.train.classes)
-  return float(np.mean(layer(vectors(task.test)).argmax(axis=1) == task.test.classes))
+def frozen_accuracy(model: Model, task: Task, language: str) -> float:
+  """Test accuracy of a linear model over the encoder's features of whole texts, as few-label accuracy has it."""
+  train, test = (
+    few_labels.frozen_features(model, token_ids(part.texts, model.require_tokenizer(), language))
+    for part in (task.train, task.test)
+  )
+  return float(np.mean(few_labels.predicted(train, task.train.classes, test) == task.test.classes))
 
 
 # ---- tasks ----

@@ -1,4 +1,4 @@
-"""Fine-tuning for sequence classification with few labels, beside the same network not pretrained and TF-IDF.
+"""Fine-tuning of all parameters, for any task.
 
 A fine-tuning is a run like any other, through the same step and loop.
 
@@ -7,30 +7,24 @@ N texts, B batch.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from absl import logging
 from etils import epath
 
-from bert_jax import records, settings
+from bert_jax import settings
 from bert_jax.config import Config, DataConfig, EvaluationConfig, OptimConfig, TrainConfig
 from bert_jax.data import random_bits
 from bert_jax.data.examples import Task, TaskExamples
-from bert_jax.data.frames import frame_of
 from bert_jax.data.rows import Batch, pad_rows
-from bert_jax.data.tasks import load_task, task_names
 from bert_jax.inference import windows
 from bert_jax.inference.model import Model
 from bert_jax.objectives import objective_of
-from bert_jax.results import Baselines, Measures, TaskResult
-from bert_jax.training import processes
+from bert_jax.results import Measures
 from bert_jax.training.evaluation import Evaluator
 from bert_jax.training.layout import Layout
 from bert_jax.training.loop import Diverged, Material, train
-from bert_jax.training.step import init_params
-from bert_jax.transfer.baselines import majority_accuracy, tfidf_accuracy
 from bert_jax.validation import check_layer_rates
 
 _ORDER, _POOLS = 34, 36  # streams of `random_bits.bits`
@@ -121,6 +115,16 @@ def finetune(
   model = start.with_head(task.objective, params, task.classes, finetuned)
   model = dataclasses.replace(model, max_tokens=transfer.max_seq_len)
   return Finetuned(model, outcome.measures, _in_words(given, params))
+
+
+def right_on_test(model: Model, config: Config, task: Task, seed: int, layout: Layout) -> np.ndarray:
+  """Whether a fine-tuned classifier labels each test text right, bool, in their order."""
+  run = run_config(dataclasses.replace(config, model=model.config), task, seed)
+  size, pad_id = _TEST_ROWS * layout.row_shards, model.require_tokenizer().pad_id
+  tests = batches_to_test(task.test, size, pad_id, *layout.process_slice(size))
+  rows = Evaluator(run, layout, {"test": tests}).rows(model.params, tests)
+  assert rows is not None
+  return rows["label_accuracy"][: len(task.test), 0] > 0
 
 
 def run_config(config: Config, task: Task, seed: int) -> Config:
@@ -234,83 +238,6 @@ def _width(texts: TaskExamples, rows: np.ndarray) -> int:
   return windows.bucket(int(texts.lengths[rows].max()), texts.token_ids.shape[-1])
 
 
-# ---- beside its baselines ----------------------------------------------------------------------------------------
-
-
-def measure_transfer(
-  start: Model,
-  config: Config,
-  seed: int,
-  layout: Layout,
-  folder: epath.PathLike,
-  cache: epath.PathLike | None = None,
-) -> dict[str, TaskResult]:
-  """Few-label accuracy of a pretrained model and of what it has to beat, on every task of `transfer.tasks`.
-
-  Args:
-    start: the model.
-    config: the run's; `data.source` and `data.eval_fraction` give the texts.
-    seed: which texts are labelled, fresh weights, data order and dropout: equal for all that is compared.
-    layout: the devices.
-    folder: for the checkpoints of each fine-tuning, which goes on where it was interrupted.
-    cache: a JSON file that keeps the baselines. They do not depend on `start`, so that runs which share model,
-      objective, tokenizer, seed and task share them.
-
-  Returns:
-    By task.
-
-  Raises:
-    ValueError: see `load_task`, `finetune` and `tfidf_accuracy`.
-  """
-  # Not above the positions that the model has.
-  most = config.model.longest_input or config.transfer.max_seq_len
-  transfer = dataclasses.replace(config.transfer, max_seq_len=min(config.transfer.max_seq_len, most))
-  config, found = dataclasses.replace(config, transfer=transfer), {}
-  for name in task_names(transfer):
-    task = load_task(name, config.data, transfer, start.require_tokenizer(), seed, frame_of(start.config))
-
-    def tuned(params: Any, which: str, task: Task = task) -> Finetuned:
-      model, where = dataclasses.replace(start, params=params), epath.Path(folder) / task.name / which
-      return finetune(model, config, task, seed, layout, where, f"fine-tuning on {task.name}, {which}")
-
-    done = tuned(start.params, "pretrained")
-    baselines = _baselines(config, task, seed, tuned, cache)
-    logging.info(
-      "%s: fine-tuned on %d texts, the %s: %.1f %% right (from random weights %.1f %%)",
-      name, len(task.train), done.start, 100 * done.accuracy, 100 * baselines.scratch,
-    )  # fmt: skip
-    found[name] = TaskResult(
-      pretrained=done.accuracy,
-      baselines=baselines,
-      test_texts=len(task.test),
-      labels_per_class=transfer.labels_per_class,
-      classes=len(task.classes),
-    )
-  return found
-
-
 def transfer_settings(config: Config) -> dict[str, Any]:
   """What a task's result depends on: all of `transfer` but the list of tasks."""
   return {name: value for name, value in settings.to_dict(config.transfer).items() if name != "tasks"}
-
-
-def _baselines(
-  config: Config, task: Task, seed: int, tuned: Callable[..., Finetuned], cache: epath.PathLike | None
-) -> Baselines:
-  path = epath.Path(cache) if cache is not None else None
-  known: dict[str, Any] = {}
-  try:
-    known = processes.of_first((path and records.read_json(path, "measured again")) or {})
-  except ValueError as error:
-    logging.warning("%s", error)
-  of_config = settings.to_dict(config)
-  values = [of_config["model"], of_config["objective"], transfer_settings(config)]
-  key = settings.fingerprint([*values, config.runtime.compute_dtype, task.fingerprint, seed])
-  if key not in known:
-    objective = objective_of(config)
-    ((_, fresh), *_) = objective.trained(init_params(objective, seed)).values()
-    scratch = tuned(fresh, "scratch").accuracy
-    known[key] = dataclasses.asdict(Baselines(scratch, tfidf_accuracy(task), majority_accuracy(task)))
-    if path is not None and processes.is_first():
-      records.write_json(path, known)
-  return settings.from_dict(known[key], Baselines)

@@ -101,6 +101,8 @@ def points_of(gain: Any, draws: int) -> list[Point]:
 def test_what_pays_is_judged_draw_by_draw(tmp_path: Path) -> None:
   clear = drawn.write(points_of(lambda count, draw: (0.2 if count == 2 else -0.2) + 0.01 * (draw % 2), 5), tmp_path, "")
   assert "- bert, fine-tuned: +20.4 at 2 (better), -19.6 at 8 (worse)" in clear
-  few = drawn.write(points_of(lambda count, draw: 0.2 + 0.01 * draw, 3), tmp_path, "")
-  assert "+21.0 at 2 (not shown)" in few
+  wild = drawn.write(points_of(lambda count, draw: 0.2 + 0.3 * (draw - 1), 3), tmp_path, "")
+  assert "+20.0 at 2 (not shown)" in wild
+  one = drawn.write(points_of(lambda count, draw: 0.2, 1), tmp_path, "")
+  assert "+20.0 at 2 (not shown: one draw)" in one
   assert drawn.learned(epath.Path(tmp_path)) is None

@@ -11,15 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from etils import epath
 
 import bert_jax
-from bert_jax import records, settings
+from bert_jax import settings
 from bert_jax.architectures import BertConfig
 from bert_jax.config import ClassificationConfig, Config
 from bert_jax.data import tokenizers
 from bert_jax.data.examples import Task, TaskExamples
-from bert_jax.data.frames import CLS_FIRST
 from bert_jax.inference.model import Model
 from bert_jax.models.bert import BertEncoder
 from bert_jax.models.dropout import Noise
@@ -27,7 +25,6 @@ from bert_jax.models.inputs import Inputs
 from bert_jax.models.networks import ForSequenceClassification
 from bert_jax.objectives import objective_of
 from bert_jax.objectives.classification import Classification
-from bert_jax.results import TaskResult
 from bert_jax.training.layout import Layout, make_layout
 from bert_jax.training.loop import Preempted
 from bert_jax.training.step import eval_step_of, started, train_step_of
@@ -369,63 +366,3 @@ def test_a_missing_library_is_named(task: Task, monkeypatch: pytest.MonkeyPatch)
   monkeypatch.setitem(__import__("sys").modules, "sklearn.feature_extraction.text", None)
   with pytest.raises(ValueError, match=r'needs scikit-learn: pip install "bert_jax\[demo\]"'):
     baselines.tfidf_accuracy(task)
-
-
-@pytest.fixture
-def two_tasks(task: Task, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
-  """`load_task` gives the toy task under any name, and notes what it was asked for."""
-  asked = []
-
-  def load_task(name: str, data: Any, transfer: Any, tokenizer: Any, seed: int, frame: Any) -> Task:
-    asked.append((name, transfer.max_seq_len, seed))
-    return dataclasses.replace(task, name=name)
-
-  monkeypatch.setattr(finetuning, "load_task", load_task)
-  return asked
-
-
-def test_a_model_is_measured_beside_its_baselines(
-  config: Config,
-  params: Any,
-  tokenizer: tokenizers.Tokenizer,
-  two_tasks: list[tuple[str, int, int]],
-  tmp_path: Path,
-  monkeypatch: pytest.MonkeyPatch,
-  finetune: Any,
-) -> None:
-  pytest.importorskip("sklearn", reason="needs the extra demo")
-  short = settings.assign(config, {"transfer.tasks": "one, two", "transfer.max_seq_len": 64})
-  cache, numbers = tmp_path / "baselines.json", itertools.count()
-  given = init_params(SHAPE, 11)
-
-  def measured(params: Any, settings: Config = short, seed: int = 5) -> dict[str, TaskResult]:
-    start = Model(SHAPE, "pretraining", params, tokenizer)
-    return finetuning.measure_transfer(start, settings, seed, layout(), tmp_path / str(next(numbers)), cache)
-
-  first = measured(given)
-  assert two_tasks == [("one", 40, 5), ("two", 40, 5)], "never above the model's 40 positions"
-  assert list(first) == ["one", "two"]
-  for values in first.values():
-    assert (values.test_texts, values.labels_per_class, values.classes) == (150, 8, 3)
-  task = finetuning.load_task("", config.data, short.transfer, tokenizer, 5, CLS_FIRST)
-  scratch = finetune(init_params(SHAPE, 5, "none"), short, task, 5)
-  assert first["one"].baselines.scratch == scratch.accuracy
-
-  assert len(records.read_json(epath.Path(cache), "") or {}) == 2
-  monkeypatch.setattr(finetuning, "tfidf_accuracy", lambda task: pytest.fail("the baselines are known"))
-  mute = jax.tree.map(jnp.zeros_like, given)  # its hidden states are 0 whatever it reads, and stay so
-  again = measured(mute)
-  assert again["one"].baselines == first["one"].baselines
-  assert first["one"].pretrained > 0.9
-  assert again["one"].pretrained == pytest.approx(1 / 3)
-
-  monkeypatch.setattr(finetuning, "tfidf_accuracy", lambda task: 0.25)
-  for changed, seed in ((short, 6), (settings.assign(short, {"transfer.peak_lr": 1e-4}), 5)):
-    assert measured(params, changed, seed)["one"].baselines.tfidf == 0.25, (
-      "another seed or setting has baselines of its own"
-    )
-
-
-def test_no_tasks_no_work(config: Config, tokenizer: tokenizers.Tokenizer) -> None:
-  start = Model(SHAPE, "pretraining", {}, tokenizer)
-  assert finetuning.measure_transfer(start, config, 0, layout(), "nowhere") == {}
