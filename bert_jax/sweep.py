@@ -148,7 +148,7 @@ def _without_labels_no_tasks(plan: Plan) -> Plan:
   """The plan without transfer, and a line that says so, where the text has no labels."""
   if sources.labelled_tasks(plan.base.data) or not any(task_names(config.transfer) for config in plan.configs.values()):
     return plan
-  logging.info("data.source=%s has no labels, so there is no fine-tuning after pretraining", plan.base.data.source)
+  logging.info("data.source=%s has no labels, so few-label accuracy is not measured", plan.base.data.source)
   none = {"transfer.tasks": ""}
   configs = {name: settings.assign(config, none) for name, config in plan.configs.items()}
   return dataclasses.replace(plan, base=settings.assign(plan.base, none), configs=configs)

@@ -82,10 +82,13 @@ def of_layers(model: Model, texts: Sequence[np.ndarray], max_tokens: int) -> np.
   Returns:
     float32 [N, (L + 1) · D].
   """
-  # The last layer alone, or the mean over layers, separate learned from random weights less: with the networks and the
-  # strength of `few_labels.STRENGTH`, wiki_topics, in %, learned A, B and random: 33.2, 30.1, 31.9 (last layer), 34.5,
-  # 31.3, 32.3 (mean over layers), 36.0, 33.3, 32.5 (side by side); bbc_classes 61.6, 53.7, 57.7 (last layer), 62.8,
-  # 54.5, 58.4 (mean over layers), 65.0, 59.3, 60.2 (side by side).
+  # The last layer alone, or the mean over layers, separates learned from random weights less. With the networks and the
+  # strength of `few_labels.STRENGTH`, in %:
+  #
+  #                            topics: learned A, B, random    BBC: learned A, B, random
+  #     last layer                        33.2 30.1 31.9             61.6 53.7 57.7
+  #     mean over layers                  34.5 31.3 32.3             62.8 54.5 58.4   (without special tokens)
+  #     side by side                      36.0 33.3 32.5             65.0 59.3 60.2
   frame, tokenizer = frame_of(model.config), model.require_tokenizer()
   room = max_tokens - 2
   cuts = [(owner, ids[at : at + room]) for owner, ids in enumerate(texts) for at in range(0, max(len(ids), 1), room)]

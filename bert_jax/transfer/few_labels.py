@@ -41,6 +41,9 @@ from bert_jax.transfer.finetuning import finetune, right_on_test, transfer_setti
 #     0.03                 36.0 33.3 32.5                65.0 59.3 60.2
 #     0.1                  35.4 33.0 32.1                65.0 60.0 60.0
 #     1                    34.9 32.5 31.5                64.3 60.2 59.6
+#
+# Learned is not always ahead: a third one, after 4.1 million tokens in pieces of a vocabulary of 1,024, has 33.7 and
+# 62.9 with 0.03, where its random weights have 37.6 and 63.6.
 STRENGTH = 0.03
 
 
