@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal
 
-CONFIG_VERSION = 2
+CONFIG_VERSION = 3
 KIND = "kind"  # the key of a stored dataclass that is one of several
 
 # ---- declaring ----

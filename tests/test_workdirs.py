@@ -163,7 +163,7 @@ def test_a_run_with_a_checkpoint_binds(copy: Path, source: str) -> None:
 def test_text_without_labels_has_no_transfer(source: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
   caplog.set_level("INFO", logger="absl")
   assert again(source, tmp_path / "W", assignments={**TASK, "train.steps": 6}) == 0
-  assert f"data.source={source} has no labels, so there is no fine-tuning after pretraining" in caplog.text
+  assert f"data.source={source} has no labels, so few-label accuracy is not measured" in caplog.text
   assert result_of(tmp_path / "W").transfer == {}
 
 
