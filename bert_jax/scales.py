@@ -61,8 +61,8 @@ DEMO: Assignments = {
   "model.hidden_dropout": 0.0,
   "model.attention_dropout": 0.0,
   "data.max_seq_len": 32,
-  # A third of the pairs' rows would lose their first words, and pairs did not leave the plateau within 6 million tokens
-  # with that; nor did full sentences that were cut so. See docs/demo.md.
+  # With pairs that lose tokens at both ends a run did not leave the plateau within 3 million tokens, nor with full
+  # sentences that were cut so. See docs/demo.md.
   "data.pair_truncation": "end",
   "data.short_seq_prob": 0.0,
   "data.segmentations": 1,

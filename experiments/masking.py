@@ -1,6 +1,6 @@
 """Masking: static or dynamic, 80/10/10 or [MASK] alone, how much, tokens or whole words?
 
-    python experiments/masking.py                                  # demo: six arms, 20 minutes
+    python experiments/masking.py                                  # demo: six of the arms
     python experiments/masking.py --arms=repeated,static --seeds=0,1,2,3,4
     python experiments/masking.py --scale=night
 

@@ -1,6 +1,6 @@
 """At how many labels does pretraining pay? BERT's and RoBERTa's recipe, fine-tuned and frozen, beside no pretraining.
 
-    python experiments/transfer.py                                   # demo: pretrains both, then the curves; 20 minutes
+    python experiments/transfer.py                                   # demo: pretrains both, then the curves
     python experiments/transfer.py --scale=smoke
     python experiments/transfer.py --transfer.tasks=my.csv           # your labelled texts: columns text and label
     python experiments/transfer.py --models=bert=RUN,mine=FOLDER     # any checkpoints, pretrained elsewhere
