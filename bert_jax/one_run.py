@@ -76,7 +76,7 @@ def do(
     params = _final_params(config, corpus, folder, layout, label, begin)
     start = Model.of_run(config, params, corpus.tokenizer, config.train.steps)
     asked, cache = settings.assign(config, {"transfer.tasks": ",".join(to_do)}), workdir / "baselines"
-    new, draws = few_labels.measure(start, asked, seed, layout, folder / "transfer", cache)
+    new, draws = few_labels.measure(start, asked, seed, layout, label, folder / "transfer", cache)
     draws = few_labels.merged(draws_before, result.transfer, draws)
     result = dataclasses.replace(result, transfer=result.transfer | new)
     if processes.is_first():

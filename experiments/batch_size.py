@@ -53,7 +53,12 @@ EXPERIMENT = Experiment(
   ),
   sizes={
     "smoke": Size(scales.SMOKE, seeds=(0,), note=scales.SMOKE_NOTE),
-    "demo": Size(scales.DEMO, seeds=(0, 1, 2), note=scales.DEMO_NOTE, runs=("batch_x1", "batch_x2", "batch_x4")),
+    "demo": Size(
+      scales.DEMO_SHORT,
+      seeds=(0, 1),
+      note=scales.DEMO_NOTE,
+      runs=("batch_x1", "batch_x2", "batch_x4", "batch_x8"),
+    ),
     "night": Size(scales.NIGHT, seeds=(0, 1, 2), note=scales.NIGHT_NOTE),
     "paper": Size(
       scales.PAPER,

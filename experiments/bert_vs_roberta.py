@@ -18,8 +18,8 @@ EXPERIMENT = Experiment(
   arms=(
     Arm(
       name="bert",
-      change="BERT's recipe: segment pairs with NSP, static masks, a quarter of the text",
-      assignments={"data.train_fraction": 0.25},
+      change="BERT's recipe: segment pairs with NSP, static masks, half of the text",
+      assignments={"data.train_fraction": 0.5},
     ),
     Arm(
       name="dynamic_masks",
@@ -72,7 +72,7 @@ EXPERIMENT = Experiment(
     "smoke": Size(scales.SMOKE, seeds=(0, 1), note=scales.SMOKE_NOTE),
     "demo": Size(
       scales.DEMO,
-      seeds=(0, 1, 2),
+      seeds=(0, 1),
       note=scales.DEMO_NOTE,
       arms={"full_sentences": scales.EQUAL_TOKENS},
       runs=("bert", "dynamic_masks", "no_nsp", "full_sentences"),

@@ -44,7 +44,7 @@ EXPERIMENT = Experiment(
   ),
   sizes={
     "smoke": Size(scales.SMOKE, seeds=(0,), note=scales.SMOKE_NOTE),
-    "demo": Size(scales.DEMO, seeds=(0, 1, 2), note=scales.DEMO_NOTE),
+    "demo": Size(scales.DEMO_SHORT, seeds=(0, 1), note=scales.DEMO_NOTE),
     "night": Size(scales.NIGHT, seeds=(0, 1, 2), note=scales.NIGHT_NOTE),
     "paper": Size(scales.PAPER, seeds=(0, 1, 2), note=scales.PAPER_NOTE),
   },

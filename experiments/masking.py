@@ -96,10 +96,10 @@ EXPERIMENT = Experiment(
   sizes={
     "smoke": Size(scales.SMOKE, seeds=(0,), note=scales.SMOKE_NOTE),
     "demo": Size(
-      scales.DEMO,
+      scales.DEMO_SHORT,
       seeds=(0, 1),
       note=scales.DEMO_NOTE,
-      runs=("dynamic", "repeated", "static", "mask_only", "whole_word", "rate_40"),
+      runs=("dynamic", "mask_only", "whole_word", "rate_40"),
     ),
     "night": Size(scales.NIGHT, seeds=(0, 1, 2), note=scales.NIGHT_NOTE),
     "paper": Size(scales.PAPER, seeds=(0, 1, 2), note=scales.PAPER_NOTE),

@@ -143,10 +143,9 @@ def _ways(
 
 def frozen_accuracy(model: Model, task: Task, language: str) -> float:
   """Test accuracy of a linear model over the encoder's features of whole texts, as few-label accuracy has it."""
-  train, test = (
-    few_labels.frozen_features(model, token_ids(part.texts, model.require_tokenizer(), language))
-    for part in (task.train, task.test)
-  )
+  texts = [*task.train.texts, *task.test.texts]
+  found = few_labels.balanced(few_labels.frozen_features(model, token_ids(texts, model.require_tokenizer(), language)))
+  train, test = found[: len(task.train)], found[len(task.train) :]
   return float(np.mean(few_labels.predicted(train, task.train.classes, test) == task.test.classes))
 
 

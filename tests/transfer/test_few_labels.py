@@ -87,7 +87,7 @@ def measure(
     config = settings.assign(CONFIG, {f"transfer.{name}": value for name, value in changes.items()})
     start = Model.of_run(config, params, tokenizer, 1)
     folder = tmp_path / str(next(numbers))
-    return few_labels.measure(start, config, seed, make_layout("data:1"), folder, tmp_path / "cache")
+    return few_labels.measure(start, config, seed, make_layout("data:1"), "bert, seed 0", folder, tmp_path / "cache")
 
   return measured
 
@@ -179,9 +179,9 @@ def test_it_says_what_it_found(measure: Any, caplog: pytest.LogCaptureFixture) -
   caplog.set_level("INFO", logger="absl")
   (result,) = measure(fresh(1), tasks="weather")[0].values()
   assert (
-    f"weather: 5 draws of 12 labelled texts, {result.test_texts} test texts: {100 * result.pretrained:.1f} % right from"
-    f" frozen features (random weights {100 * result.baselines.random:.1f} %, TF-IDF {100 * result.baselines.tfidf:.1f}"
-    " %)"
+    f"bert, seed 0: weather: 5 draws of 12 labelled texts, {result.test_texts} test texts:"
+    f" {100 * result.pretrained:.1f} % right from frozen features (random weights {100 * result.baselines.random:.1f}"
+    f" %, TF-IDF {100 * result.baselines.tfidf:.1f} %)"
   ) in caplog.messages
 
 
@@ -225,6 +225,19 @@ def test_whole_texts_are_read_in_windows_and_all_layers_count(
   # A batch's size and the order of texts are of no consequence.
   monkeypatch.setattr(features, "_CPU_TOKENS", 24)
   np.testing.assert_allclose(features.of_layers(model, texts[::-1], 12)[::-1], found, rtol=1e-4, atol=1e-5)
+
+
+def test_no_direction_of_features_drowns_the_others() -> None:
+  draw = np.random.default_rng(0)
+  mixed = draw.normal(size=(60, 8)) * [50, 5, 1, 1, 1, 1, 1, 1] @ draw.normal(size=(8, 8))
+  scaled = (mixed - mixed.mean(axis=0)) / mixed.std(axis=0)
+  found = few_labels.balanced(np.float32(mixed))
+  # Along each axis the root of what it was: likenesses of texts, taken twice, are what they were, up to a factor.
+  likeness = found @ found.T
+  ratio = (likeness @ likeness) / (scaled @ scaled.T)
+  np.testing.assert_allclose(ratio, np.median(ratio), rtol=1e-3)  # of float32
+  assert np.mean(found**2) == pytest.approx(1)
+  assert not few_labels.balanced(np.ones((5, 3), np.float32)).any()
 
 
 @pytest.mark.parametrize("longest", [8, 12, 20, 64, 100])
