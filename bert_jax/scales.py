@@ -53,8 +53,8 @@ DEMO: Assignments = {
   "model.position_buckets": 16,
   "model.local_window": 16,
   "model.global_every": 2,
-  # 1,024 leaves the plateau sooner, but its pieces are so short that what is learned is worth less than random weights
-  # to the topics (docs/demo.md).
+  # 1,024 leaves the plateau sooner, but its pieces are so short that what is learned adds little to what random weights
+  # reach on tasks (docs/demo.md).
   "data.tokenizer.vocab_size": 2048,
   # BERT's 0.02 suits a width of 768; 0.02 × √(768 / 128) = 0.05 keeps the scale of a layer's sums.
   "model.initializer_range": 0.05,

@@ -213,7 +213,24 @@ def _findings(results: Results) -> list[str]:
   absent = [row for row in rows if row.verdict == "not run"]
   if absent:
     items.append(f"**Not run**, or without a finished pair of runs: {_pairs(absent)}.")
-  return items + _accuracies(results) + _paper(rows) + _tasks(results)
+  own = [text for row in rows if (text := _own_format(results, row))]
+  return items + own + _accuracies(results) + _paper(rows) + _tasks(results)
+
+
+def _own_format(results: Results, row: Comparison) -> str:
+  """Of a change of the rows' format: what is left of it where each arm reads rows as it knows them; else empty."""
+  arm, parent = results.arm(row.arm), results.arm(row.against)
+  keys = ("own_mask_loss", "context_free_own_mask_loss")
+  spreads = (arm.spreads, parent.spreads)
+  if "data.format" not in arm.arm.assignments or row.mean is None or any(k not in s for k in keys for s in spreads):
+    return ""
+  ours, theirs = (line.mean - loss.mean for loss, line in ([s[key] for key in keys] for s in spreads))
+  return (
+    f"**Rows of its own**: the loss is that on rows of one document's sentences, for all arms, and `{row.arm}` and"
+    f" `{row.against}` differ in how near their own rows come to these. On rows of their own format they are"
+    f" {formatting.number(ours, 3)} and {formatting.number(theirs, 3)} nats below what is reached there without"
+    f" context: {formatting.signed(theirs - ours, 3)} in place of {formatting.difference(row)}."
+  )
 
 
 def _accuracies(results: Results) -> list[str]:

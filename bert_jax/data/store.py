@@ -188,7 +188,7 @@ def _lock(folder: epath.Path) -> Iterator[None]:
     except OSError:
       file.seek(0)
       holder = file.read().strip() or "another process"
-      logging.warning("waiting for %s, which prepares the same corpus in %s", holder, folder)
+      logging.info("waiting for %s, which prepares the same corpus in %s", holder, folder)
       fcntl.flock(file, fcntl.LOCK_EX)
     try:
       file.truncate(0)

@@ -55,7 +55,7 @@ def write_sweep(
         change=f"the change that {arm} names, in words.",
         expects=f"what was found for {arm} (Liu et al. 2019, Table {i})." if i else "",
         direction=directions[i],
-        assignments={"data.masking.policy": "dynamic"} if i else {},
+        assignments=_assignments(i, arm),
       )
       for i, arm in enumerate(arms)
     ),
@@ -75,6 +75,10 @@ def write_sweep(
       loss = 5.95 + sum(effects[: i + 1]) + common + noise * float(generator.normal())
       write_run(folder, arm, seed, loss, tasks=tasks, nsp=0.61 if i < 2 else None, tokens=2_300_000 * (1 + (i == 5)))
   return folder
+
+
+def _assignments(i: int, arm: str) -> dict[str, Any]:
+  return {"data.format": arm} if arm == "full_sentences" else {"data.masking.policy": "dynamic"} if i else {}
 
 
 def write_run(
@@ -116,7 +120,7 @@ def write_run(
       "mlm_loss": loss - 0.4,
       "mlm_perplexity": float(np.exp(loss - 0.4)),
       "mlm_accuracy": 0.19,
-      "own_mask_loss": loss + 0.02,
+      "own_mask_loss": loss + (0.05 if arm == "full_sentences" else 0.02),
       "nsp_accuracy": nsp,
       "nsp_balanced_accuracy": nsp and nsp - 0.08,
     }

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from etils import epath
 
@@ -118,6 +119,19 @@ def test_the_report_says_what_results_json_has(folder: Path) -> None:
 def test_more_tokens_than_the_parent_saw_stand_beside_the_verdict(folder: Path) -> None:
   lines = section((folder / "report.md").read_text(), "What each change did").splitlines()
   assert [line for line in lines if "×" in line] == ["- `more_data` saw × 2.00 the tokens that `big_batch` saw."]
+
+
+def test_a_change_of_rows_is_told_on_rows_of_its_own_too(folder: Path) -> None:
+  lines = first_screen((folder / "report.md").read_text()).splitlines()
+  (line,) = [line for line in lines if "Rows of its own" in line]
+  assert "`full_sentences` and `no_nsp`" in line
+  rows = list(csv.DictReader(io.StringIO((folder / "results.csv").read_text())))
+  below = {
+    arm: np.mean([float(r["context_free_own_mask_loss"]) - float(r["own_mask_loss"]) for r in rows if r["arm"] == arm])
+    for arm in ("full_sentences", "no_nsp")
+  }
+  assert f" {below['full_sentences']:.3f} and {below['no_nsp']:.3f} nats below" in line
+  assert f": {below['no_nsp'] - below['full_sentences']:+.3f} in place of".replace("-", "−") in line
 
 
 def test_results_csv_has_a_row_a_run_in_order_and_no_times(folder: Path) -> None:

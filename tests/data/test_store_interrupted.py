@@ -249,6 +249,7 @@ def test_two_at_once_make_one_store(prepared, tmp_path):
 
 def test_a_line_says_for_what_it_waits(prepared, tmp_path, caplog):
   logging.use_python_logging(quiet=True)
+  caplog.set_level("INFO", logger="absl")
   corpus, _, data = prepared
   (tmp_path / "store").mkdir()
   with concurrent.futures.ThreadPoolExecutor(1) as threads:
