@@ -74,7 +74,7 @@ EXPERIMENT = Experiment(
         "sentence_pair": {"train.batch_size": lambda c: c.train.batch_size},  # two sentences fill rows of 32
         "full_sentences": scales.EQUAL_TOKENS,
       },
-      runs=("segment_pair", "segment_pair_nsp", "full_sentences", "doc_sentences"),
+      runs=("segment_pair", "segment_pair_nsp", "full_sentences"),
     ),
     "night": Size(scales.NIGHT, seeds=(0, 1, 2), note=scales.NIGHT_NOTE),
     "paper": Size(scales.PAPER, seeds=(0, 1, 2), note=scales.PAPER_NOTE),

@@ -213,7 +213,7 @@ def _findings(results: Results) -> list[str]:
   absent = [row for row in rows if row.verdict == "not run"]
   if absent:
     items.append(f"**Not run**, or without a finished pair of runs: {_pairs(absent)}.")
-  own = [text for row in rows if (text := _own_format(results, row))]
+  own = [text for row in rows if (text := _own_format(results, row) or _own_masks(results, row))]
   return items + own + _accuracies(results) + _paper(rows) + _tasks(results)
 
 
@@ -230,6 +230,17 @@ def _own_format(results: Results, row: Comparison) -> str:
     f" `{row.against}` differ in how near their own rows come to these. On rows of their own format they are"
     f" {formatting.number(ours, 3)} and {formatting.number(theirs, 3)} nats below what is reached there without"
     f" context: {formatting.signed(theirs - ours, 3)} in place of {formatting.difference(row)}."
+  )
+
+
+def _own_masks(results: Results, row: Comparison) -> str:
+  """Of a change of what is masked at once: that the loss is another task for the arm; else empty."""
+  if "data.masking.unit" not in results.arm(row.arm).arm.assignments or row.mean is None:
+    return ""
+  return (
+    "**Masks of its own**: the loss is that of single tokens masked, so pieces of a word that are seen help to guess"
+    f" its other pieces. `{row.arm}` has no such masks in training: its loss here says less of it than accuracies"
+    " on tasks do."
   )
 
 

@@ -23,6 +23,7 @@ from bert_jax.data import tasks
 from bert_jax.data.frames import Frame, frame_of
 from bert_jax.data.tasks import TaskDraws
 from bert_jax.inference.model import Model
+from bert_jax.interop.params import fingerprint
 from bert_jax.objectives import objective_of
 from bert_jax.results import Baselines, Draws, FewLabels, TaskResult
 from bert_jax.training import processes
@@ -144,9 +145,11 @@ class _Task:
       # By what decides it, and no more: runs of other seeds share what counts words.
       return _kept(cache / f"{way}-{settings.fingerprint([texts, *decides])}.json", make)
 
+    # Runs of other objectives begin with the same encoder.
+    encoder = [of_config["model"], fingerprint(self._fresh()["encoder"]), tokens, config.data.max_seq_len]
     found = {
       "pretrained": self._frozen(self.start.params),
-      "random": kept("random", lambda: self._frozen(self._fresh()), network, config.data.max_seq_len),
+      "random": kept("random", lambda: self._frozen(self._fresh()), encoder),
       "tfidf": kept("tfidf", lambda: self._tfidf(None)),
       "tfidf_cut": kept("tfidf_cut", lambda: self._tfidf(cut), tokens, dataclasses.asdict(self._frame), cut),
       "majority": kept("majority", self._majority),

@@ -78,7 +78,8 @@ def write_sweep(
 
 
 def _assignments(i: int, arm: str) -> dict[str, Any]:
-  return {"data.format": arm} if arm == "full_sentences" else {"data.masking.policy": "dynamic"} if i else {}
+  of_arm = {"full_sentences": {"data.format": arm}, "big_batch": {"data.masking.unit": "whole_word"}}
+  return of_arm.get(arm, {"data.masking.policy": "dynamic"} if i else {})
 
 
 def write_run(

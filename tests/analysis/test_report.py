@@ -134,6 +134,12 @@ def test_a_change_of_rows_is_told_on_rows_of_its_own_too(folder: Path) -> None:
   assert f": {below['no_nsp'] - below['full_sentences']:+.3f} in place of".replace("-", "−") in line
 
 
+def test_a_change_of_what_is_masked_at_once_is_told_to_have_another_task(folder: Path) -> None:
+  lines = first_screen((folder / "report.md").read_text()).splitlines()
+  (line,) = [line for line in lines if "Masks of its own" in line]
+  assert "`big_batch` has no such masks in training" in line
+
+
 def test_results_csv_has_a_row_a_run_in_order_and_no_times(folder: Path) -> None:
   rows = list(csv.DictReader(io.StringIO((folder / "results.csv").read_text())))
   assert [(row["arm"], row["seed"]) for row in rows] == [(arm, str(seed)) for arm in ARMS for seed in range(3)]

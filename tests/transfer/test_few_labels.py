@@ -83,8 +83,10 @@ def measure(
   monkeypatch.setattr(tasks, "open_source", lambda _: Labelled(documents))
   numbers = itertools.count()
 
-  def measured(params: Any, seed: int = 5, **changes: Any) -> tuple[dict[str, TaskResult], FewLabels]:
-    config = settings.assign(CONFIG, {f"transfer.{name}": value for name, value in changes.items()})
+  def measured(
+    params: Any, seed: int = 5, config: Config = CONFIG, **changes: Any
+  ) -> tuple[dict[str, TaskResult], FewLabels]:
+    config = settings.assign(config, {f"transfer.{name}": value for name, value in changes.items()})
     start = Model.of_run(config, params, tokenizer, 1)
     folder = tmp_path / str(next(numbers))
     return few_labels.measure(start, config, seed, make_layout("data:1"), "bert, seed 0", folder, tmp_path / "cache")
@@ -129,6 +131,17 @@ def test_random_weights_are_those_that_the_run_began_with_and_are_read_alike(mea
   _, ways = measure(fresh(5), seed=5)
   for found in ways.tasks.values():
     assert found["pretrained"] == found["random"]
+
+
+def test_runs_of_other_objectives_share_random_weights(measure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+  first, _ = measure(fresh(1))
+  other = settings.assign(CONFIG, {"objective.sentence": "none" if CONFIG.objective.sentence != "none" else "nsp"})
+  params = init_params(objective_of(other), 1)
+  frozen, count = few_labels._Task._frozen, []
+  monkeypatch.setattr(few_labels._Task, "_frozen", lambda task, given: count.append(1) or frozen(task, given))
+  second, _ = measure(params, config=other)
+  assert len(count) == len(second), "the pretrained ones alone"
+  assert [second[name].baselines.random for name in second] == [first[name].baselines.random for name in first]
 
 
 def test_weights_that_see_nothing_do_not_pass(measure: Any) -> None:
