@@ -88,7 +88,7 @@ DEMO: Assignments = {
   "transfer.pooling": "mean",
 }
 
-# For arms without NSP, which leave the plateau sooner: eight runs in less than 20 minutes on two cores.
+# For arms that leave the plateau sooner than BERT's: six runs in less than 20 minutes on two cores.
 DEMO_SHORT: Assignments = {**DEMO, "train.steps": 4000}
 
 # Of an arm that packs full sentences, against pairs. At these lengths a fifth of its rows is padding, where pairs fill

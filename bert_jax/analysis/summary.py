@@ -88,7 +88,7 @@ def _headline(results: Results) -> str:
   }
   parts = []
   for verdict, said in words.items():
-    named = [f"`{row.arm}`{_by(row)}" for row in rows if row.verdict == verdict]
+    named = [f"`{row.arm}`{_by(results, row)}" for row in rows if row.verdict == verdict]
     if named:
       is_are = ("is " if len(named) == 1 else "are ") if verdict in ("not shown", "not run") else ""
       said = f"**{said}**" if verdict in ("better", "worse") else f"{is_are}{said}"
@@ -96,11 +96,12 @@ def _headline(results: Results) -> str:
   return ". ".join([part[0].upper() + part[1:] for part in ["; ".join(parts), *_helped(results)]]) + "."
 
 
-def _by(row: Comparison) -> str:
+def _by(results: Results, row: Comparison) -> str:
   """How large a difference was, in brackets, where one was shown."""
   if row.verdict not in ("better", "worse"):
     return ""
-  return f" ({formatting.difference(row)} nats against `{row.against}`)"
+  where = ", at masks that it never trains on" if _has_own_masks(results, row) else ""
+  return f" ({formatting.difference(row)} nats against `{row.against}`{where})"
 
 
 def _helped(results: Results) -> list[str]:
@@ -233,9 +234,13 @@ def _own_format(results: Results, row: Comparison) -> str:
   )
 
 
+def _has_own_masks(results: Results, row: Comparison) -> bool:
+  return "data.masking.unit" in results.arm(row.arm).arm.assignments
+
+
 def _own_masks(results: Results, row: Comparison) -> str:
   """Of a change of what is masked at once: that the loss is another task for the arm; else empty."""
-  if "data.masking.unit" not in results.arm(row.arm).arm.assignments or row.mean is None:
+  if not _has_own_masks(results, row) or row.mean is None:
     return ""
   return (
     "**Masks of its own**: the loss is that of single tokens masked, so pieces of a word that are seen help to guess"
