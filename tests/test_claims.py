@@ -82,6 +82,15 @@ def test_a_process_that_died_on_this_machine_is_known_at_once(folder: epath.Path
   claim.let_go()
 
 
+def test_a_process_that_has_the_number_of_a_dead_one_is_another(folder: epath.Path) -> None:
+  folder.mkdir()
+  owner = claims._myself()
+  (folder / ".claim-1").write_text(json.dumps(owner))
+  assert Claims().holder(folder) == owner
+  (folder / ".claim-1").write_text(json.dumps(owner | {"started": "1"}))
+  assert Claims().holder(folder) is None
+
+
 def test_of_another_machine_it_is_known_by_its_silence(folder: epath.Path, monkeypatch: pytest.MonkeyPatch) -> None:
   monkeypatch.setattr(claims, "STALE_SECONDS", 0.5)
   folder.mkdir()

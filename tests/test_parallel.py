@@ -162,6 +162,7 @@ def test_killed_with_all_it_started_the_same_comes_out(
     while any(map(alive, workers)) and time.monotonic() < deadline:
       time.sleep(0.05)
     assert not any(map(alive, workers))
+    assert not list(tmp_path.rglob(".claim-*"))
   done = tiny.run(command(source, tmp_path, 2), env)
   assert done.returncode == 0, done.stderr
   assert (tmp_path / "results.csv").read_bytes() == one_by_one
