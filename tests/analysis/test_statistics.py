@@ -110,6 +110,15 @@ def test_the_documents_error_is_that_of_drawing_documents_anew() -> None:
   assert statistics.documents_error([1.0], [3]) is None
 
 
+def test_the_draws_error_is_that_of_a_mean_of_draws() -> None:
+  drawn = np.random.default_rng(4).normal(0.1, 0.03, (2000, 20))
+  errors = [statistics.draws_error(row.tolist()) for row in drawn]
+  squares = [error.standard_error**2 for error in errors if error is not None]
+  assert len(squares) == 2000
+  # 2,000 means tell a standard deviation to 1.6 % (one standard error).
+  assert math.sqrt(np.mean(squares)) == pytest.approx(np.std(drawn.mean(axis=1)), rel=0.06)
+
+
 def test_texts_that_are_labelled_alike_are_no_certainty() -> None:
   alike = statistics.texts_error([0.0] * 110)
   assert 0.01 < alike.standard_error < 0.02
