@@ -7,7 +7,7 @@
 Every arm differs from its parent in its masks alone, but for `repeated`, which has less text: weights, data order and
 evaluation (always 15 %, 80/10/10, frozen) are shared. Only single segments and no NSP, so that nothing else is learned
 beside. Static masks differ from dynamic ones from the second pass over the text on, so they are compared on a sixteenth
-of it, which the demo's steps pass over some twenty times; `bert_vs_roberta.py` compares them on half.
+of it, which the demo's steps pass over seventeen times; `bert_vs_roberta.py` compares them on half.
 """
 
 from bert_jax import scales
