@@ -137,6 +137,25 @@ def _over_windows(found: np.ndarray, owners: np.ndarray, pooling: Pooling) -> np
   return np.add.reduceat(found, starts) / np.bincount(owners)[:, None]
 
 
+def attention(model: "Model", token_ids: np.ndarray, segment_ids: np.ndarray) -> np.ndarray:
+  """What each token of one row attends to, float32 [L, H, T, T].
+
+  Args:
+    token_ids, segment_ids: int32 [T], with special tokens.
+
+  Raises:
+    ValueError: the row is longer than the model's positions.
+  """
+  model.check_length(len(token_ids))
+  padded = windows.bucket(len(token_ids), model.config.longest_input)
+  pad_id = model.require_tokenizer().pad_id
+  batch = frame_of(model.config).batch([token_ids], 1, padded, pad_id, [segment_ids])
+  encoder = {"encoder": model.device_params["encoder"]}
+  probabilities = np.asarray(attention_probabilities(model.config)(encoder, Inputs.of(batch)))[:, 0]
+  seen = np.flatnonzero(batch["attention_mask"][0])
+  return probabilities[:, :, seen][..., seen]
+
+
 # ---- compiled programs: one for each shape ----------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from bert_jax.architectures import EncoderConfig
 from bert_jax.config import ClassificationConfig, Config, Objective, Problem, SimilarityConfig, TaggingConfig
 from bert_jax.data.frames import Frame, frame_of
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.inference import embedding, masks, predictions, prompts, scores, windows
+from bert_jax.inference import embedding, guesses, masks, predictions, prompts, readings, scores, views, windows
 from bert_jax.inference.embedding import EmbeddingSettings, Pooling
 from bert_jax.inference.masks import Candidate
 from bert_jax.models.inputs import Inputs
@@ -320,20 +320,50 @@ class Model:
         found[index] = TokenEmbeddings(encodings[index].tokens, hidden[row][batch["attention_mask"][row]])
     return found
 
-  def attentions(self, text: str) -> Attentions:
+  def attentions(self, text: str, pair: str | None = None) -> Attentions:
     """What each token attends to, in every layer and head.
+
+    Args:
+      pair: a second text, which is read together with the first.
 
     Raises:
       ValueError: the text has more tokens than the model has positions.
     """
-    encoding, tokenizer = self.encode(text), self.require_tokenizer()
-    length = len(encoding.token_ids)
-    self.check_length(length)
-    padded = windows.bucket(length, self.config.longest_input)
-    batch = self._frame.batch([encoding.token_ids], 1, padded, tokenizer.pad_id)
-    run, encoder = embedding.attention_probabilities(self.config), {"encoder": self.device_params["encoder"]}
-    probabilities, seen = np.asarray(run(encoder, Inputs.of(batch)))[:, 0], np.flatnonzero(batch["attention_mask"][0])
-    return Attentions(encoding.tokens, probabilities[:, :, seen][..., seen])
+    read = readings.read(self, *_checked([text] if pair is None else [text, pair]))
+    return Attentions(read.tokens, embedding.attention(self, read.token_ids, read.segment_ids))
+
+  # ---- to look at, in a notebook or as plain text ----
+
+  def show_tokens(self, text: str, pair: str | None = None) -> views.TokensView:
+    """A text, or a pair, as the model reads it: tokens, ids, segments and positions.
+
+    Raises:
+      ValueError: the text has more tokens than the model has positions.
+    """
+    return views.TokensView(readings.read(self, *_checked([text] if pair is None else [text, pair])))
+
+  def show_masks(self, text: str, top_k: int = 5) -> views.MasksView:
+    """What the model expects in the place of each word, and of it from the left or the right context alone.
+
+    Args:
+      text: `[MASK]`, or the tokenizer's own mask token, stays a mask in it.
+      top_k: tokens shown of each place.
+
+    Raises:
+      ValueError: the text is longer than the model's positions or has no word, top_k is out of its range, or the model
+        was not made to fill masks.
+    """
+    read = readings.read(self, *_checked([text]))
+    return views.MasksView(read, guesses.one_by_one(self, read, top_k))
+
+  def show_attention(self, text: str, pair: str | None = None) -> views.AttentionView:
+    """What each head of each layer looks at.
+
+    Raises:
+      ValueError: the text has more tokens than the model has positions, or more than can be drawn.
+    """
+    read = readings.read(self, *_checked([text] if pair is None else [text, pair]))
+    return views.AttentionView.of(self, read)
 
   # ---- a task's head ----
 

@@ -8,6 +8,7 @@ What each head is asked and what it answers:
   encoder                   a pair of texts      `Value`, the cosine of their vectors
 """
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -133,3 +134,29 @@ def _compared(model: "Model", pairs: list[Any], batch_size: int) -> list[Value]:
   flat = [text for pair in pairs for text in pair]
   vectors = model.embed(flat, batch_size=batch_size, normalize=True, long="cut")
   return [Value(float(one @ other)) for one, other in zip(vectors[::2], vectors[1::2], strict=True)]
+
+
+# ---- as JSON ----
+
+
+def record(answer: Any, classes: tuple[str, ...] | None = None) -> dict[str, Any]:
+  """An answer as JSON has it, with the probabilities of all `classes`, or of all texts to choose from."""
+  found = answer._asdict()
+  probabilities = found.pop("probabilities", None)
+  if "tags" in found:
+    spans = [record(span) for span in found.pop("spans")]
+    chances = {} if classes is None else {"probabilities": [round(float(p), 6) for p in probabilities]}
+    return {"words": list(found["words"]), "tags": list(found["tags"]), **chances, "spans": spans}
+  if "text" in found and "null_margin" in found:
+    found["answer"] = found.pop("text")
+  if "labels" in found and len(probabilities) == 1:  # how well a passage answers a query
+    found["score"] = float(probabilities[0])
+  if probabilities is not None and classes is not None:
+    names = classes or [str(place) for place in range(len(probabilities))]
+    found["probabilities"] = {name: round(float(p), 6) for name, p in zip(names, probabilities, strict=True)}
+  return {name: _rounded(value) if isinstance(value, float) else value for name, value in found.items()}
+
+
+def _rounded(value: float) -> float | None:
+  """To six digits; None for what JSON has no number for, such as the margin of a passage without words."""
+  return round(value, 6) if math.isfinite(value) else None

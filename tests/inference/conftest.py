@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,7 @@ from bert_jax.config import (
   TransferConfig,
 )
 from bert_jax.data import tokenizers
+from bert_jax.inference.model import Model
 from bert_jax.training.checkpoints import Checkpoints
 from bert_jax.training.layout import make_layout
 from bert_jax.training.optimizers import hyperparameters
@@ -73,6 +75,15 @@ def trained(config: Config, tokenizer: tokenizers.Tokenizer) -> TrainState:
   for _ in range(STEPS):
     state, _ = step(state, {}, layout.put(batch), hyper, jnp.uint32(0))
   return jax.device_put(state, make_layout("data:4").whole)
+
+
+def model_of(config: Config, tokenizer: tokenizers.Tokenizer, params: Any) -> Model:
+  return Model(config.model, "masked_lm", params, tokenizer, run=config, step=STEPS)
+
+
+@pytest.fixture(scope="session")
+def model(config: Config, tokenizer: tokenizers.Tokenizer, trained: TrainState) -> Model:
+  return model_of(config, tokenizer, jax.device_get(trained.params))
 
 
 def memory_batch(config: Config, tokenizer: tokenizers.Tokenizer) -> dict[str, np.ndarray]:

@@ -51,7 +51,7 @@ def test_xlnet_fills_a_mask_from_what_stands_around_it() -> None:
     row = ids.copy()
     row[2], row[3] = token, other
     inputs = model._frame.batch([row], 1, len(row), model.tokenizer.pad_id)
-    return np.asarray(score(model.params, Inputs.of(inputs), places))[0]
+    return np.asarray(score(model.params, Inputs.of(inputs), places))[0, 0]
 
   np.testing.assert_array_equal(probabilities(ids[2], ids[3]), probabilities(ids[0], ids[3]))
   assert np.abs(probabilities(ids[2], ids[3]) - probabilities(ids[2], ids[0])).max() > 1e-4

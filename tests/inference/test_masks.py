@@ -26,7 +26,7 @@ def tokenizer_of(kind: str, lowercase: bool) -> Tokenizer:
 
 def around(text: str, tokenizer: Tokenizer) -> list[np.ndarray]:
   """The tokens before, between and after the masks of a text."""
-  ids = masks.token_ids(text, masks.find(text, tokenizer), tokenizer)
+  ids = masks.locate(text, masks.find(text, tokenizer), tokenizer).ids
   places = np.flatnonzero(ids == tokenizer.mask_id)
   return [part[part != tokenizer.mask_id] for part in np.split(ids, places)]
 

@@ -21,18 +21,8 @@ from bert_jax.inference.model import Model
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.networks import build
 from bert_jax.training.step import TrainState
-from tests.inference.conftest import SENTENCES, STEPS
+from tests.inference.conftest import SENTENCES, model_of
 from tests.models.networks import init_params
-
-
-def model_of(config: Config, tokenizer: tokenizers.Tokenizer, params: Any) -> Model:
-  return Model(config.model, "masked_lm", params, tokenizer, run=config, step=STEPS)
-
-
-@pytest.fixture(scope="module")
-def model(config: Config, tokenizer: tokenizers.Tokenizer, trained: TrainState) -> Model:
-  return model_of(config, tokenizer, jax.device_get(trained.params))
-
 
 # ---- where the parameters are ----
 
@@ -169,7 +159,9 @@ def test_text_around_a_mask_is_cut_as_in_the_whole_text(any_model: Model) -> Non
     assert len(single) == 1, "the test needs a word of one token"
     text = "the cat sat on the mat.".replace(word, "[MASK]")
     expected = np.where(whole == single[0], tokenizer.mask_id, whole)
-    assert masks.token_ids(text, masks.find(text, tokenizer), tokenizer).tolist() == expected.tolist()
+    located = masks.locate(text, masks.find(text, tokenizer), tokenizer)
+    assert located.ids.tolist() == expected.tolist()
+    assert [text[begin:end] for begin, end in located.offsets.tolist()].count("[MASK]") == 1
 
 
 def test_tokens_are_readable_and_both_mask_names_understood(any_model: Model) -> None:
