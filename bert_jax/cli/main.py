@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import bert_jax
 from bert_jax import console
-from bert_jax.cli import embed, evaluate, export, fill_mask, finetune, importing, predict, search
+from bert_jax.cli import embed, evaluate, export, fill_mask, finetune, importing, predict, search, serve
 
 VERBS = {
   "import": importing,
@@ -19,6 +19,7 @@ VERBS = {
   "predict": predict,
   "evaluate": evaluate,
   "search": search,
+  "serve": serve,
 }
 
 

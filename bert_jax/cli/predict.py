@@ -15,7 +15,6 @@ import csv
 import io
 import itertools
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator
@@ -139,6 +138,8 @@ def _written(
   output: str, found: Iterator[tuple[dict[str, Any], Any]], classes: tuple[str, ...] | None
 ) -> Iterator[str]:
   """The lines of the output; classes: where all probabilities are asked for, what they are of."""
+  from bert_jax.inference import predictions
+
   if output.endswith(".conll"):
     for _, answer in found:
       if not hasattr(answer, "tags"):
@@ -155,36 +156,13 @@ def _written(
     yield json.dumps(answers, ensure_ascii=False, indent=1) + "\n"
   elif output.endswith(".csv"):
     for number, (beside, answer) in enumerate(found):
-      record = _flat(beside | _record(answer, classes))
+      record = _flat(beside | predictions.record(answer, classes))
       if not number:
         yield _row(list(record))
       yield _row([_cell(value) for value in record.values()])
   else:
     for beside, answer in found:
-      yield json.dumps(beside | _record(answer, classes), ensure_ascii=False) + "\n"
-
-
-def _record(answer: Any, classes: tuple[str, ...] | None = None) -> dict[str, Any]:
-  """An answer as JSON has it, with the probabilities of all `classes`, or of all texts to choose from."""
-  record = answer._asdict()
-  probabilities = record.pop("probabilities", None)
-  if "tags" in record:
-    spans = [_record(span) for span in record.pop("spans")]
-    chances = {} if classes is None else {"probabilities": [round(float(p), 6) for p in probabilities]}
-    return {"words": list(record["words"]), "tags": list(record["tags"]), **chances, "spans": spans}
-  if "text" in record and "null_margin" in record:
-    record["answer"] = record.pop("text")
-  if "labels" in record and len(probabilities) == 1:  # how well a passage answers a query
-    record["score"] = float(probabilities[0])
-  if probabilities is not None and classes is not None:
-    names = classes or [str(place) for place in range(len(probabilities))]
-    record["probabilities"] = {name: round(float(p), 6) for name, p in zip(names, probabilities, strict=True)}
-  return {name: _rounded(value) if isinstance(value, float) else value for name, value in record.items()}
-
-
-def _rounded(value: float) -> float | None:
-  """To six digits; None for what JSON has no number for, such as the margin of a passage without words."""
-  return round(value, 6) if math.isfinite(value) else None
+      yield json.dumps(beside | predictions.record(answer, classes), ensure_ascii=False) + "\n"
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""The app: a page and a JSON API over models, for `bert-jax serve`."""
