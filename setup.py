@@ -60,6 +60,8 @@ setup(
       "bert_jax[app]",
       "beartype>=0.20",  # checks the shapes that signatures state
       "hypothesis>=6.100",
+      "ipykernel>=6.29",  # runs the notebooks, with nbclient
+      "nbclient>=0.10",
       "pyright>=1.1.400",
       "pytest>=8.3",
       "pytest-xdist>=3.7",

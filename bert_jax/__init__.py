@@ -46,8 +46,8 @@ def load(path: "str | os.PathLike[str]", step: int | None = None, head: str | No
       first that a run trained.
 
   Returns:
-    The model, which has `encode`, `embed`, `token_embeddings`, `attentions`, `logits`, `fill_mask`, `save` and
-    `export`, and its config, tokenizer and parameters.
+    The model, which has `encode`, `embed`, `token_embeddings`, `attentions`, `logits`, `predict`, `fill_mask`, `save`
+    and `export`; `show_tokens`, `show_masks` and `show_attention`; and its config, tokenizer and parameters.
 
   Raises:
     ValueError: there is no model, or there are several runs (which are listed), or the model is damaged (for a

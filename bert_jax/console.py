@@ -3,6 +3,7 @@
 import logging as stdlib_logging
 import os
 import sys
+import warnings
 
 from absl import logging
 from tqdm import tqdm
@@ -35,6 +36,9 @@ def log_own_lines_only() -> None:
   lines.addFilter(shown)
   root = stdlib_logging.getLogger()
   root.removeHandler(logging.get_absl_handler())
+  for handler in list(root.handlers):
+    if type(handler) is stdlib_logging.StreamHandler or isinstance(handler, _Lines):  # a notebook has one of its own
+      root.removeHandler(handler)
   root.addHandler(lines)
 
   # TensorStore reads on after one array of a damaged checkpoint, and would say so with a traceback for each other one.
@@ -44,8 +48,10 @@ def log_own_lines_only() -> None:
 
 def progress_bar(total: int, unit: str, shown: bool | None = None) -> tqdm:
   """A bar: lines on stderr, and in a notebook a widget; where `shown` is None, on a terminal and in a notebook only."""
-  from tqdm.auto import tqdm as best  # which is another in a notebook
-  from tqdm.notebook import tqdm_notebook
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # a notebook without ipywidgets has no widget; lines do
+    from tqdm.auto import tqdm as best  # which is another in a notebook
+    from tqdm.notebook import tqdm_notebook
 
   if shown is None:
     shown = issubclass(best, tqdm_notebook) or sys.stderr.isatty()

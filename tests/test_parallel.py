@@ -154,6 +154,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="co
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_killed_with_all_it_started_the_same_comes_out(
   source: str, one_by_one: bytes, env: dict[str, str], tmp_path: Path
 ) -> None:

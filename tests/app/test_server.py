@@ -21,7 +21,7 @@ import pytest
 pytest.importorskip("starlette", reason="needs the extra app")
 
 from bert_jax.app import answers, openapi, schema, server, serving
-from bert_jax.app.limits import Limits
+from bert_jax.app.limits import BODY_SECONDS, MOST_BYTES, Limits
 from bert_jax.cli import main
 from bert_jax.inference.model import Model
 from tests.app.conftest import CLASSES, Served
@@ -158,6 +158,20 @@ def test_the_page_needs_nothing_from_elsewhere(served: Served) -> None:
       assert status == 200
       assert not re.search(r"https?://(?!www\.w3\.org)", str(content))
       assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_documentations_requests_work(served: Served) -> None:
+  text = (Path(__file__).parents[2] / "docs" / "app.md").read_text()
+  commands = re.findall(r"curl http://127\.0\.0\.1:8000(/\S+)(?: -H '([^']+)' \\\n\s+-d '([^']+)')?", text)
+  assert {path for path, *_ in commands} == {"/healthz", "/api/models", *(f"/api/{kind}" for kind in answers.KINDS)}
+  for path, header, body in commands:
+    name, _, value = header.partition(": ")
+    asked = body.replace('"demo"', '"masks"').replace('"BUNDLE"', '"classes"').encode() or None
+    assert ask(served, path, asked, {name: value} if name else {})[0] == 200, path
+  for number in (server.MOST_WAITING, schema.MOST_CHARACTERS, schema.MOST_TEXTS, MOST_BYTES):
+    assert f"{number:,}" in text, "the limits that the page states"
+  assert f"{BODY_SECONDS:g} seconds" in text
+  assert f"{server.ANSWER_SECONDS:g} seconds" in text
 
 
 # ---- hostile requests ----

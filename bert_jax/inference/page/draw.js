@@ -55,7 +55,7 @@ const Draw = (() => {
       make("td", {}, make("span", {class: "draw-token " + ofToken(token)}, token.token)),
       make("td", {class: "draw-number"}, String(token.id)),
       make("td", {class: "draw-number"}, String(token.segment)),
-      make("td", {}, token.word === null ? "(special token)" : data.words[token.word])));
+      make("td", {}, token.word === null ? "(special)" : data.words[token.word])));
     const note = data.has_segments ? null
       : make("p", {class: "draw-note"}, "This architecture does not read segments: all of them are 0.");
     root.replaceChildren(row, ...(note ? [note] : []),
