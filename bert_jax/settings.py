@@ -94,7 +94,7 @@ def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
   hints, known = typing.get_type_hints(config_class), set()
   for field in dataclasses.fields(config_class):
     path = prefix + field.name
-    kinds = _dataclasses(hints[field.name])
+    kinds = kinds_of(hints[field.name])
     if not kinds:
       metadata = field.metadata
       yield Leaf(path, hints[field.name], field.default, metadata["help"], metadata["bounds"], metadata["decides"])
@@ -105,8 +105,8 @@ def leaves(config: Any, prefix: str = "") -> Iterator[Leaf]:
           yield leaf
 
 
-def _dataclasses(hint: Any) -> list[type]:
-  """The dataclasses that a field may be; none of a leaf."""
+def kinds_of(hint: Any) -> list[type]:
+  """The dataclasses that a field of this type may be; none of a leaf."""
   options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
   return [option for option in options if dataclasses.is_dataclass(option) and isinstance(option, type)]
 
@@ -232,7 +232,7 @@ def to_dict(config: Any) -> dict[str, Any]:
   for field in dataclasses.fields(config):
     value = getattr(config, field.name)
     if dataclasses.is_dataclass(value):
-      several = len(_dataclasses(hints[field.name])) > 1
+      several = len(kinds_of(hints[field.name])) > 1
       value = ({KIND: value.kind} if several else {}) | to_dict(value)  # pyright: ignore[reportAttributeAccessIssue]
     values[field.name] = value
   return values
@@ -262,7 +262,7 @@ def _value(value: Any, hint: Any, prefix: str) -> Any:
     return tuple(_value(part, parts[0], f"{prefix}{number}.") for number, part in enumerate(value))
   if origin is dict and isinstance(value, Mapping):
     return {name: _value(part, parts[1], f"{prefix}{name}.") for name, part in value.items()}
-  kinds = _dataclasses(hint)
+  kinds = kinds_of(hint)
   if not kinds:
     return value
   if len(kinds) == 1:

@@ -1,4 +1,4 @@
-"""README's section "From and to Hugging Face", as it stands."""
+"""The commands of docs/huggingface.md, as they stand; links; what the settings' page has."""
 
 import dataclasses
 import json
@@ -15,26 +15,26 @@ import pytest
 from etils import epath
 
 import bert_jax
-from bert_jax import console, sweep
+from bert_jax import console, settings, sweep
 from bert_jax.cli import main
+from bert_jax.config import Config
 from bert_jax.interop import reading, writing
 from bert_jax.interop.params import fingerprint
 from tests import tiny
 from tests.interop import small
 from tests.interop.test_folders import arrays_of, to_flax
 
+ROOT = Path(__file__).parent.parent
 
-def section(title: str) -> list[str]:
-  """Its commands."""
-  text = (Path(__file__).parent.parent / "README.md").read_text()
-  found = re.search(rf"^## {title}\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)
-  assert found, title
-  return [line.strip() for line in found[1].splitlines() if line.startswith("    ")]
+
+def commands_of(page: str) -> list[str]:
+  """Those of a page's code blocks."""
+  return [line.strip() for line in (ROOT / page).read_text().splitlines() if line.startswith("    ")]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-  """What the section starts from: HF, FLAX, W and texts.txt."""
+  """What the page starts from: HF, FLAX, W and texts.txt."""
   folder = tmp_path_factory.mktemp("readme")
   model = small.make("bert", tokenizer=small.tokenizer_of())
   writing.write_files(model, epath.Path(folder / "HF"))
@@ -50,8 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(folder: Path) -> Path:
-  """The folder after the section's commands."""
-  commands = section("From and to Hugging Face")
+  """The folder after the page's commands."""
+  commands = commands_of("docs/huggingface.md")
   assert len(commands) == 8
   with pytest.MonkeyPatch.context() as patch:
     patch.chdir(folder)
@@ -95,3 +95,37 @@ def test_transformers_opens_a_run_of_ours_and_gives_its_outputs(done: Path) -> N
     hidden = theirs(**batch).last_hidden_state[0].numpy()
   vectors = ours.token_embeddings(text).vectors
   assert np.abs(vectors - hidden).max() <= 1e-5 * np.abs(hidden).max()  # float32 sums in another order
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "experiments" / "README.md"]
+
+
+@pytest.mark.parametrize("page", [*PAGES, *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+  text = page.read_text()
+  links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+  for link in links:
+    target, _, place = link.partition("#")
+    if re.match(r"\w+:", target):
+      continue
+    found = (page.parent / target).resolve() if target else page
+    assert found.exists(), link
+    if place:
+      titles = re.findall(r"^#+ (.*)$", found.read_text(), re.MULTILINE)
+      assert place in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}, link
+
+
+def test_every_setting_is_on_the_page_of_settings() -> None:
+  pytest.importorskip("mkdocs", reason="needs the extra docs")
+  import importlib.util
+
+  spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
+  assert spec is not None
+  assert spec.loader is not None
+  hooks: Any = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(hooks)
+  page = hooks.all_settings()
+  for leaf in settings.leaves(Config):
+    (row, *_) = [line for line in page.splitlines() if line.startswith(f"| `{leaf.path}` |")]
+    assert leaf.help.split("|")[0].split("\n")[0][:40] in row
+    assert row.count(" | ") >= 3

@@ -23,7 +23,7 @@ def select_platform(platform: str | None) -> None:
   except RuntimeError as error:
     raise ValueError(
       f"--platform={platform}: JAX finds no such device ({str(error).splitlines()[0]}); install the extra for it"
-      " (README, 'TPU and GPU') or leave the flag out to run on the CPU"
+      " (docs/devices.md) or leave the flag out to run on the CPU"
     ) from error
   if found != platform and platform != "gpu":
     raise ValueError(f"--platform={platform}: JAX chose {found}")
