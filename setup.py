@@ -4,8 +4,21 @@ import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
+
+
+class BuildWithExperiments(build_py):
+  """Puts the experiments into a wheel, for `bert-jax run`; in a clone they stand beside the package."""
+
+  def run(self) -> None:
+    super().run()
+    if not self.editable_mode:
+      target = Path(self.build_lib, "bert_jax", "experiments")
+      target.mkdir(parents=True, exist_ok=True)
+      for file in (HERE / "experiments").glob("*.py"):
+        self.copy_file(str(file), str(target / file.name))
 
 
 def read_version() -> str:
@@ -25,6 +38,7 @@ setup(
   long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
   long_description_content_type="text/markdown",
   license="Apache-2.0",
+  cmdclass={"build_py": BuildWithExperiments},
   packages=find_packages(include=["bert_jax", "bert_jax.*"]),
   package_data={"bert_jax": ["py.typed", "inference/page/*", "app/page/*"]},
   python_requires=">=3.11",
@@ -67,6 +81,7 @@ setup(
       "pytest>=8.3",
       "pytest-xdist>=3.7",
       "ruff>=0.15",
+      "shtab>=1.7",  # shell completion
       "safetensors>=0.5",  # the peer of interop/stored.py
       "tensorboardX>=2.6.2",
     ],

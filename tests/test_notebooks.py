@@ -77,6 +77,7 @@ def check_quiet(book: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.notebook
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_colab(workdir: Path, tmp_path: Path) -> None:
   book = executed("colab.ipynb", tmp_path, workdir)
@@ -91,6 +92,7 @@ def test_colab(workdir: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.notebook
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tour(workdir: Path, tmp_path: Path) -> None:
   book = executed("tour.ipynb", tmp_path, workdir)

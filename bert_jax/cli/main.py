@@ -5,12 +5,27 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import bert_jax
 from bert_jax import console
-from bert_jax.cli import embed, evaluate, export, fill_mask, finetune, importing, predict, search, serve
+from bert_jax.cli import (
+  embed,
+  evaluate,
+  experiments,
+  export,
+  fill_mask,
+  finetune,
+  importing,
+  predict,
+  run,
+  search,
+  serve,
+)
 
 VERBS = {
+  "experiments": experiments,
+  "run": run,
   "import": importing,
   "export": export,
   "embed": embed,
@@ -27,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
   """Runs one verb; returns the exit status: 0, or 1 where the user has to change something."""
   parser = argparse.ArgumentParser(prog="bert-jax", description=bert_jax.__doc__)
   parser.add_argument("--version", action="version", version=bert_jax.__version__)
+  parser.add_argument(
+    "--print-completion", action=_PrintCompletion, metavar="SHELL", help="of bash or zsh, to be evaluated; needs shtab"
+  )
   verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
   for name, module in VERBS.items():
     raw = argparse.RawDescriptionHelpFormatter  # a module's lines stay lines
@@ -54,6 +72,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1
   except KeyboardInterrupt:
     return 130
+
+
+class _PrintCompletion(argparse.Action):
+  """Prints what a shell evaluates to complete verbs, flags, choices and the names of files, and ends."""
+
+  def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: Any = None) -> None:
+    if values not in ("bash", "zsh"):
+      parser.error(f"--print-completion={values} must be bash or zsh")
+    try:
+      import shtab
+    except ImportError:
+      parser.error("--print-completion needs shtab: pip install shtab")
+    verbs = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    for verb in verbs.choices.values():
+      for action in verb._actions:
+        if action.type is None and not action.choices and action.nargs != 0:
+          action.complete = shtab.FILE  # type: ignore[attr-defined]
+    print(shtab.complete(parser, values))
+    parser.exit()
 
 
 def _drop_stdout() -> None:
