@@ -1,9 +1,11 @@
-"""The commands of docs/huggingface.md, as they stand; links; what the settings' page has."""
+"""The documentation: what stands in its code blocks runs, or the reason why it is not run here; links; settings."""
 
 import dataclasses
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +98,71 @@ def test_transformers_opens_a_run_of_ours_and_gives_its_outputs(done: Path) -> N
   vectors = ours.token_embeddings(text).vectors
   assert np.abs(vectors - hidden).max() <= 1e-5 * np.abs(hidden).max()  # float32 sums in another order
 
+
+# ---- code blocks ----
+
+# What no test runs as it stands, and why.
+NOT_RUN = {
+  r"pip install ": "an installation; .ci/run makes one of its own",
+  r"python -m pytest ": "the tests themselves",
+  r"python benchmarks/": "speed is not tested; benchmarks are run by hand, and their figures stand beside them",
+  r"bert-jax serve ": "tests/app starts it",
+  r"curl ": "tests/app/test_server.py sends each of them",
+  r"#!/bin/bash|#SBATCH ": "for a scheduler, which is not here",
+  r"bert-jax finetune MiniLM --task=tagging": "needs WNUT 2017; tests/transfer/test_kinds.py tags other text",
+}
+# Blocks of what is no command.
+NO_COMMANDS = {"architecture.md", "results.md", "api.md", "CHANGELOG.md"}
+
+
+def blocks() -> list[tuple[str, str]]:
+  """(page, line) of every line of a code block that is no continuation and no output, `&&` taken apart."""
+  found = []
+  for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    text = page.read_text().replace("\\\n", "")
+    for line in text.splitlines() if page.name not in NO_COMMANDS else ():
+      if re.match(r"    \S", line) and not re.match(r"    f1 on", line):
+        found += [(page.name, part.strip()) for part in line.split("&&")]
+  return found
+
+
+def test_every_line_of_code_is_run_or_said_why_not(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+  monkeypatch.chdir(done)
+  monkeypatch.setattr(console, "log_own_lines_only", lambda: None)
+  Path("FOLDER").mkdir()
+  shutil.copy("texts.txt", "FOLDER")
+  words = "snow is white and the sea is cold".split()
+  rows = [f"{' '.join(words[i % 8 :] + words[: i // 8])},{'ab'[i % 2]}" for i in range(40)]
+  Path("train.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+  Path("new.csv").write_text("text\nsnow\n")
+  Path("texts.csv").write_text("question\nwhere is the sea\nis snow white\n")
+  used = set()
+  for page, line in blocks():
+    reason = next((pattern for pattern in NOT_RUN if re.match(pattern, line)), None)
+    if reason is not None:
+      used.add(reason)
+    elif page == "huggingface.md":
+      pass  # `done` runs the page
+    elif line.startswith("bert-jax "):
+      more = ["--max-tokens=24", "--baselines=trivial"] if " finetune " in line else []
+      assert main.main([*shlex.split(line)[1:], *more]) == 0, line
+    elif line.startswith("python experiments/"):
+      words = shlex.split(line.replace("…", "").partition("  #")[0])
+      flags = [
+        word for word in words[2:] if not re.match("--(platform|coordinator|num_processes|process_index)=", word)
+      ]
+      command = [sys.executable, str(ROOT / words[1]), *flags, "--print_settings"]
+      run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+      assert run.returncode == 0, (line, run.stderr)
+    elif line.startswith("python -c "):
+      exec(shlex.split(line)[2], {})
+    else:
+      assert line.startswith("model"), (page, line)
+      exec(f"import bert_jax; model = bert_jax.load('MODEL'); {line}", {})
+  assert used == set(NOT_RUN), "a reason without a line"
+
+
+# ---- links and settings ----
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "experiments" / "README.md"]
 
