@@ -131,12 +131,12 @@ def test_every_line_of_code_is_run_or_said_why_not(done: Path, monkeypatch: pyte
   monkeypatch.setattr(console, "log_own_lines_only", lambda: None)
   Path("FOLDER").mkdir()
   shutil.copy("texts.txt", "FOLDER")
-  words = "snow is white and the sea is cold".split()
+  words = ["snow", "is", "white", "and", "the", "sea", "is", "cold"]
   rows = [f"{' '.join(words[i % 8 :] + words[: i // 8])},{'ab'[i % 2]}" for i in range(40)]
   Path("train.csv").write_text("\n".join(["text,label", *rows]) + "\n")
   Path("new.csv").write_text("text\nsnow\n")
   Path("texts.csv").write_text("question\nwhere is the sea\nis snow white\n")
-  used = set()
+  used, experiments = set(), {}
   for page, line in blocks():
     reason = next((pattern for pattern in NOT_RUN if re.match(pattern, line)), None)
     if reason is not None:
@@ -147,19 +147,19 @@ def test_every_line_of_code_is_run_or_said_why_not(done: Path, monkeypatch: pyte
       more = ["--max-tokens=24", "--baselines=trivial"] if " finetune " in line else []
       assert main.main([*shlex.split(line)[1:], *more]) == 0, line
     elif line.startswith("python experiments/"):
-      words = shlex.split(line.replace("…", "").partition("  #")[0])
-      flags = [
-        word for word in words[2:] if not re.match("--(platform|coordinator|num_processes|process_index)=", word)
-      ]
-      command = [sys.executable, str(ROOT / words[1]), *flags, "--print_settings"]
-      run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
-      assert run.returncode == 0, (line, run.stderr)
+      _, file, *flags = shlex.split(line.replace("…", "").partition("  #")[0])
+      of_machines = "--(platform|coordinator|num_processes|process_index)="
+      experiments.setdefault(file, []).extend(flag for flag in flags if not re.match(of_machines, flag))
     elif line.startswith("python -c "):
       exec(shlex.split(line)[2], {})
     else:
       assert line.startswith("model"), (page, line)
       exec(f"import bert_jax; model = bert_jax.load('MODEL'); {line}", {})
   assert used == set(NOT_RUN), "a reason without a line"
+  for file, flags in experiments.items():  # what their flags do, tests/test_experiments.py and others run
+    command = [sys.executable, str(ROOT / file), *flags, "--print_settings"]
+    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert run.returncode == 0, (flags, run.stderr)
 
 
 # ---- links and settings ----

@@ -374,6 +374,7 @@ def test_sigterm_saves_exits_75_and_other_devices_go_on(
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_commands_share_the_runs_and_ctrl_c_twice_stops_one(
   source: str, undisturbed: Path, cache: Path, tmp_path: Path
 ) -> None:
