@@ -398,6 +398,7 @@ def test_two_commands_share_the_runs_and_ctrl_c_twice_stops_one(
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_full_disk_ends_in_one_line_and_goes_on_with_room(
   source: str, undisturbed: Path, cache: Path, tmp_path: Path
 ) -> None:

@@ -135,6 +135,7 @@ def test_pairs_are_read_as_pairs(model: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_killed_and_given_again_it_leaves_the_same_bundle(
   model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
