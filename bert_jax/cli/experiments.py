@@ -43,7 +43,7 @@ def found() -> dict[str, Path]:
   folder = next((folder for folder in folders if (folder / "bert_vs_roberta.py").is_file()), None)
   if folder is None:
     raise ValueError(f"there are no experiments beside {package}; install the package anew, or run a clone's")
-  return {file.stem: file for file in sorted(folder.glob("*.py")) if not file.name.startswith("_")}
+  return {file.stem: file for file in sorted(folder.iterdir()) if file.suffix == ".py"}
 
 
 def question(file: Path) -> str:
