@@ -3,6 +3,7 @@
 The drawing is in `page/draw.js`, which the app shares. T tokens, L layers, H heads.
 """
 
+import abc
 import base64
 import dataclasses
 import html
@@ -28,15 +29,15 @@ def page_file(name: str) -> str:
   return (importlib.resources.files("bert_jax.inference") / "page" / name).read_text(encoding="utf-8")
 
 
-class _View:
+class _View(abc.ABC):
   """Something that draws itself; `print` gives plain text, a notebook shows the drawing."""
 
   _kind: str
   _height: int
 
+  @abc.abstractmethod
   def data(self) -> dict[str, Any]:
     """What is drawn, as JSON; the app's API answers with the same."""
-    raise NotImplementedError
 
   def save(self, path: str | os.PathLike[str]) -> None:
     """Writes the drawing as an HTML file that needs nothing else."""
