@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
   from bert_jax.config import Config
   from bert_jax.inference.masks import Candidate
-  from bert_jax.inference.model import Attentions, Encoding, Model, TokenEmbeddings
+  from bert_jax.inference.model import Model
   from bert_jax.inference.predictions import Prediction
+  from bert_jax.inference.tokens import Attentions, Encoding, TokenEmbeddings
 
 __version__ = "0.1.0"
 __all__ = ["Attentions", "Candidate", "Config", "Encoding", "Model", "Prediction", "TokenEmbeddings", "load"]
@@ -16,8 +17,9 @@ __all__ = ["Attentions", "Candidate", "Config", "Encoding", "Model", "Prediction
 _MODULE_OF = {
   "Config": "config",
   "Candidate": "inference.masks",
+  "Model": "inference.model",
   "Prediction": "inference.predictions",
-  **dict.fromkeys(("Attentions", "Encoding", "Model", "TokenEmbeddings"), "inference.model"),
+  **dict.fromkeys(("Attentions", "Encoding", "TokenEmbeddings"), "inference.tokens"),
 }
 
 

@@ -1,5 +1,7 @@
 """Learning curves: accuracy by the number of labels, as a figure and as a table."""
 
+import csv
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,20 +11,24 @@ from bert_jax import results
 from bert_jax.analysis import plots, statistics
 from bert_jax.analysis.statistics import CONFIDENCE
 from bert_jax.results import RunResult
-from bert_jax.transfer.curves import FROZEN, SCRATCH, TUNED, Point
+from bert_jax.transfer.curves import FROZEN, SCRATCH, TUNED, WORDS, Point
 
 _MAJORITY = "majority"
 LEARNED = 1.0  # nats below what is reached without context: past the plateau that every run begins with
 
 
 def write(points: Sequence[Point], folder: epath.PathLike, note: str) -> str:
-  """Writes curves.png, curves.svg and curves.md, and returns the text of the last.
+  """Writes curves.csv, curves.png, curves.svg and curves.md, and returns the text of the last.
 
   Args:
     points: of all tasks.
     note: what these models can and cannot show.
   """
   folder = epath.Path(folder)
+  with (folder / "curves.csv").open("w") as file:
+    rows = csv.DictWriter(file, [field.name for field in dataclasses.fields(Point)], lineterminator="\n")
+    rows.writeheader()
+    rows.writerows(dataclasses.asdict(point) for point in points)
   with plots.styled():
     figure = _figure(points)
     png, svg = plots.as_png(figure), plots.as_svg(figure, "curves")
@@ -86,7 +92,8 @@ def _figure(points: Sequence[Point]):
   for axes, task in zip(panels, tasks, strict=True):
     labels = _labels(points, task)
     for way in ways:
-      name, line = way.split(", ")[0], "--" if way.endswith(FROZEN) else ":" if way == "TF-IDF" else "-"
+      name = way.split(", ")[0]
+      line = "--" if way.endswith(FROZEN) else ":" if way.endswith(WORDS) else "-"
       drawn = [list(_of(points, task, way, count).values()) for count in labels]
       low, high = ([bound(values) for values in drawn] for bound in (min, max))
       axes.fill_between(labels, low, high, color=colours[name], alpha=0.15, lw=0)

@@ -59,17 +59,62 @@ class Windows:
   unpooled: int = 0
 
 
-def text_vectors(
-  model: "Model", texts: Sequence[str], pooling: Pooling, reading: Windows, batch_size: int, bar: Any
+def embed(
+  model: "Model",
+  texts: Sequence[str],
+  pooling: Pooling | None,
+  normalize: bool | None,
+  batch_size: int,
+  max_tokens: int | None,
+  stride: int | None,
+  prompt: str | None,
+  long: str,
+  bar: Any,
 ) -> np.ndarray:
   """See `Model.embed`.
 
   Args:
     bar: progress bar, which is told of each text that is done.
-
-  Returns:
-    float32 [N, D], not normalized.
   """
+  made_for, most = model.embedding, model.config.longest_input
+  pooling = pooling or made_for.pooling or "mean"
+  normalize = made_for.normalize if normalize is None else normalize
+  max_tokens = made_for.max_tokens or most or 512 if max_tokens is None else max_tokens
+  stride = max(1, (max_tokens - 2) // 2) if stride is None else stride
+  if pooling not in ("cls", "mean", "max"):
+    raise ValueError(f"pooling={pooling!r} must be cls, mean or max")
+  if max_tokens < 3 or (most is not None and max_tokens > most):
+    raise ValueError(f"max_tokens={max_tokens} must be at least 3, and at most the model's positions, {most}")
+  if long not in ("windows", "cut"):
+    raise ValueError(f"long={long!r} must be windows or cut")
+  if not 1 <= stride <= max_tokens - 2:
+    raise ValueError(f"stride={stride} must be at least 1, and at most max_tokens - 2 = {max_tokens - 2}")
+  if batch_size < 1:
+    raise ValueError(f"batch_size={batch_size} must be at least 1")
+  unpooled = _unpooled(model, prompt)
+  if unpooled and long == "windows":
+    raise ValueError("the tokens of this model's prompts are not pooled, which windows do not do; say long='cut'")
+  texts = model.prompts.before(texts, prompt)
+  reading = Windows(max_tokens, None if long == "cut" else stride, unpooled)
+  found = _text_vectors(model, texts, pooling, reading, batch_size, bar)
+  return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12) if normalize else found
+
+
+def _unpooled(model: "Model", prompt: str | None) -> int:
+  """How many tokens at the front of each text, those of a prompt, are read and not pooled."""
+  stated, tokenizer = model.prompts, model.require_tokenizer()
+  words = stated.words(prompt)
+  if not words:
+    return 0
+  logging.info("the model's prompt %r goes before every text", words)
+  ((ids, _),) = tokenizer.encode([words])
+  return 0 if stated.pooled else len(frame_of(model.config).text(ids, tokenizer)) - 1
+
+
+def _text_vectors(
+  model: "Model", texts: Sequence[str], pooling: Pooling, reading: Windows, batch_size: int, bar: Any
+) -> np.ndarray:
+  """float32 [N, D], not normalized."""
   result = np.zeros((len(texts), model.config.hidden_size), np.float32)
   for first in range(0, len(texts), _TEXTS_AT_ONCE):
     some = texts[first : first + _TEXTS_AT_ONCE]

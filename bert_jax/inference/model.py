@@ -6,62 +6,22 @@ N texts, T tokens, C classes, A answers to choose from, D hidden size, L layers,
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, overload
 
 import jax
 import numpy as np
-from absl import logging
 from etils import epath
 
 from bert_jax import console
 from bert_jax.architectures import EncoderConfig
 from bert_jax.config import ClassificationConfig, Config, Objective, Problem, SimilarityConfig, TaggingConfig
-from bert_jax.data.frames import Frame, frame_of
 from bert_jax.data.tokenizers import Tokenizer
-from bert_jax.inference import embedding, guesses, masks, predictions, prompts, readings, scores, views, windows
+from bert_jax.inference import embedding, guesses, masks, predictions, prompts, readings, scores, tokens, views
 from bert_jax.inference.embedding import EmbeddingSettings, Pooling
 from bert_jax.inference.masks import Candidate
-from bert_jax.models.inputs import Inputs
+from bert_jax.inference.tokens import Attentions, Encoding, TokenEmbeddings
 from bert_jax.models.networks import ClassifierPooling
 from bert_jax.objectives import objective_of
-
-
-class Encoding(NamedTuple):
-  """A text as the model reads it.
-
-  Attributes:
-    token_ids: int32 [T], with special tokens.
-    segment_ids: int32 [T].
-    tokens: T, the vocabulary's text of each.
-  """
-
-  token_ids: np.ndarray
-  segment_ids: np.ndarray
-  tokens: list[str]
-
-
-class TokenEmbeddings(NamedTuple):
-  """The last layer's vectors of a text.
-
-  Attributes:
-    tokens: T, with special tokens.
-    vectors: float32 [T, D].
-  """
-
-  tokens: list[str]
-  vectors: np.ndarray
-
-
-class Attentions(NamedTuple):
-  """What each token of a text attends to.
-
-  Attributes:
-    tokens: T, with special tokens.
-    probabilities: float32 [L, H, T, T]; they sum to 1 over the last axis, the tokens that are attended to.
-  """
-
-  tokens: list[str]
-  probabilities: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -177,10 +137,6 @@ class Model:
     """What the files that it came with ask for before a text is embedded."""
     return prompts.read(self.files, "the model's files")
 
-  @property
-  def _frame(self) -> Frame:
-    return frame_of(self.config)
-
   # ---- on disk ----
 
   def save(self, folder: epath.PathLike) -> None:
@@ -207,11 +163,9 @@ class Model:
   def encode(self, texts: Sequence[str]) -> list[Encoding]: ...
   def encode(self, texts: str | Sequence[str]) -> Encoding | list[Encoding]:
     """Texts as the model reads them, with special tokens; long ones are not cut."""
-    if isinstance(texts, str):
-      return self.encode([texts])[0]
-    tokenizer = self.require_tokenizer()
-    rows = (self._frame.text(ids, tokenizer) for ids, _ in tokenizer.encode(_checked(texts)))
-    return [Encoding(row, self._frame.segments(row), tokenizer.tokens(row)) for row in rows]
+    one = isinstance(texts, str)
+    found = tokens.encode(self, [texts] if one else texts)
+    return found[0] if one else found
 
   # ---- embeddings ----
 
@@ -253,39 +207,11 @@ class Model:
     Raises:
       ValueError: a setting is out of its range, or a text is not a str.
     """
-    if isinstance(texts, str):
-      settings: Any = {"batch_size": batch_size, "max_tokens": max_tokens, "stride": stride, "progress": False}
-      return self.embed([texts], pooling, normalize, prompt=prompt, long=long, **settings)[0]
-    made_for, most = self.embedding, self.config.longest_input
-    pooling = pooling or made_for.pooling or "mean"
-    normalize = made_for.normalize if normalize is None else normalize
-    max_tokens = made_for.max_tokens or most or 512 if max_tokens is None else max_tokens
-    stride = max(1, (max_tokens - 2) // 2) if stride is None else stride
-    if pooling not in ("cls", "mean", "max"):
-      raise ValueError(f"pooling={pooling!r} must be cls, mean or max")
-    if max_tokens < 3 or (most is not None and max_tokens > most):
-      raise ValueError(f"max_tokens={max_tokens} must be at least 3, and at most the model's positions, {most}")
-    if long not in ("windows", "cut"):
-      raise ValueError(f"long={long!r} must be windows or cut")
-    if not 1 <= stride <= max_tokens - 2:
-      raise ValueError(f"stride={stride} must be at least 1, and at most max_tokens - 2 = {max_tokens - 2}")
-    if batch_size < 1:
-      raise ValueError(f"batch_size={batch_size} must be at least 1")
-    self.require_tokenizer()
-    stated = self.prompts
-    words = stated.words(prompt)
-    texts = stated.before(_checked(texts), prompt)
-    if words:
-      logging.info("the model's prompt %r goes before every text", words)
-    unpooled = len(self.encode(words).token_ids) - 1 if words and not stated.pooled else 0
-    if unpooled and long == "windows":
-      raise ValueError("the tokens of this model's prompts are not pooled, which windows do not do; say long='cut'")
-    reading = embedding.Windows(max_tokens, None if long == "cut" else stride, unpooled)
-    with console.progress_bar(len(texts), "text", progress) as bar:
-      result = embedding.text_vectors(self, texts, pooling, reading, batch_size, bar)
-    if normalize:
-      result /= np.maximum(np.linalg.norm(result, axis=1, keepdims=True), 1e-12)
-    return result
+    one = isinstance(texts, str)
+    some = tokens.checked([texts] if one else texts)
+    with console.progress_bar(len(some), "text", False if one else progress) as bar:
+      found = embedding.embed(self, some, pooling, normalize, batch_size, max_tokens, stride, prompt, long, bar)
+    return found[0] if one else found
 
   @overload
   def token_embeddings(self, texts: str, *, batch_size: int = 32) -> TokenEmbeddings: ...
@@ -305,20 +231,9 @@ class Model:
     Raises:
       ValueError: a text has more tokens than the model has positions.
     """
-    if isinstance(texts, str):
-      return self.token_embeddings([texts], batch_size=batch_size)[0]
-    encodings, tokenizer = self.encode(texts), self.require_tokenizer()
-    lengths = [len(encoding.token_ids) for encoding in encodings]
-    for length in lengths:
-      self.check_length(length)
-    found: list[Any] = [None] * len(encodings)
-    run, encoder = embedding.hidden_states(self.config), {"encoder": self.device_params["encoder"]}
-    for size, length, indices in windows.batches(lengths, batch_size, self.config.longest_input):
-      batch = self._frame.batch([encodings[i].token_ids for i in indices], size, length, tokenizer.pad_id)
-      hidden = np.asarray(run(encoder, Inputs.of(batch)))
-      for row, index in enumerate(indices):
-        found[index] = TokenEmbeddings(encodings[index].tokens, hidden[row][batch["attention_mask"][row]])
-    return found
+    one = isinstance(texts, str)
+    found = tokens.embeddings(self, [texts] if one else texts, batch_size)
+    return found[0] if one else found
 
   def attentions(self, text: str, pair: str | None = None) -> Attentions:
     """What each token attends to, in every layer and head.
@@ -329,7 +244,7 @@ class Model:
     Raises:
       ValueError: the text has more tokens than the model has positions.
     """
-    read = readings.read(self, *_checked([text] if pair is None else [text, pair]))
+    read = readings.read(self, *tokens.checked([text] if pair is None else [text, pair]))
     return Attentions(read.tokens, embedding.attention(self, read.token_ids, read.segment_ids))
 
   # ---- to look at, in a notebook or as plain text ----
@@ -340,7 +255,7 @@ class Model:
     Raises:
       ValueError: the text has more tokens than the model has positions.
     """
-    return views.TokensView(readings.read(self, *_checked([text] if pair is None else [text, pair])))
+    return views.TokensView(readings.read(self, *tokens.checked([text] if pair is None else [text, pair])))
 
   def show_masks(self, text: str, top_k: int = 5) -> views.MasksView:
     """What the model expects in the place of each word, and of it from the left or the right context alone.
@@ -353,7 +268,7 @@ class Model:
       ValueError: the text is longer than the model's positions or has no word, top_k is out of its range, or the model
         was not made to fill masks.
     """
-    read = readings.read(self, *_checked([text]))
+    read = readings.read(self, *tokens.checked([text]))
     return views.MasksView(read, guesses.one_by_one(self, read, top_k))
 
   def show_attention(self, text: str, pair: str | None = None) -> views.AttentionView:
@@ -362,7 +277,7 @@ class Model:
     Raises:
       ValueError: the text has more tokens than the model has positions, or more than can be drawn.
     """
-    read = readings.read(self, *_checked([text] if pair is None else [text, pair]))
+    read = readings.read(self, *tokens.checked([text] if pair is None else [text, pair]))
     return views.AttentionView.of(self, read)
 
   # ---- a task's head ----
@@ -444,7 +359,7 @@ class Model:
         the model was not made to fill masks.
     """
     self.require_tokenizer()
-    return masks.fill(self, _checked([text])[0], top_k)
+    return masks.fill(self, tokens.checked([text])[0], top_k)
 
   def check_length(self, length: int) -> None:
     """Raises ValueError where a text of so many tokens is longer than the model's positions."""
@@ -466,20 +381,3 @@ def _head_of(objective: Objective) -> dict[str, Any]:
   if isinstance(objective, SimilarityConfig):
     return {"embedding": EmbeddingSettings(objective.pooling, normalize=True)}
   return {}
-
-
-def _checked(texts: Sequence[str]) -> list[str]:
-  """The texts. Raises ValueError for the first that is not a str of whole characters."""
-  texts = list(texts)
-  for number, text in enumerate(texts):
-    if not isinstance(text, str):
-      raise ValueError(f"text {number} is {type(text).__name__} and must be str. Got {text!r:.80}")
-    if not text.isascii():
-      try:
-        text.encode()
-      except UnicodeEncodeError as error:
-        raise ValueError(
-          f"text {number} holds half a character, U+{ord(text[error.start]):04X} at {error.start}, as in text that"
-          " was decoded with the wrong encoding; decode it again, or drop it: text.encode(errors='ignore').decode()"
-        ) from error
-  return texts

@@ -23,13 +23,14 @@ from bert_jax.data.tasks import load_task, require_sklearn, token_ids
 from bert_jax.inference.model import Model
 from bert_jax.interop.params import fingerprint
 from bert_jax.training.layout import Layout
-from bert_jax.transfer import few_labels
+from bert_jax.transfer import features, few_labels
 from bert_jax.transfer.baselines import majority_accuracy, tfidf_accuracy, untrained
 from bert_jax.transfer.finetuning import finetune, transfer_settings
 from bert_jax.transfer.kinds import KINDS
 from bert_jax.transfer.kinds.base import Reading
 
 FROZEN, TUNED, SCRATCH = "frozen", "fine-tuned", "not pretrained"
+WORDS = "word vectors alone"
 _TEST_SHARE = 0.3  # of a file of the user's, held out
 
 
@@ -133,9 +134,11 @@ def _ways(
   for name, model in models.items():
     found[f"{name}, {TUNED}"] = lambda model=model, task=made[name]: tuned(model, task)
     found[f"{name}, {FROZEN}"] = lambda model=model, task=made[name]: frozen_accuracy(model, task, language)
+    found[f"{name}, {WORDS}"] = lambda model=model, task=made[name]: words_accuracy(model, task, language)
   first, task = next(iter(models.values())), next(iter(made.values()))
   found[f"{SCRATCH}, {TUNED}"] = lambda: tuned(untrained(first, draw), task)
   found[f"{SCRATCH}, {FROZEN}"] = lambda: frozen_accuracy(untrained(first, draw), task, language)
+  found[f"{SCRATCH}, {WORDS}"] = lambda: words_accuracy(untrained(first, draw), task, language)
   found["TF-IDF"] = lambda: tfidf_accuracy(task)
   found["majority"] = lambda: majority_accuracy(task)
   return found
@@ -143,8 +146,24 @@ def _ways(
 
 def frozen_accuracy(model: Model, task: Task, language: str) -> float:
   """Test accuracy of a linear model over the encoder's features of whole texts, as few-label accuracy has it."""
-  texts = [*task.train.texts, *task.test.texts]
-  found = few_labels.balanced(few_labels.frozen_features(model, token_ids(texts, model.require_tokenizer(), language)))
+  return _linear_accuracy(few_labels.frozen_features(model, _token_ids(model, task, language)), task)
+
+
+def words_accuracy(model: Model, task: Task, language: str) -> float:
+  """The same of the mean of the encoder's word vectors over a text: what is left of it without any context."""
+  table = features.word_table(model)
+  means = [table[ids].mean(axis=0) if len(ids) else 0 * table[0] for ids in _token_ids(model, task, language)]
+  return _linear_accuracy(np.stack(means), task)
+
+
+def _token_ids(model: Model, task: Task, language: str) -> list[np.ndarray]:
+  """Of whole texts, those to train on first."""
+  return token_ids([*task.train.texts, *task.test.texts], model.require_tokenizer(), language)
+
+
+def _linear_accuracy(vectors: np.ndarray, task: Task) -> float:
+  """Args: vectors: float32 [N, D], those of the texts to train on first."""
+  found = few_labels.balanced(vectors)
   train, test = found[: len(task.train)], found[len(task.train) :]
   return float(np.mean(few_labels.predicted(train, task.train.classes, test) == task.test.classes))
 

@@ -210,9 +210,15 @@ def _hidden(config: EncoderConfig):
 # ---- vectors of words, without context ----
 
 
+def word_table(model: Model) -> np.ndarray:
+  """An encoder's vectors of tokens, before any context: float32 [V, D]."""
+  (table,) = (x for name, x in flat(model.params["encoder"]).items() if name.split("/")[-1] == "words")
+  return np.asarray(table)
+
+
 def of_table(model: Model, max_tokens: int) -> Features:
   """Of an encoder's own word table: the mean over a text's tokens, or a word's."""
-  (table,) = (np.asarray(x) for name, x in flat(model.params["encoder"]).items() if name.split("/")[-1] == "words")
+  table = word_table(model)
   tokenizer, frame = model.require_tokenizer(), frame_of(model.config)
 
   def texts(some: list[Text]) -> np.ndarray:

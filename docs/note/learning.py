@@ -1,33 +1,28 @@
 """What an encoder learns over training: at held-out [MASK] places, by the class of the word that stood there.
 
-    python docs/note/learning.py RUN > docs/note/learning.csv
+The masks are those of every evaluation (15 %, 80/10/10, frozen); only places that show [MASK] count. Beside each
+checkpoint stand two predictors that need no network: token frequencies, and counts of neighbouring tokens.
 
-RUN is the folder of a run of which checkpoints were kept, here
-
-    python experiments/bert_vs_roberta.py --arms=full_sentences --seeds=0 --runtime.save_every_steps=250 \\
-      --runtime.keep_latest=40 --workdir=W
-
-so W/runs/full_sentences/seed-0. The masks are those of every evaluation (15 %, 80/10/10, frozen); only places that show
-[MASK] count. Beside each step stands, as step -1, the best predictor without context.
+P places, T tokens of a row, V vocabulary.
 """
 
-import csv
-import sys
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 import bert_jax
 from bert_jax.data.batches import EvalBatches
-from bert_jax.data.corpus import open_corpus
-from bert_jax.data.tokenizers import Tokenizer
+from bert_jax.data.corpus import Corpus, open_corpus
 from bert_jax.inference import masks
 from bert_jax.inference.masks import Masked
-from bert_jax.objectives import context_free
+from bert_jax.objectives.context_free import token_counts
 
-EXAMPLES = 2048  # as many as the run itself evaluates
+EXAMPLES = 2048  # as many as a run of the demo evaluates
 CLASSES = ("function words", "content words", "rest of a word", "numbers", "punctuation")
+FREQUENCIES, NEIGHBOURS = "token frequencies", "counts of neighbours"
 
 
 def class_of(token: str) -> str:
@@ -41,47 +36,87 @@ def class_of(token: str) -> str:
   return "function words" if token in ENGLISH_STOP_WORDS else "content words"
 
 
-def places(run: Path, tokenizer: Tokenizer) -> tuple[list[Masked], np.ndarray, np.ndarray, np.ndarray]:
-  """Rows with masks, and of each [MASK]: the label, and without context the nats and whether it is right."""
+def measure(run: Path, name: str) -> list[dict[str, Any]]:
+  """Shares right and nats, by class: of the two predictors, and of each checkpoint that the run kept.
+
+  Args:
+    run: the folder of a run of a sweep.
+    name: what it is called in the rows.
+  """
   model = bert_jax.load(run)
   assert model.run is not None
   corpus = open_corpus(next((run.parents[2] / "data").glob("*/")))
-  assert corpus.tokenizer.hash == tokenizer.hash
-  predictor = context_free.predictor(corpus, model.run.data.eval_fraction)
-  rows, labels, nats, right = [], [], [], []
-  for batch in EvalBatches(corpus, model.run.data, 64, EXAMPLES, True):
-    losses, guessed = predictor.predict(np.full_like(batch["mlm_labels"], tokenizer.mask_id), batch["mlm_labels"])
+  rows, labels = _places(model.run, corpus)
+  classes = np.array([class_of(token) for token in corpus.tokenizer.tokens(labels)])
+
+  def by_class(who: str, step: int, tokens: int, found: np.ndarray) -> list[dict[str, Any]]:
+    """Args: found: probabilities, [P, V]."""
+    nats, right = -np.log(found[np.arange(len(labels)), labels]), found.argmax(axis=1) == labels
+    return [
+      {"run": who, "step": step, "tokens": tokens, "class": of, "places": int(at.sum())}
+      | {"right": round(float(right[at].mean()), 4), "nats": round(float(nats[at].mean()), 4)}
+      for of in CLASSES
+      if (at := classes == of).any()
+    ]
+
+  frequencies = token_counts(corpus, model.run.data.eval_fraction)
+  frequencies /= frequencies.sum()
+  measured = by_class(FREQUENCIES, 0, 0, np.broadcast_to(frequencies, (len(labels), len(frequencies))))
+  around = _neighbours(rows, corpus, model.run.data.eval_fraction, frequencies)
+  measured += min(
+    (by_class(NEIGHBOURS, 0, 0, around(weight)) for weight in (10, 30, 100, 300)),
+    key=lambda found: sum(row["places"] * row["nats"] for row in found),
+  )
+  seen = _tokens_seen(run)
+  for step in sorted(int(folder.name) for folder in (run / "checkpoints").iterdir() if folder.name.isdigit()):
+    found = np.concatenate(masks.probabilities(bert_jax.load(run, step), rows))
+    measured += by_class(name, step, seen[step], found)
+    print(f"{name}: step {step}", flush=True)
+  return measured
+
+
+def _places(config: bert_jax.Config, corpus: Corpus) -> tuple[list[Masked], np.ndarray]:
+  """Rows with masks, and the label of each [MASK], int [P]."""
+  rows, labels = [], []
+  for batch in EvalBatches(corpus, config.data, 64, EXAMPLES, True):
     for i in range(len(batch["token_ids"])):
       asked = batch["mask_weights"][i] > 0
       if asked.any():
         length = int(batch["attention_mask"][i].sum())
         rows.append(Masked(batch["token_ids"][i][:length], batch["mlm_positions"][i][asked]))
         labels.append(batch["mlm_labels"][i][asked])
-        nats.append(losses[i][asked])
-        right.append(guessed[i][asked])
-  return rows, np.concatenate(labels), np.concatenate(nats), np.concatenate(right)
+  return rows, np.concatenate(labels)
 
 
-def main(run: Path) -> None:
-  model = bert_jax.load(run)
-  assert model.run is not None
-  tokenizer = model.require_tokenizer()
-  rows, labels, nats, right = places(run, tokenizer)
-  classes = np.array([class_of(token) for token in tokenizer.tokens(labels)])
-  out = csv.writer(sys.stdout, lineterminator="\n")
-  out.writerow(["step", "class", "places", "right", "nats"])
+def _neighbours(rows: list[Masked], corpus: Corpus, eval_fraction: float, frequencies: np.ndarray):
+  """weight → probabilities [P, V], of the token before each place and the one after it: P(x | l) P(x | r) / P(x).
 
-  def write(step: int, losses: np.ndarray, hits: np.ndarray) -> None:
-    for name in CLASSES:
-      of = classes == name
-      out.writerow([step, name, int(of.sum()), f"{hits[of].mean():.4f}", f"{losses[of].mean():.4f}"])
+  Pairs of tokens are counted in the training documents, and mixed with frequencies as if those had been seen `weight`
+  times. A neighbour that is hidden, or is no token of a text, says nothing.
+  """
+  size, tokenizer = len(frequencies), corpus.tokenizer
+  counts = np.zeros((size, size), np.float32)
+  documents = corpus.documents("train", eval_fraction, 1.0)
+  for document in documents:
+    starts = corpus.sentence_offsets[corpus.document_offsets[document : document + 2]]
+    ids, _ = corpus.gather(starts[:1], np.diff(starts))
+    np.add.at(counts, (ids[:-1], ids[1:]), 1)
+  silent = np.array([tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id, tokenizer.mask_id])
+  counts[silent], counts[:, silent] = 0, 0
+  sides = np.concatenate([row.token_ids[row.places[:, None] + [-1, 1]] for row in rows])
 
-  write(-1, nats, right)
-  for step in sorted(int(folder.name) for folder in (run / "checkpoints").iterdir() if folder.name.isdigit()):
-    found = np.concatenate(masks.probabilities(bert_jax.load(run, step), rows))
-    write(step, -np.log(found[np.arange(len(labels)), labels]), found.argmax(axis=1) == labels)
-    print(f"step {step}", file=sys.stderr)
+  def around(weight: float) -> np.ndarray:
+    shares = [
+      (pairs[tokens] + weight * frequencies) / (pairs[tokens].sum(axis=1, keepdims=True) + weight)
+      for pairs, tokens in ((counts, sides[:, 0]), (counts.T, sides[:, 1]))
+    ]
+    found = shares[0] * shares[1] / np.maximum(frequencies, 1e-12)
+    return found / found.sum(axis=1, keepdims=True)
+
+  return around
 
 
-if __name__ == "__main__":
-  main(Path(sys.argv[1]))
+def _tokens_seen(run: Path) -> dict[int, int]:
+  """By step, where the run wrote a line."""
+  rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+  return {row["step"]: row["tokens"] for row in rows if row["kind"] == "train"}
