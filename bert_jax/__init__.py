@@ -54,6 +54,11 @@ def load(path: "str | os.PathLike[str]", step: int | None = None, head: str | No
   Raises:
     ValueError: there is no model, or there are several runs (which are listed), or the model is damaged (for a
       checkpoint, the error names the one before).
+
+  Examples:
+    >>> model = bert_jax.load("MODEL")
+    >>> model.config.kind
+    'bert'
   """
   from bert_jax.interop import load as loading  # not above: `import bert_jax` is instant, and JAX is not
 

@@ -1,6 +1,8 @@
 """The documentation: what stands in its code blocks runs, or the reason why it is not run here; links; settings."""
 
 import dataclasses
+import doctest
+import inspect
 import json
 import os
 import re
@@ -19,7 +21,8 @@ from etils import epath
 import bert_jax
 from bert_jax import console, settings, sweep
 from bert_jax.cli import main
-from bert_jax.config import Config
+from bert_jax.config import Config, TokenizerConfig
+from bert_jax.data import tokenizers
 from bert_jax.interop import reading, writing
 from bert_jax.interop.params import fingerprint
 from tests import tiny
@@ -160,6 +163,27 @@ def test_every_line_of_code_is_run_or_said_why_not(done: Path, monkeypatch: pyte
     command = [sys.executable, str(ROOT / file), *flags, "--print_settings"]
     run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert run.returncode == 0, (flags, run.stderr)
+
+
+# ---- examples of docstrings ----
+
+PUBLIC = (bert_jax.load, *(method for method in vars(bert_jax.Model).values() if inspect.isfunction(method)))
+SHOWN: list[Any] = [what for what in PUBLIC if ">>>" in (what.__doc__ or "")]
+
+
+def test_the_examples_of_docstrings_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+  monkeypatch.chdir(tmp_path)
+  tokenizer = tokenizers.train(small.SENTENCES * 50, TokenizerConfig(kind="wordpiece", vocab_size=84, lowercase=True))
+  small.make("bert", tokenizer=tokenizer).save("MODEL")
+  classifier = small.make("bert", "sequence_classification", tokenizer)
+  dataclasses.replace(classifier, class_names=tuple("abcde")).save("CLASSIFIER")
+  names = {"bert_jax": bert_jax, "model": bert_jax.load("MODEL")}
+  assert {what.__name__ for what in SHOWN} >= {"load", "encode", "embed", "predict", "fill_mask"}
+  for what in SHOWN:
+    for test in doctest.DocTestFinder(recurse=False).find(what, what.__name__, globs=names):
+      failed, tried = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test)
+      assert tried > 0, what
+      assert failed == 0, what
 
 
 # ---- links and settings ----

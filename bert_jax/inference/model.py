@@ -162,7 +162,14 @@ class Model:
   @overload
   def encode(self, texts: Sequence[str]) -> list[Encoding]: ...
   def encode(self, texts: str | Sequence[str]) -> Encoding | list[Encoding]:
-    """Texts as the model reads them, with special tokens; long ones are not cut."""
+    """Texts as the model reads them, with special tokens; long ones are not cut.
+
+    Examples:
+      >>> model.encode("Snow is white.").tokens
+      ['[CLS]', 'snow', 'is', 'white', '.', '[SEP]']
+      >>> [len(one.token_ids) for one in model.encode(["Snow is white.", "Snow"])]
+      [6, 3]
+    """
     one = isinstance(texts, str)
     found = tokens.encode(self, [texts] if one else texts)
     return found[0] if one else found
@@ -206,6 +213,12 @@ class Model:
 
     Raises:
       ValueError: a setting is out of its range, or a text is not a str.
+
+    Examples:
+      >>> vectors = model.embed(["Snow is white.", "The sea is cold."], normalize=True)
+      >>> similarities = vectors @ vectors.T
+      >>> similarities.shape
+      (2, 2)
     """
     one = isinstance(texts, str)
     some = tokens.checked([texts] if one else texts)
@@ -230,6 +243,11 @@ class Model:
 
     Raises:
       ValueError: a text has more tokens than the model has positions.
+
+    Examples:
+      >>> found = model.token_embeddings("Snow is white.")
+      >>> found.vectors.shape == (len(found.tokens), model.config.hidden_size)
+      True
     """
     one = isinstance(texts, str)
     found = tokens.embeddings(self, [texts] if one else texts, batch_size)
@@ -243,6 +261,13 @@ class Model:
 
     Raises:
       ValueError: the text has more tokens than the model has positions.
+
+    Examples:
+      >>> found = model.attentions("Snow is white.")
+      >>> layer, head, token = 0, 1, found.tokens.index("white")
+      >>> looked_at = found.tokens[found.probabilities[layer, head, token].argmax()]
+      >>> looked_at in found.tokens
+      True
     """
     read = readings.read(self, *tokens.checked([text] if pair is None else [text, pair]))
     return Attentions(read.tokens, embedding.attention(self, read.token_ids, read.segment_ids))
@@ -254,6 +279,19 @@ class Model:
 
     Raises:
       ValueError: the text has more tokens than the model has positions.
+
+    Examples:
+      >>> print(model.show_tokens("Snow is white.", "The sea"))
+      position  token       id  segment
+             0  [CLS]        2        0
+             1  snow        80        0
+             2  is          48        0
+             3  white       81        0
+             4  .            6        0
+             5  [SEP]        3        0
+             6  the         47        1
+             7  sea         79        1
+             8  [SEP]        3        1
     """
     return views.TokensView(readings.read(self, *tokens.checked([text] if pair is None else [text, pair])))
 
@@ -327,6 +365,12 @@ class Model:
 
     Raises:
       ValueError: the model has no such head; a text is not what it reads.
+
+    Examples:
+      >>> classifier = bert_jax.load("CLASSIFIER")
+      >>> first, second = classifier.predict(["Snow is white.", "The sea is cold."])
+      >>> first.label in classifier.class_names
+      True
     """
     one = isinstance(texts, str | tuple)
     found = predictions.predict(self, [texts] if one else list(texts), batch_size)
@@ -340,6 +384,13 @@ class Model:
     Returns:
       The candidates of the mask, the likeliest first; for several masks, such a list for each. `fill_masks` always
       gives a list for each.
+
+    Examples:
+      >>> first, *others = model.fill_mask("Snow is [MASK].", top_k=3)
+      >>> first.sequence.startswith("Snow is")
+      True
+      >>> first.probability >= others[0].probability
+      True
     """
     found = self.fill_masks(text, top_k)
     return found if len(found) > 1 else found[0]

@@ -2,8 +2,8 @@
 
     python docs/note/figures.py
 
-writes learning.png, transfer.png and recipe.png there, and prints the tables as they stand in docs/note.md. `--data=DIR`
-takes the files of another measurement; the figures then go there too.
+writes learning.png, transfer.png and recipe.png there, and prints the tables as they stand in docs/note.md.
+`--data=DIR` takes the files of another measurement; the figures then go there too.
 """
 
 import argparse

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bert_jax.data.frames import Frame
+from bert_jax.data.frames import Frame, frame_of
 from bert_jax.inference import masks, windows
 from bert_jax.inference.embedding import Pooling
 from bert_jax.inference.model import Model
@@ -50,7 +50,7 @@ def test_xlnet_fills_a_mask_from_what_stands_around_it() -> None:
   def probabilities(token: int, other: int) -> np.ndarray:
     row = ids.copy()
     row[2], row[3] = token, other
-    inputs = model._frame.batch([row], 1, len(row), model.tokenizer.pad_id)
+    inputs = frame_of(model.config).batch([row], 1, len(row), model.tokenizer.pad_id)
     return np.asarray(score(model.params, Inputs.of(inputs), places))[0, 0]
 
   np.testing.assert_array_equal(probabilities(ids[2], ids[3]), probabilities(ids[0], ids[3]))
