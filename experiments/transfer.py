@@ -4,10 +4,11 @@
     python experiments/transfer.py --scale=smoke
     python experiments/transfer.py --transfer.tasks=my.csv           # your labelled texts: columns text and label
     python experiments/transfer.py --models=bert=RUN,mine=FOLDER     # any checkpoints, pretrained elsewhere
+    python experiments/transfer.py --models=mine=FOLDER --nofinetune # frozen only: minutes for a model of 22 million
 
 Each network is fine-tuned on a few labelled texts of each class, for several draws of them; curves.md and curves.png in
-the work directory have what comes of it, beside TF-IDF, the same networks frozen, and random weights. Expect the
-pretrained networks to lead where labels are few, and the others to come closer as there are more.
+the work directory have what comes of it, beside TF-IDF, the same networks frozen, their word vectors alone, and random
+weights. Expect the pretrained networks to lead where labels are few, and the others to come closer as there are more.
 """
 
 import dataclasses
@@ -45,7 +46,7 @@ EXPERIMENT = Experiment(
     "paper": Size(scales.PAPER, seeds=(0,), note=scales.PAPER_NOTE),
   },
 )
-LABELS = {"smoke": (2,), "demo": (2, 8, 32), "night": (2, 8, 32, 128), "paper": (8, 32, 128, 512)}
+LABELS = {"smoke": (2,), "demo": (2, 4, 8, 16, 32), "night": (2, 8, 32, 128), "paper": (8, 32, 128, 512)}
 DRAWS = {"smoke": 1, "demo": 5, "night": 5, "paper": 5}
 
 
@@ -73,7 +74,8 @@ def run(plan: Plan) -> int:
     named = {arm.name: f"{plan.workdir}/runs/{arm.name}/seed-{plan.seeds[0]}" for arm in plan.arms}
   models = {name: bert_jax.load(path) for name, path in named.items()}
   layout = make_layout(plan.base.runtime.mesh)
-  points = curves.measure(models, plan.base, tasks, labels, draws, layout, f"{plan.workdir}/curves")
+  folder, tuning = f"{plan.workdir}/curves", FLAGS.finetune
+  points = curves.measure(models, plan.base, tasks, labels, draws, layout, folder, tuning)
   note = plan.experiment.sizes[plan.scale].note
   learned = [line for path in named.values() if (line := drawn.learned(path))]
   print(drawn.write(points, plan.workdir, "\n\n".join([note, *learned])))
@@ -84,5 +86,6 @@ def run(plan: Plan) -> int:
 if __name__ == "__main__":
   flags.DEFINE_list("models", None, "NAME=MODEL,…, in place of pretraining the two arms")
   flags.DEFINE_list("labels", None, "of each class, such as 2,8,32; as the scale says where not given")
+  flags.DEFINE_bool("finetune", True, "fine-tune the networks too; most of the time goes into that")
   flags.DEFINE_integer("draws", None, "of labelled texts; as the scale says where not given")
   main(EXPERIMENT, run)

@@ -73,9 +73,11 @@ def _ways(points: Sequence[Point]) -> list[str]:
   return list(dict.fromkeys(p.way for p in points))
 
 
-def _pretrained(points: Sequence[Point]) -> list[str]:
-  """The ways of pretrained networks that are fine-tuned."""
-  return [way for way in _ways(points) if way.endswith(TUNED) and not way.startswith(SCRATCH)]
+def _pairs(points: Sequence[Point]) -> list[tuple[str, str]]:
+  """Each way of a pretrained network, fine-tuned or frozen, and the same of one that is not."""
+  hows = {f"{SCRATCH}, {how}": how for how in (TUNED, FROZEN)}
+  ways = _ways(points)
+  return [(way, other) for other, how in hows.items() for way in ways if way.endswith(f", {how}") and way != other]
 
 
 # ---- the figure ----
@@ -93,7 +95,7 @@ def _figure(points: Sequence[Point]):
     labels = _labels(points, task)
     for way in ways:
       name = way.split(", ")[0]
-      line = "--" if way.endswith(FROZEN) else ":" if way.endswith(WORDS) else "-"
+      line = "--" if way.endswith(FROZEN) else ":" if way.endswith(WORDS) else "-." if "TF-IDF, " in way else "-"
       drawn = [list(_of(points, task, way, count).values()) for count in labels]
       low, high = ([bound(values) for values in drawn] for bound in (min, max))
       axes.fill_between(labels, low, high, color=colours[name], alpha=0.15, lw=0)
@@ -139,9 +141,9 @@ def _text(points: Sequence[Point], note: str) -> str:
 
 def _pays(points: Sequence[Point], task: str, labels: Sequence[int]) -> str:
   """At which numbers of labels a pretrained network is better than the same one without pretraining."""
-  scratch, lines = f"{SCRATCH}, {TUNED}", []
+  lines = []
   tests = next(p.test_texts for p in points if p.task == task)
-  for way in _pretrained(points):
+  for way, scratch in _pairs(points):
     cells = []
     for count in labels:
       one, other = _of(points, task, way, count), _of(points, task, scratch, count)

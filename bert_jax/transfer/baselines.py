@@ -9,8 +9,10 @@ import numpy as np
 from absl import logging
 
 from bert_jax.data.examples import Task
+from bert_jax.data.frames import Frame
 from bert_jax.data.labelled import Labelled
 from bert_jax.data.tasks import require_sklearn
+from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.inference.model import Model
 from bert_jax.models import networks
 from bert_jax.transfer import features, linear
@@ -117,16 +119,17 @@ def unit_length(vectors: Any) -> Any:
 # ---- of the demo's tasks -----------------------------------------------------------------------------------------
 
 
-def tfidf_accuracy(task: Task) -> float:
+def tfidf_accuracy(task: Task, cut: tuple[Frame, Tokenizer, int] | None = None) -> float:
   """Test accuracy of TF-IDF with logistic regression, on the same labelled and held-out texts.
 
-  It reads the texts whole, where an encoder reads their first `transfer.max_seq_len` tokens.
+  Args:
+    cut: see `features.of_tfidf`; without it, texts are read whole.
 
   Raises:
     ValueError: scikit-learn is not installed.
   """
   require_sklearn()
-  x, y = features.of_tfidf().of_texts(list(task.train.texts), list(task.test.texts))
+  x, y = features.of_tfidf(cut).of_texts(list(task.train.texts), list(task.test.texts))
   outputs = linear.fit_sparse("single_label", x, task.train.classes)(y)
   return float(np.mean(outputs.argmax(axis=1) == task.test.classes))
 

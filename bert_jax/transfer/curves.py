@@ -7,6 +7,7 @@ include the fewer ones.
 import dataclasses
 import os
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -32,6 +33,7 @@ from bert_jax.transfer.kinds.base import Reading
 FROZEN, TUNED, SCRATCH = "frozen", "fine-tuned", "not pretrained"
 WORDS = "word vectors alone"
 _TEST_SHARE = 0.3  # of a file of the user's, held out
+Vectors = defaultdict[str, dict[str, np.ndarray]]  # way → text → its vector
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +65,7 @@ def measure(
   draws: int,
   layout: Layout,
   workdir: epath.PathLike,
+  with_tuning: bool = True,
 ) -> list[Point]:
   """All points, from `workdir` where they were measured before.
 
@@ -74,6 +77,7 @@ def measure(
     draws: of labelled texts.
     layout: the devices.
     workdir: for checkpoints and what is measured.
+    with_tuning: whether the networks are fine-tuned too, which takes most of the time.
 
   Raises:
     ValueError: there is no such task, or a file cannot be read; scikit-learn is not installed.
@@ -90,6 +94,7 @@ def measure(
     row["key"]: row["accuracy"] for row in (records.read_json(path, "measured again") or {"points": []})["points"]
   }
   points: list[Point] = []
+  vectors: Vectors = defaultdict(dict)
   for name in tasks:
     for count in labels:
       for draw in range(draws):
@@ -97,7 +102,9 @@ def measure(
         if made is None:
           break
         some = next(iter(made.values()))
-        for way, accuracy in _ways(models, made, config, draw, layout, workdir / "finetuning").items():
+        for way, accuracy in _ways(models, made, config, draw, layout, workdir / "finetuning", vectors).items():
+          if way.endswith(f", {TUNED}") and not with_tuning:
+            continue
           key = f"{some.name}, {count} labels, draw {draw}, {way}, {_asked(way, models, made, config)}"
           if key not in known:
             known[key] = accuracy()
@@ -119,7 +126,13 @@ def _asked(way: str, models: Mapping[str, Model], made: Mapping[str, Task], conf
 
 
 def _ways(
-  models: Mapping[str, Model], made: Mapping[str, Task], config: Config, draw: int, layout: Layout, folder: epath.Path
+  models: Mapping[str, Model],
+  made: Mapping[str, Task],
+  config: Config,
+  draw: int,
+  layout: Layout,
+  folder: epath.Path,
+  vectors: Vectors,
 ) -> dict[str, Callable[[], float]]:
   """By name, what measures an accuracy."""
 
@@ -129,43 +142,45 @@ def _ways(
     finally:
       shutil.rmtree(folder, ignore_errors=True)
 
+  def linear(way: str, task: Task, model: Callable[[], Model], vectors_of: Callable[..., np.ndarray]) -> float:
+    """Of a linear model over vectors of whole texts; those that are known are not made again."""
+    known, texts = vectors[way], [*task.train.texts, *task.test.texts]
+    if new := [text for text in dict.fromkeys(texts) if text not in known]:
+      made = model()
+      known.update(zip(new, vectors_of(made, token_ids(new, made.require_tokenizer(), language)), strict=True))
+    found = few_labels.balanced(np.stack([known[text] for text in texts]))
+    train, test = found[: len(task.train)], found[len(task.train) :]
+    return float(np.mean(few_labels.predicted(train, task.train.classes, test) == task.test.classes))
+
+  def three(name: str, model: Callable[[], Model], task: Task, made_for: str) -> dict[str, Callable[[], float]]:
+    frozen, words = (f"{name}, {how}" for how in (FROZEN, WORDS))
+    return {
+      f"{name}, {TUNED}": lambda: tuned(model(), task),
+      frozen: lambda: linear(frozen + made_for, task, model, few_labels.frozen_features),
+      words: lambda: linear(words + made_for, task, model, word_means),
+    }
+
   language = config.data.language
   found: dict[str, Callable[[], float]] = {}
   for name, model in models.items():
-    found[f"{name}, {TUNED}"] = lambda model=model, task=made[name]: tuned(model, task)
-    found[f"{name}, {FROZEN}"] = lambda model=model, task=made[name]: frozen_accuracy(model, task, language)
-    found[f"{name}, {WORDS}"] = lambda model=model, task=made[name]: words_accuracy(model, task, language)
+    found |= three(name, lambda model=model: model, made[name], "")
   first, task = next(iter(models.values())), next(iter(made.values()))
-  found[f"{SCRATCH}, {TUNED}"] = lambda: tuned(untrained(first, draw), task)
-  found[f"{SCRATCH}, {FROZEN}"] = lambda: frozen_accuracy(untrained(first, draw), task, language)
-  found[f"{SCRATCH}, {WORDS}"] = lambda: words_accuracy(untrained(first, draw), task, language)
+  found |= three(SCRATCH, lambda: untrained(first, draw), task, f", draw {draw}")
+  cut = (frame_of(first.config), first.require_tokenizer(), config.transfer.max_seq_len)
   found["TF-IDF"] = lambda: tfidf_accuracy(task)
+  found["TF-IDF, what fine-tuning reads"] = lambda: tfidf_accuracy(task, cut)
   found["majority"] = lambda: majority_accuracy(task)
   return found
 
 
-def frozen_accuracy(model: Model, task: Task, language: str) -> float:
-  """Test accuracy of a linear model over the encoder's features of whole texts, as few-label accuracy has it."""
-  return _linear_accuracy(few_labels.frozen_features(model, _token_ids(model, task, language)), task)
+def word_means(model: Model, texts: Sequence[np.ndarray]) -> np.ndarray:
+  """The mean of the encoder's word vectors over each text, what is left of it without any context: float32 [N, D].
 
-
-def words_accuracy(model: Model, task: Task, language: str) -> float:
-  """The same of the mean of the encoder's word vectors over a text: what is left of it without any context."""
+  Args:
+    texts: their token ids, without special ones.
+  """
   table = features.word_table(model)
-  means = [table[ids].mean(axis=0) if len(ids) else 0 * table[0] for ids in _token_ids(model, task, language)]
-  return _linear_accuracy(np.stack(means), task)
-
-
-def _token_ids(model: Model, task: Task, language: str) -> list[np.ndarray]:
-  """Of whole texts, those to train on first."""
-  return token_ids([*task.train.texts, *task.test.texts], model.require_tokenizer(), language)
-
-
-def _linear_accuracy(vectors: np.ndarray, task: Task) -> float:
-  """Args: vectors: float32 [N, D], those of the texts to train on first."""
-  found = few_labels.balanced(vectors)
-  train, test = found[: len(task.train)], found[len(task.train) :]
-  return float(np.mean(few_labels.predicted(train, task.train.classes, test) == task.test.classes))
+  return np.stack([table[ids].mean(axis=0) if len(ids) else 0 * table[0] for ids in texts])
 
 
 # ---- tasks ----

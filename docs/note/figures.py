@@ -26,6 +26,7 @@ WAYS = {  # as in transfer.csv → line and colour
   "not pretrained, fine-tuned": ("-", plots.VERMILLION),
   "not pretrained, frozen": ("--", plots.VERMILLION),
   "TF-IDF": ("-", plots.INK),
+  "TF-IDF, what fine-tuning reads": ("-.", plots.INK),
 }
 Rows = list[dict[str, str]]
 

@@ -7,6 +7,7 @@ P places, T tokens of a row, V vocabulary.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,43 +37,58 @@ def class_of(token: str) -> str:
   return "function words" if token in ENGLISH_STOP_WORDS else "content words"
 
 
-def measure(run: Path, name: str) -> list[dict[str, Any]]:
-  """Shares right and nats, by class: of the two predictors, and of each checkpoint that the run kept.
+def measure(runs: Mapping[str, Path]) -> list[dict[str, Any]]:
+  """Shares right and nats, by class: of the two predictors, and of each checkpoint that the runs kept.
 
   Args:
-    run: the folder of a run of a sweep.
-    name: what it is called in the rows.
+    runs: by what they are called in the rows, the folders of runs of a sweep, all on one text.
+
+  Raises:
+    ValueError: the runs were evaluated on different text.
   """
-  model = bert_jax.load(run)
-  assert model.run is not None
-  corpus = open_corpus(next((run.parents[2] / "data").glob("*/")))
-  rows, labels = _places(model.run, corpus)
-  classes = np.array([class_of(token) for token in corpus.tokenizer.tokens(labels)])
-
-  def by_class(who: str, step: int, tokens: int, found: np.ndarray) -> list[dict[str, Any]]:
-    """Args: found: probabilities, [P, V]."""
-    nats, right = -np.log(found[np.arange(len(labels)), labels]), found.argmax(axis=1) == labels
-    return [
-      {"run": who, "step": step, "tokens": tokens, "class": of, "places": int(at.sum())}
-      | {"right": round(float(right[at].mean()), 4), "nats": round(float(nats[at].mean()), 4)}
-      for of in CLASSES
-      if (at := classes == of).any()
-    ]
-
-  frequencies = token_counts(corpus, model.run.data.eval_fraction)
-  frequencies /= frequencies.sum()
-  measured = by_class(FREQUENCIES, 0, 0, np.broadcast_to(frequencies, (len(labels), len(frequencies))))
-  around = _neighbours(rows, corpus, model.run.data.eval_fraction, frequencies)
-  measured += min(
-    (by_class(NEIGHBOURS, 0, 0, around(weight)) for weight in (10, 30, 100, 300)),
-    key=lambda found: sum(row["places"] * row["nats"] for row in found),
-  )
-  seen = _tokens_seen(run)
-  for step in sorted(int(folder.name) for folder in (run / "checkpoints").iterdir() if folder.name.isdigit()):
-    found = np.concatenate(masks.probabilities(bert_jax.load(run, step), rows))
-    measured += by_class(name, step, seen[step], found)
-    print(f"{name}: step {step}", flush=True)
+  measured, before = [], None
+  for name, run in runs.items():
+    config = bert_jax.load(run).run
+    assert config is not None
+    corpus = open_corpus(next((run.parents[2] / "data").glob("*/")))
+    rows, labels = _places(config, corpus)
+    classes = np.array([class_of(token) for token in corpus.tokenizer.tokens(labels)])
+    if before is None:
+      measured, before = _without_network(config, corpus, rows, labels, classes), labels
+    elif not np.array_equal(before, labels):
+      raise ValueError(f"{run} was evaluated on other text, or other masks, than the first run")
+    seen = _tokens_seen(run)
+    for step in sorted(int(folder.name) for folder in (run / "checkpoints").iterdir() if folder.name.isdigit()):
+      found = np.concatenate(masks.probabilities(bert_jax.load(run, step), rows))
+      measured += _by_class(name, step, seen[step], found, labels, classes)
+      print(f"{name}: step {step}", flush=True)
   return measured
+
+
+def _without_network(
+  config: bert_jax.Config, corpus: Corpus, rows: list[Masked], labels: np.ndarray, classes: np.ndarray
+) -> list[dict[str, Any]]:
+  """The two predictors; of weights for the counts of neighbours, the one that is best on these very places."""
+  frequencies = token_counts(corpus, config.data.eval_fraction)
+  frequencies /= frequencies.sum()
+  alike = np.broadcast_to(frequencies, (len(labels), len(frequencies)))
+  around = _neighbours(rows, corpus, config.data.eval_fraction, frequencies)
+  counted = [_by_class(NEIGHBOURS, 0, 0, around(weight), labels, classes) for weight in (10, 30, 100, 300)]
+  best = min(counted, key=lambda found: sum(row["places"] * row["nats"] for row in found))
+  return [*_by_class(FREQUENCIES, 0, 0, alike, labels, classes), *best]
+
+
+def _by_class(
+  name: str, step: int, tokens: int, found: np.ndarray, labels: np.ndarray, classes: np.ndarray
+) -> list[dict[str, Any]]:
+  """Args: found: probabilities, [P, V]; labels and classes: [P]."""
+  nats, right = -np.log(found[np.arange(len(labels)), labels]), found.argmax(axis=1) == labels
+  return [
+    {"run": name, "step": step, "tokens": tokens, "class": of, "places": int(at.sum())}
+    | {"right": round(float(right[at].mean()), 4), "nats": round(float(nats[at].mean()), 4)}
+    for of in CLASSES
+    if (at := classes == of).any()
+  ]
 
 
 def _places(config: bert_jax.Config, corpus: Corpus) -> tuple[list[Masked], np.ndarray]:

@@ -26,30 +26,36 @@ SWEEPS = {  # experiment → its flags beside the scale
   "batch_size": ["--arms=batch_x1,batch_x2,batch_x4,batch_x8"],
   "data_size": [],
 }
-CHECKPOINTS = ["--runtime.save_every_steps=250", "--runtime.keep_latest=40"]
-LABELS = {"demo": ["--labels=2,4,8,16,32"], "smoke": []}
+# RoBERTa's arm of transfer.py, for 30,000 steps in place of 8,000.
+LONGER_STEPS = ["--train.steps=30000", "--evaluation.every_steps=3000", "--runtime.save_every_steps=1000"]
+LONGER = {
+  "demo": ["--arms=share_1", "--seeds=0", "--transfer.tasks=", "--runtime.keep_latest=40", *LONGER_STEPS],
+  "smoke": ["--arms=share_1", "--seeds=0"],
+}
+CHECKPOINTS = {"demo": ["--runtime.save_every_steps=250", "--runtime.keep_latest=40"], "smoke": []}
 TASKS = ("wiki_topics", "bbc_classes")
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("workdir", type=Path)
-  parser.add_argument("--scale", choices=LABELS, default="demo")
+  parser.add_argument("--scale", choices=LONGER, default="demo")
   parser.add_argument("--out", type=Path, default=HERE, metavar="DIR", help="where the CSV files go (default: here)")
   given = parser.parse_args()
   given.out.mkdir(parents=True, exist_ok=True)
-  checkpoints = CHECKPOINTS if given.scale == "demo" else []
-  transfer = experiment("transfer", given.workdir, given.scale, [*checkpoints, *LABELS[given.scale]])
+  transfer = experiment("transfer", given.workdir, given.scale, CHECKPOINTS[given.scale])
   shutil.copyfile(transfer / "curves.csv", given.out / "transfer.csv")
-  rows = [row for arm in ("roberta", "bert") for row in learning.measure(transfer / "runs" / arm / "seed-0", arm)]
-  write(given.out / "learning.csv", rows)
+  longer = experiment("data_size", given.workdir, given.scale, LONGER[given.scale], "longer")
+  runs = {arm: transfer / "runs" / arm / "seed-0" for arm in ("roberta", "bert")}
+  runs["longer"] = longer / "runs" / "share_1" / "seed-0"
+  write(given.out / "learning.csv", learning.measure(runs))
   sweeps = {name: experiment(name, given.workdir, given.scale, flags) for name, flags in SWEEPS.items()}
   write(given.out / "arms.csv", arms({name: folder / "results.csv" for name, folder in sweeps.items()}))
 
 
-def experiment(name: str, workdir: Path, scale: str, flags: list[str]) -> Path:
+def experiment(name: str, workdir: Path, scale: str, flags: list[str], folder_name: str | None = None) -> Path:
   """Runs it to its end and returns its work directory."""
-  folder = workdir / name
+  folder = workdir / (folder_name or name)
   subprocess.run(
     [sys.executable, EXPERIMENTS / f"{name}.py", f"--scale={scale}", f"--workdir={folder}", *flags], check=True
   )

@@ -50,6 +50,7 @@ def test_all_ways_see_the_same_texts_and_nothing_is_measured_twice(
   ways = {p.way for p in points}
   assert ways == {
     "TF-IDF",
+    "TF-IDF, what fine-tuning reads",
     "majority",
     *(f"{who}, {how}" for who in ("small", "not pretrained") for how in ("fine-tuned", "frozen", "word vectors alone")),
   }
