@@ -2,13 +2,13 @@
 
     python docs/note/measure.py WORKDIR
 
-On two CPU cores that takes about two and a half hours. What WORKDIR holds already is not run again, so the command can
-be stopped and given once more. `--scale=smoke --out=DIR` tries it in a few minutes, and measures nothing.
+On two CPU cores that takes about three hours. What WORKDIR holds already is not run again, so the command can be
+stopped and given once more. all-MiniLM-L6-v2 is fetched from the Hugging Face hub, unless `--minilm=FOLDER` has it.
+`--scale=smoke --out=DIR` tries it all in a few minutes, and measures nothing.
 """
 
 import argparse
 import csv
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -41,16 +41,29 @@ def main() -> None:
   parser.add_argument("workdir", type=Path)
   parser.add_argument("--scale", choices=LONGER, default="demo")
   parser.add_argument("--out", type=Path, default=HERE, metavar="DIR", help="where the CSV files go (default: here)")
+  parser.add_argument("--minilm", default="sentence-transformers/all-MiniLM-L6-v2", metavar="MODEL")
   given = parser.parse_args()
   given.out.mkdir(parents=True, exist_ok=True)
   transfer = experiment("transfer", given.workdir, given.scale, CHECKPOINTS[given.scale])
-  shutil.copyfile(transfer / "curves.csv", given.out / "transfer.csv")
+  flags = ["--nofinetune", f"--models=minilm={given.minilm}"]
+  minilm = experiment("transfer", given.workdir, given.scale, flags, "minilm")
+  write(given.out / "transfer.csv", accuracies(transfer / "curves.csv", minilm / "curves.csv"))
   longer = experiment("data_size", given.workdir, given.scale, LONGER[given.scale], "longer")
   runs = {arm: transfer / "runs" / arm / "seed-0" for arm in ("roberta", "bert")}
   runs["longer"] = longer / "runs" / "share_1" / "seed-0"
   write(given.out / "learning.csv", learning.measure(runs))
   sweeps = {name: experiment(name, given.workdir, given.scale, flags) for name, flags in SWEEPS.items()}
   write(given.out / "arms.csv", arms({name: folder / "results.csv" for name, folder in sweeps.items()}))
+
+
+def accuracies(ours: Path, minilm: Path) -> list[dict[str, Any]]:
+  """The rows of two curves.csv; of MiniLM's, what the other does not have."""
+  rows, names = read(ours), {"not pretrained": "minilm's size, not pretrained", "minilm": "minilm"}
+  for row in read(minilm):
+    name, _, how = row["way"].partition(", ")
+    if name in names:
+      rows.append(row | {"way": f"{names[name]}, {how}"})
+  return rows
 
 
 def experiment(name: str, workdir: Path, scale: str, flags: list[str], folder_name: str | None = None) -> Path:
@@ -70,16 +83,20 @@ def arms(results: Mapping[str, Path]) -> list[dict[str, Any]]:
   """
   found = []
   for name, path in results.items():
-    with path.open(newline="") as file:
-      for row in csv.DictReader(file):
-        learned = float(row["context_free_mask_loss"]) - float(row["mask_loss"])
-        gains = {
-          task: f"{100 * (float(row[f'{task}.pretrained']) - float(row[f'{task}.random'])):.2f}"
-          for task in TASKS
-          if row.get(f"{task}.pretrained")
-        }
-        found.append({"experiment": name, "arm": row["arm"], "seed": row["seed"], "learned": f"{learned:.4f}"} | gains)
+    for row in read(path):
+      learned = float(row["context_free_mask_loss"]) - float(row["mask_loss"])
+      gains = {
+        task: f"{100 * (float(row[f'{task}.pretrained']) - float(row[f'{task}.random'])):.2f}"
+        for task in TASKS
+        if row.get(f"{task}.pretrained")
+      }
+      found.append({"experiment": name, "arm": row["arm"], "seed": row["seed"], "learned": f"{learned:.4f}"} | gains)
   return found
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+  with path.open(newline="") as file:
+    return list(csv.DictReader(file))
 
 
 def write(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
