@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -108,7 +109,9 @@ def _figure(points: Sequence[Point]):
     axes.set_xlabel("labelled texts of each class (dotted line: the most frequent class)")
     axes.set_ylabel("right, %")
     axes.grid(axis="y")
-  figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False)
+  handles, labels_of_lines = panels[0].get_legend_handles_labels()
+  place: Any = {"loc": "outside upper left", "ncols": 3, "frameon": False}
+  figure.legend(handles, labels_of_lines, columnspacing=1.2, handlelength=1.8, **place)
   return figure
 
 

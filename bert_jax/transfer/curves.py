@@ -31,7 +31,7 @@ from bert_jax.transfer.kinds import KINDS
 from bert_jax.transfer.kinds.base import Reading
 
 FROZEN, TUNED, SCRATCH = "frozen", "fine-tuned", "not pretrained"
-WORDS = "word vectors alone"
+WORDS = "word vectors"
 _TEST_SHARE = 0.3  # of a file of the user's, held out
 Vectors = defaultdict[str, dict[str, np.ndarray]]  # way → text → its vector
 

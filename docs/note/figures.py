@@ -22,7 +22,7 @@ ALL = "all places"
 WAYS = {  # as in transfer.csv → line and colour
   "roberta, fine-tuned": ("-", plots.BLUE),
   "roberta, frozen": ("--", plots.BLUE),
-  "roberta, word vectors alone": (":", plots.BLUE),
+  "roberta, word vectors": (":", plots.BLUE),
   "not pretrained, fine-tuned": ("-", plots.VERMILLION),
   "not pretrained, frozen": ("--", plots.VERMILLION),
   "TF-IDF": ("-", plots.INK),
@@ -94,7 +94,7 @@ def draw_learning(rows: Rows):
     axes.grid(axis="y")
     axes.set_xlabel("tokens seen, millions")
     axes.set_xlim(left=0)
-  figure.legend(loc="outside upper left", ncols=3, frameon=False)
+  figure.legend(loc="outside upper left", ncols=3, frameon=False, columnspacing=1.2, handlelength=1.8)
   return figure
 
 
@@ -156,7 +156,9 @@ def draw_transfer(rows: Rows):
     axes.set_xlabel("labelled texts of each class (dotted line: the most frequent class)")
     axes.set_ylabel("right, %")
     axes.grid(axis="y")
-  figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False)
+  handles, labels_of_lines = panels[0].get_legend_handles_labels()
+  place: Any = {"loc": "outside upper left", "ncols": 3, "frameon": False}
+  figure.legend(handles, labels_of_lines, columnspacing=1.2, handlelength=1.8, **place)
   return figure
 
 

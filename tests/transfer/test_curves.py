@@ -52,7 +52,7 @@ def test_all_ways_see_the_same_texts_and_nothing_is_measured_twice(
     "TF-IDF",
     "TF-IDF, what fine-tuning reads",
     "majority",
-    *(f"{who}, {how}" for who in ("small", "not pretrained") for how in ("fine-tuned", "frozen", "word vectors alone")),
+    *(f"{who}, {how}" for who in ("small", "not pretrained") for how in ("fine-tuned", "frozen", "word vectors")),
   }
   assert len(points) == len(ways) * 2
   of_tfidf = [p.accuracy for p in points if p.way == "TF-IDF"]
