@@ -73,7 +73,9 @@ def test_words_are_masked_guessed_and_revealed(page: Any, models: dict[str, Mode
   words.nth(1).filter(has_text="cat").click()
   sides = panel.locator("[data-side]")
   sides.first.wait_for()
-  assert sides.count() == 3
+  assert [side.get_attribute("data-side") for side in sides.all()] == ["both", "left", "right"]
+  titles = panel.locator("[data-side] h4").all_inner_texts()
+  assert titles == ["from the whole context", "from the left alone", "from the right alone"]
   expected = models["masks"].fill_masks("the [MASK] sat on the mat.", 5)[0]
   shown = panel.locator("[data-side=both] li span:nth-child(2)").all_inner_texts()
   assert shown == [candidate.token for candidate in expected]
@@ -152,12 +154,14 @@ def test_predictions_of_each_kind(page: Any, models: dict[str, Model]) -> None:
   assert panel.locator("strong").inner_text() == expected.label
   assert set(panel.locator(".draw-bars li span:nth-child(2)").all_inner_texts()) == set(CLASSES), "names are text"
   only(page, "tags")
-  panel = submit(page, "predict", text=TEXT, pair="")
-  panel.locator("mark").first.wait_for()
-  spans = models["tags"].predict(TEXT).spans
-  assert [text.split("\n")[0] for text in panel.locator("mark").all_inner_texts()] == [
-    f"{span.text}{span.label}" for span in spans
-  ]
+  for text in (TEXT, f"\U0001f431 {TEXT}"):  # two characters to JavaScript, one to Python
+    panel = submit(page, "predict", text=text, pair="")
+    panel.locator(".marked").filter(has_text=text[0]).wait_for()
+    spans = models["tags"].predict(text).spans
+    assert spans
+    assert [shown.split("\n")[0] for shown in panel.locator("mark").all_inner_texts()] == [
+      f"{span.text}{span.label}" for span in spans
+    ]
   only(page, "answers")
   panel = submit(page, "predict", text="where?", pair=TEXT)
   panel.locator(".marked").wait_for()
