@@ -19,12 +19,15 @@ from bert_jax.analysis import plots, statistics
 HERE = Path(__file__).parent
 CLASSES = ("function words", "content words", "rest of a word", "numbers", "punctuation")
 ALL = "all places"
+RUN, LONGER, FREQUENCIES, NEIGHBOURS = "roberta", "longer", "token frequencies", "counts of neighbours"
 WAYS = {  # as in transfer.csv → line and colour
   "roberta, fine-tuned": ("-", plots.BLUE),
   "roberta, frozen": ("--", plots.BLUE),
   "roberta, word vectors": (":", plots.BLUE),
   "not pretrained, fine-tuned": ("-", plots.VERMILLION),
   "not pretrained, frozen": ("--", plots.VERMILLION),
+  "minilm, frozen": ("--", plots.GREEN),
+  "minilm, word vectors": (":", plots.GREEN),
   "TF-IDF": ("-", plots.INK),
   "TF-IDF, what fine-tuning reads": ("-.", plots.INK),
 }
@@ -67,52 +70,57 @@ def of_class(rows: Rows, run: str, name: str) -> list[dict[str, Any]]:
 
 def draw_learning(rows: Rows):
   """Nats below token frequencies, and the share right, by tokens seen."""
-  figure = plots.new_figure(7.6)
+  figure = plots.new_figure(7.8)
   gained, right = plots.stacked(figure, [1, 1])
-  lines = [("roberta", name, "-", colour) for name, colour in zip(CLASSES, plots.ARM_COLOURS, strict=False)]
-  lines += [("roberta", ALL, "-", plots.INK), ("bert", ALL, "--", plots.INK)]
-  for run, name, line, colour in lines:
+  lines = [(RUN, name, name, "-", colour) for name, colour in zip(CLASSES, plots.ARM_COLOURS, strict=False)]
+  lines += [
+    (RUN, ALL, ALL, "-", plots.INK),
+    (LONGER, ALL, f"{ALL}, a longer run", "-.", plots.INK),
+    ("bert", ALL, f"{ALL}, BERT's recipe", "--", plots.INK),
+  ]
+  for run, name, label, line, colour in lines:
     points = of_class(rows, run, name)
     if not points:
       continue
-    (trivial,) = of_class(rows, "token frequencies", name)
+    (trivial,) = of_class(rows, FREQUENCIES, name)
     tokens = [point["tokens"] / 1e6 for point in points]
-    label = name if run == "roberta" else f"{name}, BERT's recipe"
-    width = 2.2 if name == ALL else 1.4
-    gained.plot(
-      tokens, [trivial["nats"] - point["nats"] for point in points], line, color=colour, lw=width, label=label
-    )
-    right.plot(tokens, [100 * point["right"] for point in points], line, color=colour, lw=width)
-  (frequencies,), (counted,) = (of_class(rows, who, ALL) for who in ("token frequencies", "counts of neighbours"))
-  gained.axhline(
-    frequencies["nats"] - counted["nats"], color=plots.MUTED, ls=":", label="all places, counts of neighbours"
-  )
+    look: Any = {"color": colour, "ls": line, "lw": 2.2 if name == ALL else 1.4}
+    gained.plot(tokens, [trivial["nats"] - point["nats"] for point in points], label=label, **look)
+    right.plot(tokens, [100 * point["right"] for point in points], **look)
+  (frequencies,), (counted,) = (of_class(rows, who, ALL) for who in (FREQUENCIES, NEIGHBOURS))
+  label = f"{ALL}, counts of neighbours"
+  gained.axhline(frequencies["nats"] - counted["nats"], color=plots.MUTED, ls=":", label=label)
   right.axhline(100 * counted["right"], color=plots.MUTED, ls=":")
   gained.set_ylabel("nats below token frequencies")
   right.set_ylabel("right, %")
   for axes in (gained, right):
     axes.grid(axis="y")
     axes.set_xlabel("tokens seen, millions")
-    axes.set_xlim(left=0)
+    axes.set_xscale("log")
+    axes.set_xticks([0.25, 0.5, 1, 2, 4, 8, 16], ["0.25", "0.5", "1", "2", "4", "8", "16"])
+    axes.minorticks_off()
   figure.legend(loc="outside upper left", ncols=3, frameon=False, columnspacing=1.2, handlelength=1.8)
   return figure
 
 
 def learning_table(rows: Rows) -> str:
-  """By class: the share right, of the two that need no network and at four moments of the run."""
-  steps = [point["step"] for point in of_class(rows, "roberta", ALL)]
-  moments = [steps[round(share * (len(steps) - 1))] for share in (0, 1 / 7, 3 / 7, 1)]
-  points = {step: point for step in moments for point in of_class(rows, "roberta", ALL) if point["step"] == step}
-  heads = [f"{points[step]['tokens'] / 1e6:.1f}M tokens" for step in moments]
+  """By class: the share right, of the two that need no network, and of the two runs of RoBERTa's recipe."""
+  seen = {run: [point["tokens"] for point in of_class(rows, run, ALL)] for run in (RUN, LONGER)}
+  moments = [(RUN, min(seen[RUN], key=lambda tokens: abs(tokens - wanted))) for wanted in (0.2e6, 0.8e6, 2e6)]
+  moments += [(run, max(seen[run])) for run in (RUN, LONGER)]
+  heads = [f"{tokens / 1e6:.1f}M tokens" for _, tokens in moments]
   lines = [
     f"| right at [MASK], % | places | frequencies | neighbours | {' | '.join(heads)} |",
     f"| --- |{' ---: |' * (3 + len(moments))}",
   ]
   for name in (*CLASSES, ALL):
-    by_step = {point["step"]: point for point in of_class(rows, "roberta", name)}
-    trivial = [of_class(rows, who, name)[0] for who in ("token frequencies", "counts of neighbours")]
-    cells = [f"{100 * point['right']:.1f}" for point in (*trivial, *(by_step[step] for step in moments))]
+    trivial = [of_class(rows, who, name)[0] for who in (FREQUENCIES, NEIGHBOURS)]
+    learned = [next(p for p in of_class(rows, run, name) if p["tokens"] == tokens) for run, tokens in moments]
+    cells = [f"{100 * point['right']:.1f}" for point in (*trivial, *learned)]
     lines.append(f"| {name} | {trivial[0]['places']:,} | {' | '.join(cells)} |")
+    if name == ALL:
+      nats = [f"{point['nats']:.2f}" for point in (*trivial, *learned)]
+      lines.append(f"| {name}, nats | {trivial[0]['places']:,} | {' | '.join(nats)} |")
   return "\n".join(lines)
 
 
