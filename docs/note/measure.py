@@ -84,6 +84,8 @@ def arms(results: Mapping[str, Path]) -> list[dict[str, Any]]:
   found = []
   for name, path in results.items():
     for row in read(path):
+      if not row["mask_loss"]:
+        continue  # it failed, or never saw [MASK]; its report says so
       learned = float(row["context_free_mask_loss"]) - float(row["mask_loss"])
       gains = {
         task: f"{100 * (float(row[f'{task}.pretrained']) - float(row[f'{task}.random'])):.2f}"
