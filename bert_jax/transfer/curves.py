@@ -146,8 +146,9 @@ def _ways(
     """Of a linear model over vectors of whole texts; those that are known are not made again."""
     known, texts = vectors[way], [*task.train.texts, *task.test.texts]
     if new := [text for text in dict.fromkeys(texts) if text not in known]:
-      made = model()
-      known.update(zip(new, vectors_of(made, token_ids(new, made.require_tokenizer(), language)), strict=True))
+      reader = model()
+      ids = token_ids(new, reader.require_tokenizer(), language)
+      known.update(zip(new, vectors_of(reader, ids), strict=True))
     found = few_labels.balanced(np.stack([known[text] for text in texts]))
     train, test = found[: len(task.train)], found[len(task.train) :]
     return float(np.mean(few_labels.predicted(train, task.train.classes, test) == task.test.classes))
