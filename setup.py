@@ -51,7 +51,7 @@ setup(
     "flax>=0.11.2",
     "huggingface_hub>=0.30",  # which tokenizers brings
     "jax>=0.7.2",
-    "jaxtyping>=0.2.36",
+    "jaxtyping>=0.3.0",
     "matplotlib>=3.10",
     "ml_dtypes>=0.5",
     "numpy>=2.1",
@@ -81,6 +81,7 @@ setup(
       "pytest>=8.3",
       "pytest-xdist>=3.7",
       "ruff>=0.15",
+      "setuptools>=68",  # builds a wheel; Python 3.12 and later come without it
       "shtab>=1.7",  # shell completion
       "safetensors>=0.5",  # the peer of interop/stored.py
       "tensorboardX>=2.6.2",

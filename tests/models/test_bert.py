@@ -70,6 +70,7 @@ def test_fused_attention_gives_the_same_model(params: Any):
   assert_close(fused, explicit, 1e-5)
 
 
+@pytest.mark.usefixtures("bfloat16")
 def test_bfloat16_is_near_float32_and_its_gradients_are_float32(params: Any):
   batch = random_batch()
   exact = value_and_gradient(MODEL, {}, params, batch)

@@ -173,6 +173,7 @@ def test_without_the_pair_objective_the_rest_is_the_same():
   assert one_step(c)[1]["mlm_loss"] == pytest.approx(one_step(CONFIG)[1]["mlm_loss"], rel=1e-6)
 
 
+@pytest.mark.usefixtures("bfloat16")
 def test_bfloat16_compute_keeps_float32_state_and_comes_close():
   state, metrics = one_step(config(runtime__compute_dtype="bfloat16"))
   assert {x.dtype for x in jax.tree.leaves(state.params)} == {np.dtype("float32")}
