@@ -258,20 +258,36 @@ Objective = (
 )
 
 
+OptimizerName = Literal["google_adamw", "fairseq_adam", "adamw", "stable_adamw", "lamb", "muon"]
+Schedule = Literal[
+  "bert_linear", "linear", "product_linear", "cosine", "inverse_sqrt", "warmup_stable_decay", "budget_triangle"
+]
+
+
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
   """Optimizer and schedule. Defaults are BERT's (google-research/bert, optimization.py)."""
 
-  name: Literal["google_adamw", "fairseq_adam", "adamw"] = setting(
+  name: OptimizerName = setting(
     "google_adamw",
-    "google_adamw has no bias correction; fairseq_adam has, and adds eps before it; adamw adds eps after it",
+    "google_adamw has no bias correction; fairseq_adam has, and adds eps before it; adamw adds eps after it;"
+    " stable_adamw clips each matrix's update (ModernBERT); lamb scales it to the matrix's size (ALBERT); muon makes"
+    " those of the layers' matrices orthogonal, with adamw for the rest",
   )
   peak_lr: float = setting(1e-4, "learning rate at the end of warm-up", above=0)
   warmup_steps: int = setting(10_000, "steps of linear warm-up from 0", at_least=0)
-  schedule: Literal["bert_linear", "linear", "product_linear"] = setting(
+  schedule: Schedule = setting(
     "bert_linear",
     "bert_linear decays from step 0 (a small drop after warm-up), linear from the end of warm-up, product_linear is"
-    " both at once: ELECTRA's decay from step 0 times the ramp",
+    " both at once: ELECTRA's decay from step 0 times the ramp; cosine; inverse_sqrt (Vaswani et al. 2017);"
+    " warmup_stable_decay stays at the peak until the last decay_steps (ModernBERT); budget_triangle rises from a"
+    " quarter of the peak to it at three quarters of the steps (cramming)",
+  )
+  decay_steps: int | None = setting(
+    None, "of warmup_stable_decay: the last steps, in which the rate falls by 1 - sqrt; none with others", at_least=1
+  )
+  final_share: float = setting(
+    0.0, "of the peak, that the linear schedules, cosine and warmup_stable_decay end at", at_least=0, at_most=1
   )
   beta1: float = setting(0.9, "decay of the first moment", at_least=0, below=1)
   beta2: float = setting(0.999, "decay of the second moment; 0.98 in RoBERTa", at_least=0, below=1)

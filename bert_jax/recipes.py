@@ -133,8 +133,7 @@ def roberta(size: str) -> Config:
 def albert(layers: int, hidden: int, **more: Any) -> Config:
   """ALBERT: shared layers, whole words masked, sentence order (Lan et al. 2019; google-research/albert).
 
-  Left out: n-grams of up to three words in a mask, and LAMB with 4,096 sequences at 1.76e-3 for 125,000 steps (section
-  4.1). In LAMB's place stand BERT's optimizer, rate and batch.
+  Left out: n-grams of up to three words in a mask.
   """
   base = bert("base")
   return dataclasses.replace(
@@ -152,6 +151,9 @@ def albert(layers: int, hidden: int, **more: Any) -> Config:
       masking=MaskingConfig(policy="static", duplicates=40, unit="whole_word", rate=0.15),
     ),
     objective=MaskedTokensConfig(sentence="sop"),
+    # Section 4.1; run_pretraining.py has the warm-up.
+    optim=dataclasses.replace(base.optim, name="lamb", peak_lr=1.76e-3, warmup_steps=3125),
+    train=TrainConfig(steps=125_000, batch_size=4096),
     transfer=TransferConfig(peak_lr=1e-5, batch_size=32, epochs=10, warmup_fraction=0.06),  # table 14, SST-2
   )
 
@@ -281,11 +283,11 @@ def deberta_v2_xlarge() -> Config:
 def modernbert(layers: int, hidden: int, intermediate: int, peak_lr: float) -> Config:
   """ModernBERT's first phase, at 1,024 tokens (Warner et al. 2024, section 2 and appendix A).
 
-  Left out: its batch ramp, its schedule (constant after warm-up), StableAdamW's clipping, packing, and initialization
-  by depth. In their place: the largest batch throughout, linear decay, AdamW with clipping.
+  Left out: its batch ramp, packing, and initialization by depth. In the ramp's place stands the largest batch
+  throughout. The rate falls over the last 50 billion tokens, as it does at the end of the paper's third phase.
   """
   base = roberta("base")
-  batch, tokens, warmup_tokens = 4608, 1.719e12, 3e9
+  batch, tokens, warmup_tokens, decay_tokens = 4608, 1.719e12, 3e9, 50e9
   return dataclasses.replace(
     base,
     model=sized(
@@ -299,13 +301,14 @@ def modernbert(layers: int, hidden: int, intermediate: int, peak_lr: float) -> C
       masking=MaskingConfig(policy="dynamic", rate=0.3),  # 80/10/10 of 30 %: the authors' code, sequence_packer.py
     ),
     optim=OptimConfig(
-      name="adamw",
+      name="stable_adamw",
       peak_lr=peak_lr,
       warmup_steps=round(warmup_tokens / (batch * 1024)),
-      schedule="linear",
+      schedule="warmup_stable_decay",
+      decay_steps=round(decay_tokens / (batch * 1024)),
       beta2=0.98,
       weight_decay=1e-5,
-      clip_norm=1.0,
+      clip_norm=0.0,  # its own clipping is in that one's place
     ),
     train=TrainConfig(steps=round(tokens / (batch * 1024)), batch_size=batch),
     transfer=TransferConfig(peak_lr=8e-5, batch_size=64, epochs=2),  # table 6, SST-2

@@ -26,6 +26,7 @@ SMOKE: Assignments = {
   "data.masking.duplicates": 2,
   "optim.peak_lr": 1e-3,
   "optim.warmup_steps": 2,
+  "optim.decay_steps": lambda c: c.optim.decay_steps and 4,  # of the schedule that has them
   "train.steps": 16,
   "train.batch_size": 16,
   "evaluation.every_steps": 8,
@@ -75,6 +76,7 @@ DEMO: Assignments = {
   # With 3e-3 the plateau was never left.
   "optim.peak_lr": 1.5e-3,
   "optim.warmup_steps": 96,
+  "optim.decay_steps": lambda c: c.optim.decay_steps and 600,
   "train.steps": 6000,
   "train.batch_size": 32,
   # With 4,096 held-out rows every 400 steps it took a fifth of a run's time.
@@ -123,6 +125,7 @@ NIGHT: Assignments = {
   "data.masking.duplicates": 4,
   "optim.peak_lr": 1e-3,
   "optim.warmup_steps": 320,
+  "optim.decay_steps": lambda c: c.optim.decay_steps and 600,
   # 6,000 steps × 32 sequences × 64 tokens = 12.3 million places. At 4.5k tokens a second on a core that is 45 minutes a
   # run, and about 9 hours for 18 runs on two cores; 7 minutes of it were run.
   "train.steps": 6000,

@@ -66,6 +66,31 @@ def validate(config: Config) -> Config:
     f"must be below train.steps={train.steps}",
     f"try {train.steps // 10}",
   )
+  falls_at_the_end = optim.schedule == "warmup_stable_decay"
+  require(
+    optim.decay_steps is None or falls_at_the_end,
+    "optim.decay_steps",
+    f"is of the schedule warmup_stable_decay alone, and optim.schedule={optim.schedule}",
+    "leave it out",
+  )
+  require(
+    optim.decay_steps is not None or not falls_at_the_end,
+    "optim.schedule",
+    "has to know over how many steps it falls",
+    f"try optim.decay_steps={max(1, train.steps // 10)}",
+  )
+  require(
+    (optim.decay_steps or 0) <= train.steps - optim.warmup_steps,
+    "optim.decay_steps",
+    f"is more than what warm-up leaves of train.steps={train.steps}",
+    f"try {max(1, (train.steps - optim.warmup_steps) // 10)}",
+  )
+  require(
+    optim.final_share == 0 or optim.schedule not in ("inverse_sqrt", "budget_triangle"),
+    "optim.final_share",
+    f"is not for optim.schedule={optim.schedule}, which has an end of its own",
+    "leave it out",
+  )
   count = runtime.accumulation_steps
   fewer = train.batch_size // count * count
   require(

@@ -92,6 +92,16 @@ def test_a_batch_has_a_limit_of_tokens(path: str) -> None:
     ({"data.masking.max_predictions": 129}, "data.masking.max_predictions=129 is more than data.max_seq_len=128"),
     ({"transfer.finetuned_draws": 21}, "transfer.finetuned_draws=21 is more than transfer.draws=20; lower the one"),
     ({"train.steps": 10_000}, "optim.warmup_steps=10000 must be below train.steps=10000; try 1000"),
+    ({"optim.decay_steps": 9}, "optim.decay_steps=9 is of the schedule warmup_stable_decay alone"),
+    ({"optim.schedule": "warmup_stable_decay"}, "over how many steps it falls; try optim.decay_steps=100000"),
+    (
+      {"optim.schedule": "warmup_stable_decay", "optim.decay_steps": 990_001},
+      "optim.decay_steps=990001 is more than what warm-up leaves of train.steps=1000000; try 99000",
+    ),
+    (
+      {"optim.schedule": "inverse_sqrt", "optim.final_share": 0.1},
+      "optim.final_share=0.1 is not for optim.schedule=inv",
+    ),
     (
       {"runtime.accumulation_steps": 3},
       "train.batch_size=256 must be divisible by runtime.accumulation_steps=3; try 255 or 258",

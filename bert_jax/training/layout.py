@@ -19,7 +19,7 @@ from bert_jax.training.platform import keep_freed_memory
 AXES = ("data", "fsdp", "tensor")
 Spec = tuple[Any, ...]
 
-_BLOCK = r"/(layers|first|last|block_\d+)/"
+IN_BLOCK = r"/(layers|first|last|block_\d+)/"
 _INTO_HEADS = r"(query|key|value|position|position_query|position_key|query_key_value|intermediate)"
 _SPANS = r"span_head/(start|end|end_output|answer|answer_output)"
 _HEADS = (
@@ -30,12 +30,12 @@ _HEADS = (
 RULES: tuple[tuple[str, Spec], ...] = (
   (r"encoder/(embeddings/)?words$", (("fsdp", "tensor"), None)),  # [V, E]
   (r"(mlm_head/bias|lm_bias)$", (("fsdp", "tensor"),)),  # [V]
-  (_BLOCK + _INTO_HEADS + r"(/kernel)?$", ("fsdp", "tensor")),  # [D, D] or [D, F]
-  (_BLOCK + _INTO_HEADS + r"/bias$", ("tensor",)),
-  (_BLOCK + r"(query|value)_bias$", ("tensor",)),  # DeBERTa
-  (_BLOCK + r"((content|position|segment)_bias|segments)$", ("tensor", None)),  # XLNet, [H, C]
-  (_BLOCK + r"(attention_output|output)/kernel$", ("tensor", "fsdp")),  # [D, D] or [F, D]
-  (_BLOCK + r"(attention_output|output)/bias$", ()),
+  (IN_BLOCK + _INTO_HEADS + r"(/kernel)?$", ("fsdp", "tensor")),  # [D, D] or [D, F]
+  (IN_BLOCK + _INTO_HEADS + r"/bias$", ("tensor",)),
+  (IN_BLOCK + r"(query|value)_bias$", ("tensor",)),  # DeBERTa
+  (IN_BLOCK + r"((content|position|segment)_bias|segments)$", ("tensor", None)),  # XLNet, [H, C]
+  (IN_BLOCK + r"(attention_output|output)/kernel$", ("tensor", "fsdp")),  # [D, D] or [F, D]
+  (IN_BLOCK + r"(attention_output|output)/bias$", ()),
   (r"encoder/(embeddings/)?(positions|segments)$", ()),
   (r"encoder/(relative_table|mask_embedding)$", ()),
   (r"encoder/projection/kernel$", ("fsdp", None)),

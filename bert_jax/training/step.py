@@ -20,7 +20,14 @@ from bert_jax.models.dropout import Noise, fold
 from bert_jax.objectives import objective_of
 from bert_jax.objectives.base import Objective, Params, Sums
 from bert_jax.training.layout import Layout
-from bert_jax.training.optimizers import AdamState, Hyperparameters, adam, clip_factor, hyperparameters, learning_rate
+from bert_jax.training.optimizers import (
+  AdamState,
+  Hyperparameters,
+  clip_factor,
+  hyperparameters,
+  learning_rate,
+  optimizer,
+)
 
 Batch = Mapping[str, jax.Array]
 
@@ -73,7 +80,7 @@ def init_state(config: Config, layout: Layout, start: Params | None = None) -> T
   hyper = hyperparameters(config.optim, config.train.steps, objective.loss_weights)
 
   def state(params: Params) -> TrainState:
-    moments: Any = adam(config.optim, hyper).init(params)
+    moments: Any = optimizer(config.optim, hyper).init(params)
     # Copies: every leaf gets a buffer of its own, which the step's donation needs.
     params = jax.tree.map(jnp.copy, params)
     return TrainState(jnp.zeros((), jnp.int32), params, moments, jnp.zeros((), jnp.int32))
@@ -163,7 +170,7 @@ def _train_step(objective: Objective, optim: OptimConfig, microbatches: int, lay
     norm = optax.tree.norm(gradient)
     rate = learning_rate(state.opt_state.count, hyper, optim.schedule)
     factor = clip_factor(norm, hyper)
-    updates, opt_state = adam(optim, hyper).update(
+    updates, opt_state = optimizer(optim, hyper).update(
       jax.tree.map(lambda g: g * factor, gradient), state.opt_state, state.params
     )
     finite = jnp.isfinite(norm)
