@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from etils import epath
@@ -102,16 +101,8 @@ def _figure(points: Sequence[Point]):
       axes.fill_between(labels, low, high, color=colours[name], alpha=0.15, lw=0)
       axes.plot(labels, [np.mean(values) for values in drawn], line, color=colours[name], marker="o", ms=4, label=way)
     majority = list(_of(points, task, _MAJORITY, labels[0]).values())
-    axes.axhline(float(np.mean(majority)), color=plots.MUTED, lw=0.8, ls=(0, (1, 3)))
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(labels, [str(count) for count in labels])
-    axes.set_title(task, loc="left")
-    axes.set_xlabel("labelled texts of each class (dotted line: the most frequent class)")
-    axes.set_ylabel("right, %")
-    axes.grid(axis="y")
-  handles, labels_of_lines = panels[0].get_legend_handles_labels()
-  place: Any = {"loc": "outside upper left", "ncols": 3, "frameon": False}
-  figure.legend(handles, labels_of_lines, columnspacing=1.2, handlelength=1.8, **place)
+    plots.by_labels(axes, task, labels, float(np.mean(majority)))
+  plots.legend_above(figure, panels[0])
   return figure
 
 

@@ -317,6 +317,23 @@ def stacked(figure: "Figure", heights: list[float]) -> "list[Axes]":
   return list(figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
 
 
+def by_labels(axes: "Axes", task: str, labels: list[int], majority: float) -> None:
+  """Axes of accuracies in percent by the number of labels, with a line at what the most frequent class reaches."""
+  axes.axhline(majority, color=MUTED, lw=0.8, ls=(0, (1, 3)))
+  axes.set_xscale("log", base=2)
+  axes.set_xticks(labels, [str(count) for count in labels])
+  axes.set_title(task, loc="left")
+  axes.set_xlabel("labelled texts of each class (dotted line: the most frequent class)")
+  axes.set_ylabel("right, %")
+  axes.grid(axis="y")
+
+
+def legend_above(figure: "Figure", axes: "Axes") -> None:
+  """A legend in three columns, over all panels, of what one of them shows."""
+  place: Any = {"loc": "outside upper left", "ncols": 3, "frameon": False}
+  figure.legend(*axes.get_legend_handles_labels(), columnspacing=1.2, handlelength=1.8, **place)
+
+
 def as_png(figure: "Figure") -> bytes:
   """The figure as a PNG file; what is drawn of it afterwards has the same places."""
   file = io.BytesIO()

@@ -99,7 +99,7 @@ def draw_learning(rows: Rows):
     axes.set_xscale("log")
     axes.set_xticks([0.25, 0.5, 1, 2, 4, 8, 16], ["0.25", "0.5", "1", "2", "4", "8", "16"])
     axes.minorticks_off()
-  figure.legend(loc="outside upper left", ncols=3, frameon=False, columnspacing=1.2, handlelength=1.8)
+  plots.legend_above(figure, gained)
   return figure
 
 
@@ -157,16 +157,8 @@ def draw_transfer(rows: Rows):
       means, halves = zip(*(accuracy(rows, task, way, count) for count in labels), strict=True)
       at = np.array(labels) * 1.025 ** (number - len(WAYS) / 2)  # apart, so that the bars do not cover each other
       axes.errorbar(at, means, halves, color=colour, ls=line, marker="o", ms=3, lw=1.4, elinewidth=0.9, label=way)
-    axes.axhline(accuracy(rows, task, "majority", labels[0])[0], color=plots.MUTED, lw=0.8, ls=(0, (1, 3)))
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(labels, [str(count) for count in labels])
-    axes.set_title(task, loc="left")
-    axes.set_xlabel("labelled texts of each class (dotted line: the most frequent class)")
-    axes.set_ylabel("right, %")
-    axes.grid(axis="y")
-  handles, labels_of_lines = panels[0].get_legend_handles_labels()
-  place: Any = {"loc": "outside upper left", "ncols": 3, "frameon": False}
-  figure.legend(handles, labels_of_lines, columnspacing=1.2, handlelength=1.8, **place)
+    plots.by_labels(axes, task, labels, accuracy(rows, task, "majority", labels[0])[0])
+  plots.legend_above(figure, panels[0])
   return figure
 
 
