@@ -100,7 +100,7 @@ def test_help_lists_flags_and_settings_as_this_command_has_them() -> None:
   for line in (
     "--scale=smoke",
     "--arms=none",
-    "--optim.name=fairseq_adam   (one of google_adamw, fairseq_adam, adamw)",
+    "--optim.name=fairseq_adam   (one of google_adamw, fairseq_adam, adamw, stable_adamw, lamb, muon)",
     "model, roberta:",
     "--model.position_offset=2   (int)",
     "--train.batch_size=48   (int)",
