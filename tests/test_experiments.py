@@ -81,7 +81,8 @@ def test_a_big_batch_has_its_rate_all_the_way(name: str, arm: str, scale: Scale)
   np.testing.assert_allclose(ratios, 2.0, rtol=0.01)
 
 
-# The others differ from these in settings alone, which the tests above read.
+# The others differ from these in settings alone, which the tests above read, and in optimizers, which
+# tests/training/test_optimizers.py has.
 SMOKED = ("bert_vs_roberta", "masking", "pretrain", "transfer")
 
 
