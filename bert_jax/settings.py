@@ -132,20 +132,39 @@ def assign(config: Any, assignments: Assignments) -> Any:
   Args:
     config: what to start from.
     assignments: dotted path → value, or → a function of `config` that gives the value (`lambda c:
-      4 * c.train.batch_size`), so that a change can be relative to where it starts.
+      4 * c.train.batch_size`), so that a change can be relative to where it starts. A path such as `objective.kind`
+      takes another of the dataclasses that may stand there, with those of its settings that were set before.
 
   Raises:
     ValueError: a path that is no setting, or none of this config's; or a value of another type.
   """
-  known = {leaf.path: leaf for leaf in leaves(config)}
-  result = config
+  result, known = config, {leaf.path: leaf for leaf in leaves(config)}
   for path, value in assignments.items():
+    group, _, name = path.rpartition(".")
+    if name == KIND:
+      result = _replace(result, group.split("."), _of_kind(result, group, value))
+      known = {leaf.path: leaf for leaf in leaves(result)}
+      continue
     if path not in known:
-      raise ValueError(_unknown(config, path, known))
+      raise ValueError(_unknown(result, path, known))
     if isinstance(value, Callable):
       value = value(config)
     result = _replace(result, path.split("."), check_type(known[path], value))
   return result
+
+
+def _of_kind(config: Any, group: str, kind: str) -> Any:
+  """The dataclass of this kind for a group, with what was set, away from its default, in the one that stands there."""
+  before = lookup(config, group)
+  kinds = {option.kind: option for option in kinds_of(typing.get_type_hints(type(config)).get(group))}  # pyright: ignore[reportAttributeAccessIssue]
+  if kind not in kinds:
+    raise ValueError(f"{group}.{KIND}={kind} must be one of {', '.join(kinds)}")
+  if kind == before.kind:
+    return before
+  names = {field.name for field in dataclasses.fields(kinds[kind])}
+  values = {f.name: getattr(before, f.name) for f in dataclasses.fields(before) if f.name in names}
+  defaults = {f.name: f.default for f in dataclasses.fields(before)}
+  return kinds[kind](**{name: value for name, value in values.items() if value != defaults[name]})
 
 
 def assign_shared(config: Any, assignments: Assignments) -> Any:

@@ -124,6 +124,18 @@ def test_all_relative_changes_start_from_where_the_arm_starts() -> None:
   assert config.optim.warmup_steps == CONFIG.train.steps // 100
 
 
+def test_another_kind_keeps_what_was_set_and_takes_its_own_defaults() -> None:
+  changed = settings.assign(
+    CONFIG, {"model.kind": "roberta", "objective.kind": "replaced_tokens", "objective.weight": 7.0}
+  )
+  assert (changed.model.kind, changed.model.num_layers, changed.model.hidden_size) == ("roberta", 2, 128)
+  assert (changed.model.layer_norm_eps, changed.model.initializer) == (1e-5, "normal"), "BERT's defaults are not kept"
+  assert changed.objective.weight == 7.0
+  assert settings.assign(CONFIG, {"model.kind": "bert"}) == CONFIG
+  with pytest.raises(ValueError, match=r"objective\.kind=masked must be one of .*masked_tokens"):
+    settings.assign(CONFIG, {"objective.kind": "masked"})
+
+
 def test_an_unknown_path_is_refused() -> None:
   for path in ("optim.peak_rate", "optim", "model.num_layers.more"):
     with pytest.raises(ValueError, match=f"no setting '{path}'"):
