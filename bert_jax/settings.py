@@ -141,7 +141,7 @@ def assign(config: Any, assignments: Assignments) -> Any:
   result, known = config, {leaf.path: leaf for leaf in leaves(config)}
   for path, value in assignments.items():
     group, _, name = path.rpartition(".")
-    if name == KIND:
+    if name == KIND and path not in known:  # a tokenizer's kind is a setting like any other
       result = _replace(result, group.split("."), _of_kind(result, group, value))
       known = {leaf.path: leaf for leaf in leaves(result)}
       continue
@@ -156,7 +156,10 @@ def assign(config: Any, assignments: Assignments) -> Any:
 def _of_kind(config: Any, group: str, kind: str) -> Any:
   """The dataclass of this kind for a group, with what was set, away from its default, in the one that stands there."""
   before = lookup(config, group)
-  kinds = {option.kind: option for option in kinds_of(typing.get_type_hints(type(config)).get(group))}  # pyright: ignore[reportAttributeAccessIssue]
+  options = kinds_of(typing.get_type_hints(type(config)).get(group))
+  kinds = {option.kind: option for option in options}  # pyright: ignore[reportAttributeAccessIssue]
+  if not kinds:
+    raise ValueError(f"there is no setting '{group}.{KIND}'; see --help for all of them")
   if kind not in kinds:
     raise ValueError(f"{group}.{KIND}={kind} must be one of {', '.join(kinds)}")
   if kind == before.kind:
