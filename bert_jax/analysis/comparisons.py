@@ -128,6 +128,22 @@ def learned_nothing(run: Run) -> bool:
   return line is not None and bool(losses) and min(losses) > line - LEARNED_MARGIN
 
 
+def transition(run: Run) -> float | None:
+  """Tokens after which a run was LEARNED_MARGIN below what is reached at [MASK] without context, for the first time.
+
+  Between two evaluations the loss is taken to fall in a straight line; before the first, from the line itself.
+  """
+  line = run.values.get("context_free_mask_loss")
+  if line is None:
+    return None
+  tokens, loss, wanted = 0.0, line, line - LEARNED_MARGIN
+  for evaluation in run.evaluations:
+    if evaluation.mask_loss <= wanted:
+      return tokens + (evaluation.tokens - tokens) * (loss - wanted) / (loss - evaluation.mask_loss)
+    tokens, loss = evaluation.tokens, evaluation.mask_loss
+  return None
+
+
 def compute(sweep: Sweep) -> Results:
   """Everything the report states, from what is there of a sweep."""
   arms = tuple(_arm_result(sweep, arm) for arm in sweep.arms)
@@ -158,6 +174,9 @@ def _arm_result(sweep: Sweep, arm: PlannedArm) -> ArmResult:
     for run in finished
     if {"context_free_mask_loss", "mask_loss"} <= set(run.values)
   ]
+  # Over all seeds or not at all: those that left the plateau are the quick ones.
+  transitions = [transition(run) for run in finished]
+  values["transition"] = [tokens for tokens in transitions if tokens is not None and None not in transitions]
   spreads = {key: seen for key in values if (seen := statistics.spread(values[key])) is not None}
   void_seeds = tuple(run.seed for run in finished if learned_nothing(run))
   return ArmResult(arm, tuple(sweep.runs_of(arm.name)), spreads, void_seeds)

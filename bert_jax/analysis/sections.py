@@ -177,12 +177,17 @@ def _seen_table(results: Results) -> list[Block]:
     seen = result.spreads
     row = [f"`{result.arm.name}`", f"{seen['steps'].mean:,.0f}" if "steps" in seen else NOTHING]
     row += [formatting.si(seen[key].mean) if key in seen else NOTHING for key in keys[:2]]
+    row.append(formatting.si(seen["transition"].mean) if "transition" in seen else NOTHING)
     row.append(formatting.number(seen["epochs"].mean, 2) if "epochs" in seen else NOTHING)
     row += [formatting.si(seen[key].mean) if key in seen else NOTHING for key in keys[2:]]
     rows.append(row)
-  header = ["Arm", "steps", "tokens seen", "predicted tokens", "passes over its text"]
+  header = ["Arm", "steps", "tokens seen", "predicted tokens", "tokens to leave the plateau", "passes over its text"]
   header += ["documents to train on", "their tokens", "parameters"]
-  return [Paragraph("**What each arm saw**"), Table(header, rows, range(1, len(header)))]
+  note = (
+    f"**Tokens to leave the plateau**: seen when the loss at [MASK] was {LEARNED_MARGIN} nats below what is reached"
+    " without context, in every run of the arm; between two evaluations, in proportion."
+  )
+  return [Paragraph("**What each arm saw**"), Table(header, rows, range(1, len(header))), Paragraph(note)]
 
 
 def _changes(results: Results, pictures: Pictures) -> list[Block]:

@@ -8,8 +8,16 @@ import pytest
 from etils import epath
 
 from bert_jax import records
-from bert_jax.analysis.comparisons import LOSS, Results, answer_measure, compute, task_measure
-from bert_jax.analysis.runs import read_sweep
+from bert_jax.analysis.comparisons import (
+  LEARNED_MARGIN,
+  LOSS,
+  Results,
+  answer_measure,
+  compute,
+  task_measure,
+  transition,
+)
+from bert_jax.analysis.runs import Evaluation, Run, read_sweep
 from bert_jax.results import Answer, Baselines, TaskResult
 from tests.analysis.sweeps import LINE, TEXTS, evaluation, write_run, write_sweep
 
@@ -76,6 +84,28 @@ def test_an_arm_on_the_plateau_lends_its_spread_to_no_other(tmp_path: Path) -> N
   row = results_of(tmp_path).on(LOSS)[0]
   assert row.errors[0].degrees_of_freedom < before.degrees_of_freedom
   assert row.errors[0].standard_error < 3 * before.standard_error
+
+
+def test_the_plateau_is_left_between_two_evaluations_in_proportion() -> None:
+  def left(*losses: float) -> float | None:
+    evaluations = tuple(Evaluation(10 * n, 1000.0 * n, loss) for n, loss in enumerate(losses, 1))
+    return transition(Run("a", 0, "finished", {"context_free_mask_loss": LINE}, {}, evaluations))
+
+  wanted = LINE - LEARNED_MARGIN
+  assert left(wanted + 0.1, wanted + 0.1) is None
+  assert left(wanted + 0.3, wanted - 0.1, wanted + 1) == pytest.approx(1000 + 750)
+  assert left(wanted - LEARNED_MARGIN) == pytest.approx(500)
+  assert transition(Run("a", 0, "finished", {}, {}, ())) is None
+
+
+def test_the_plateau_of_an_arm_is_left_by_all_its_runs_or_not_at_all(tmp_path: Path) -> None:
+  write_sweep(tmp_path, arms=("a", "b"), seeds=(0, 1), effects=(-0.5, 0.0))
+  before = {name: results_of(tmp_path).arm(name).spreads["transition"] for name in "ab"}
+  assert before["a"].n == before["b"].n == 2
+  write_run(tmp_path, "b", 1, LINE)
+  after = results_of(tmp_path)
+  assert after.arm("a").spreads["transition"] == before["a"]
+  assert "transition" not in after.arm("b").spreads
 
 
 def test_an_arm_that_learned_and_forgot_is_not_void(tmp_path: Path) -> None:
