@@ -61,9 +61,27 @@ class MaskingConfig:
   duplicates: int = setting(
     10, "static only: masks of one example; dupe_factor of google-research/bert", at_least=1, at_most=1_000_000
   )
-  unit: Literal["token", "whole_word"] = setting("token", "whole_word masks all pieces of a word or none")
+  unit: Literal["token", "whole_word", "ngram", "span"] = setting(
+    "token",
+    "whole_word masks all pieces of a word or none; ngram runs of such words, shorter ones more often (ALBERT); span"
+    " runs of geometric length, all of a run as [MASK] or none (SpanBERT)",
+  )
+  max_words: int = setting(
+    3, "ngram and span: words of a run, at most; 3 in ALBERT and DeBERTa, 10 in SpanBERT", at_least=1, at_most=100
+  )
   rate: float = setting(
-    0.15, "share of a sequence's tokens, special tokens counted, that is predicted", above=0, at_most=1
+    0.15,
+    "share of a sequence's tokens, special tokens counted, that is hidden and predicted",
+    above=0,
+    at_most=1,
+  )
+  prediction_rate: float | None = setting(
+    None,
+    "share that is predicted, where that is another than is hidden (Wettig et al. 2022, section 5): a smaller one, or a"
+    " multiple, for which a batch has each example as many times, with masks that do not meet",
+    above=0,
+    at_most=1,
+    decides="order",
   )
   rounding: Literal["nearest", "stochastic"] = setting(
     "nearest", "of rate x length: nearest (half to even) as BERT, stochastic as fairseq"
@@ -426,9 +444,19 @@ class Config:
 PAIR_FORMATS = ("segment_pair", "sentence_pair")
 
 
+def num_copies(masking: MaskingConfig) -> int:
+  """How often a batch has each of its examples, with other masks."""
+  return max(1, round((masking.prediction_rate or masking.rate) / masking.rate))
+
+
+def row_rate(masking: MaskingConfig) -> float:
+  """Share of a row's tokens that is predicted."""
+  return min(masking.rate, masking.prediction_rate or masking.rate)
+
+
 def num_prediction_slots(data: DataConfig) -> int:
-  """Prediction slots of one sequence: `max_predictions`, or what `rate` asks of a full sequence."""
+  """Prediction slots of one sequence: `max_predictions`, or what the rates ask of a full sequence."""
   if data.masking.max_predictions is not None:
     return data.masking.max_predictions
-  wanted = data.masking.rate * data.max_seq_len
+  wanted = row_rate(data.masking) * data.max_seq_len
   return min(data.max_seq_len, max(1, -int(-wanted // 1)))

@@ -87,7 +87,7 @@ class Experiment:
           )
       parent = configs[arm.parent] if arm.parent else base
       config = settings.assign(parent, {**arm.assignments, **self.sizes[scale].arms.get(arm.name, {})})
-      if "data.masking.rate" in arm.assignments:
+      if {"data.masking.rate", "data.masking.prediction_rate"} & set(arm.assignments):
         _require_all_predictions(arm, config)
       configs[arm.name] = config
     return configs

@@ -5,7 +5,7 @@ from typing import Any
 from etils import epath
 
 from bert_jax import settings
-from bert_jax.config import Config
+from bert_jax.config import Config, row_rate
 from bert_jax.experiment import Plan
 from bert_jax.results import Gate, Pretrained
 from bert_jax.training.pretraining import read_config
@@ -59,7 +59,7 @@ PREDICTIONS_TOLERANCE = 0.1
 
 def _predictions(parent: Config, mine: Config, theirs: Pretrained, ours: Pretrained) -> tuple[bool, str] | None:
   """Where two arms differ in their masking rate, and in nothing else of how they mask: do they really predict so?"""
-  rates = [config.data.masking.rate for config in (parent, mine)]
+  rates = [row_rate(config.data.masking) for config in (parent, mine)]
   if rates[0] == rates[1]:
     return None
   shares = [(of.predicted_tokens or 0) / (of.tokens or 1) for of in (theirs, ours)]

@@ -6,7 +6,7 @@ A bound of one setting stands beside it, in `config.py`; a rule of one architect
 from typing import Any
 
 from bert_jax import architectures
-from bert_jax.config import PAIR_FORMATS, Config, MaskedTokensConfig
+from bert_jax.config import PAIR_FORMATS, Config, MaskedTokensConfig, num_copies
 from bert_jax.settings import check_bounds, lookup
 
 MAX_PLACES = 1 << 28  # of one batch: 64 times the tokens of RoBERTa's largest (8,192 × 512)
@@ -54,6 +54,27 @@ def validate(config: Config) -> Config:
     masking.mask_prob + masking.random_prob <= 1 + 1e-9,
     "data.masking.random_prob",
     f"and data.masking.mask_prob={masking.mask_prob} add up to more than 1",
+  )
+  copies = num_copies(masking)
+  require(
+    masking.prediction_rate is None
+    or masking.prediction_rate <= masking.rate
+    or abs(masking.prediction_rate / masking.rate - copies) < 1e-6,
+    "data.masking.prediction_rate",
+    f"must be at most data.masking.rate={masking.rate}, or a multiple of it",
+    f"try {masking.rate * copies:g}",
+  )
+  require(
+    copies == 1 or masking.unit == "token",
+    "data.masking.prediction_rate",
+    f"is above data.masking.rate={masking.rate}, which takes masks of single tokens",
+    "set data.masking.unit=token",
+  )
+  require(
+    train.batch_size % copies == 0,
+    "train.batch_size",
+    f"must be divisible by the {copies} copies of each example that data.masking.prediction_rate asks for",
+    f"try {train.batch_size // copies * copies or copies}",
   )
   require(
     (masking.max_predictions or 1) <= data.max_seq_len,

@@ -12,7 +12,7 @@ import pytest
 from etils import epath
 
 from bert_jax import recipes, results, settings
-from bert_jax.config import num_prediction_slots
+from bert_jax.config import num_prediction_slots, row_rate
 from bert_jax.experiment import SCALES, Experiment, Scale
 from bert_jax.results import Gates
 from bert_jax.training.optimizers import hyperparameters, learning_rate
@@ -62,7 +62,7 @@ def test_every_arm_predicts_at_its_rate(name: str) -> None:
   for scale in SCALES:
     base = settings.assign_shared(recipes.recipe(declared.recipe), declared.sizes[scale].assignments)
     for arm, config in declared.configs(base, {}, scale).items():
-      wanted = config.data.masking.rate * config.data.max_seq_len
+      wanted = row_rate(config.data.masking) * config.data.max_seq_len
       assert wanted <= num_prediction_slots(config.data) < wanted + 1, (scale, arm)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import logging
 
-from bert_jax.config import DataConfig, MaskingConfig
+from bert_jax.config import DataConfig, MaskingConfig, num_copies
 from bert_jax.data import formats, masking, random_bits
 from bert_jax.data.formats import Examples
 from bert_jax.data.rows import Batch, Pieces, Prepare, Rows, lay_out, pad_rows
@@ -80,20 +80,26 @@ class TrainBatches:
     Raises:
       ValueError: process_count does not divide the batch size.
     """
+    rows = self.rows(step, process_index, process_count)
+    return self._prepare(rows, self.seed, self.data, self.corpus.tokenizer)
+
+  def rows(self, step: int, process_index: int = 0, process_count: int = 1) -> Rows:
+    """The same before anything is masked."""
     if self.batch_size % process_count:
       raise ValueError(
         f"train.batch_size={self.batch_size} must be divisible by the {process_count} processes; "
         f"try {self.batch_size // process_count * process_count or process_count}"
       )
-    rows = self.batch_size // process_count
-    visit = step * self.batch_size + process_index * rows
+    rows, times = self.batch_size // process_count, num_copies(self.data.masking)
+    first = step * self.batch_size + process_index * rows
+    visit, end = first // times, -(-(first + rows) // times)
     parts = []
-    while rows:
+    while visit < end:
       epoch, begin, count = self._locate(visit)
-      taken = min(rows, count - begin)
+      taken = min(end - visit, count - begin)
       parts.append((epoch, self._order(epoch)[begin : begin + taken]))
-      visit, rows = visit + taken, rows - taken
-    return self._make(parts)
+      visit += taken
+    return self._lay_out(parts, range(first, first + rows), times)
 
   def examples(self, segmentation: int) -> Examples:
     """The examples of one cutting of the training documents, built, read from the cache or kept from before."""
@@ -108,7 +114,7 @@ class TrainBatches:
 
   def epoch_of(self, step: int) -> int:
     """The epoch in which a step's batch begins."""
-    return self._locate(step * self.batch_size)[0]
+    return self._locate(step * self.batch_size // num_copies(self.data.masking))[0]
 
   def _locate(self, visit: int) -> tuple[int, int, int]:
     """Epoch of a visit, its place in that epoch, and the epoch's number of examples."""
@@ -153,10 +159,22 @@ class TrainBatches:
       logging.info("examples of segmentation %d are in %s", segmentation, folder)
     return Examples.load(folder)
 
-  def _make(self, parts: list[tuple[int, np.ndarray]]) -> Batch:
+  def _lay_out(self, parts: list[tuple[int, np.ndarray]], rows: range, times: int) -> Rows:
+    """The rows of some visits.
+
+    Args:
+      parts: epochs, and the examples visited in each.
+      rows: the numbers of its rows, counted from the first step on.
+      times: rows of each visit.
+    """
     data = self.data
+    numbers = np.arange(rows.start, rows.stop)
+    visits = numbers // times - rows.start // times  # from the first one of `parts`
     selected, ids, passes, labels = [], [], [], []
-    for epoch, indices in parts:
+    done = 0
+    for epoch, visited in parts:
+      here = visits[(visits >= done) & (visits < done + len(visited))] - done
+      indices, done = visited[here], done + len(visited)
       segmentation = epoch % data.segmentations
       examples = self.examples(segmentation)
       selected.append(examples.select(indices))
@@ -164,15 +182,15 @@ class TrainBatches:
       ids.append(indices + (segmentation << _SEGMENTATION_BITS))
       passes.append(np.full(len(indices), masking.mask_pass(epoch, data.masking)))
     pieces = [np.concatenate(arrays) for arrays in zip(*selected, strict=True)]
-    rows = lay_out(
+    return lay_out(
       self.corpus,
       Pieces(*pieces),
       np.concatenate(labels),
       np.concatenate(ids),
       np.concatenate(passes),
+      numbers % times,
       data.max_seq_len,
     )
-    return self._prepare(rows, self.seed, data, self.corpus.tokenizer)
 
 
 class EvalBatches:
@@ -252,6 +270,7 @@ class EvalBatches:
       Pieces(*self._examples.select(indices)),
       self._examples.pair_labels[indices],
       indices,
+      np.zeros(len(indices), np.int64),
       np.zeros(len(indices), np.int64),
       self.data.max_seq_len,
     )

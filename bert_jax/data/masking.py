@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bert_jax.config import DataConfig, MaskingConfig, num_prediction_slots
-from bert_jax.data import random_bits
+from bert_jax.data import random_bits, spans
 from bert_jax.data.rows import Batch, Rows
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def mask(rows: Rows, seed: int, data: DataConfig, tokenizer: "Tokenizer") -> Bat
   masked_ids, positions, labels, weights = apply(
     rows.token_ids,
     rows.maskable(tokenizer),
-    rows.word_starts if data.masking.unit == "whole_word" else None,
+    rows.word_starts if data.masking.unit != "token" else None,
     rows.lengths,
     rows.example_ids,
     rows.passes,
@@ -44,6 +44,7 @@ def mask(rows: Rows, seed: int, data: DataConfig, tokenizer: "Tokenizer") -> Bat
     data.masking,
     num_prediction_slots(data),
     tokenizer,
+    rows.copies,
   )
   return {
     "token_ids": masked_ids,
@@ -54,14 +55,6 @@ def mask(rows: Rows, seed: int, data: DataConfig, tokenizer: "Tokenizer") -> Bat
     "mlm_weights": weights,
     "pair_labels": rows.pair_labels,
   }
-
-
-def unmask(batch: Batch) -> np.ndarray:
-  """The tokens of a batch before masking, int32 [B, T]."""
-  token_ids = batch["token_ids"].copy()
-  rows, slots = np.nonzero(batch["mlm_weights"])
-  token_ids[rows, batch["mlm_positions"][rows, slots]] = batch["mlm_labels"][rows, slots]
-  return token_ids
 
 
 def apply(
@@ -75,15 +68,21 @@ def apply(
   masking: MaskingConfig,
   num_slots: int,
   tokenizer: "Tokenizer",
+  copies: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
   """Chooses tokens to predict and hides them.
 
   How many: rate × length (special tokens counted, as BERT and fairseq do), to the nearest integer with halves to
   the even one (BERT), or rounded down after adding a uniform draw (fairseq); at least 1, at most `num_slots` and
   the maskable tokens there are. Which: without replacement, uniformly among the maskable tokens, or BERT's
-  whole words: in random order, each that does not overshoot the number (so fewer, even none, where no word fits).
-  Each chosen token alone becomes [MASK] with `mask_prob`, a random token with `random_prob`, and stays otherwise.
+  whole words: in random order, each that does not overshoot the number (so fewer, even none, where no word fits); or
+  runs of words, see `spans.py`.
+  Each chosen token alone becomes [MASK] with `mask_prob`, a random token with `random_prob`, and stays otherwise; of
+  spans, all tokens of a run of chosen ones have the same fate (Joshi et al. 2019, section 3.1).
   Random tokens are uniform over the ids that are not special, as in fairseq; BERT's code draws special ones too.
+  With a `prediction_rate` below `rate`, only so many of the chosen tokens are predicted, at random, and the others are
+  hidden alone. With one that is a multiple of it, an example stands in the batch as often, in copies whose masks have
+  no token in common (Wettig et al. 2022, section 5).
 
   Args:
     token_ids: int32 [B, T].
@@ -94,9 +93,10 @@ def apply(
     example_ids: integers [B], the same for an example wherever it appears.
     passes: integers [B], which of an example's masks (see `mask_pass`).
     seed: of all masks.
-    masking: unit, rate, rounding, mask_prob, random_prob are read.
+    masking: all but the policy is read.
     num_slots: K.
     tokenizer: its mask_id, vocab_size and special_ids are read.
+    copies: integers [B], which copy of its example each row is, from 0; None: there are none.
 
   Returns:
     masked_ids int32 [B, T]; mlm_positions int32 [B, K], ascending; mlm_labels int32 [B, K], the tokens that stood
@@ -107,32 +107,61 @@ def apply(
   assert num_tokens < int(_POSITION), num_tokens
   ids, passes = example_ids[:, None], passes[:, None]
 
-  wanted = masking.rate * lengths
-  if masking.rounding == "nearest":
-    wanted = np.rint(wanted)
-  else:
-    wanted = np.floor(wanted + random_bits.uniform(random_bits.bits(seed, random_bits.MASK_COUNT, ids, passes))[:, 0])
-  budget = np.minimum(np.maximum(wanted.astype(np.int64), 1), np.minimum(num_slots, maskable.sum(axis=1)))
+  def number(rate: float) -> np.ndarray:
+    """Tokens of each row, int64 [B], at least 1."""
+    if masking.rounding == "nearest":
+      wanted = np.rint(rate * lengths)
+    else:
+      draws = random_bits.uniform(random_bits.bits(seed, random_bits.MASK_COUNT, ids, passes))[:, 0]
+      wanted = np.floor(rate * lengths + draws)
+    return np.maximum(wanted.astype(np.int64), 1)
+
+  predicts_fewer = masking.prediction_rate is not None and masking.prediction_rate < masking.rate
+  most = num_tokens if predicts_fewer else num_slots  # of what is hidden
+  budget = np.minimum(number(masking.rate), np.minimum(most, maskable.sum(axis=1)))
 
   order = random_bits.bits(seed, random_bits.MASK_ORDER, ids, passes, np.arange(num_tokens)[None])
   if masking.unit == "token":
-    chosen = _choose_tokens(order, maskable, budget, num_slots)
+    before = np.zeros_like(budget) if copies is None else copies * budget
+    chosen = _choose_tokens(order, maskable, before, budget)
+  elif masking.unit == "whole_word":
+    assert word_starts is not None
+    chosen = _choose_words(order, maskable, word_starts, budget, most)
   else:
     assert word_starts is not None
-    chosen = _choose_words(order, maskable, word_starts, budget, num_slots)
 
-  rows, columns = chosen // num_tokens, chosen % num_tokens
+    def uniform(places: np.ndarray) -> np.ndarray:
+      parts = example_ids[places // num_tokens], passes[places // num_tokens, 0], places % num_tokens
+      return random_bits.uniform(random_bits.bits(seed, random_bits.MASK_LENGTH, *parts))
+
+    choose = spans.choose_ngrams if masking.unit == "ngram" else spans.choose_spans
+    words = spans.Words.of(maskable, word_starts)
+    chosen = np.flatnonzero(choose(order, words, budget, masking.max_words, uniform))
+
+  predicted = chosen
+  if predicts_fewer:
+    assert masking.prediction_rate is not None
+    again = random_bits.bits(seed, random_bits.MASK_PREDICTED, ids, passes, np.arange(num_tokens)[None])
+    hidden = np.zeros(maskable.shape, bool)
+    hidden.ravel()[chosen] = True
+    fewer = np.minimum(number(masking.prediction_rate), np.minimum(num_slots, hidden.sum(axis=1)))
+    predicted = _choose_tokens(again, hidden, np.zeros_like(fewer), fewer)
+
+  rows, columns = predicted // num_tokens, predicted % num_tokens
   counts = np.bincount(rows, minlength=len(lengths))
   slots = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
   positions = np.zeros((len(lengths), num_slots), np.int32)
   weights = np.zeros((len(lengths), num_slots), np.float32)
   labels = np.zeros_like(positions)
   positions[rows, slots] = columns
-  labels[rows, slots] = originals = token_ids[rows, columns]
+  labels[rows, slots] = token_ids[rows, columns]
   weights[rows, slots] = 1
 
+  rows, columns = chosen // num_tokens, chosen % num_tokens
+  originals = token_ids[rows, columns]
   parts = example_ids[rows], passes[rows, 0], columns
-  kind = random_bits.uniform(random_bits.bits(seed, random_bits.MASK_KIND, *parts))
+  places = columns if masking.unit != "span" else _run_starts(chosen) % num_tokens
+  kind = random_bits.uniform(random_bits.bits(seed, random_bits.MASK_KIND, *parts[:2], places))
   random_ids = _ordinary_ids(random_bits.bits(seed, random_bits.MASK_TOKEN, *parts), tokenizer)
   masked_ids = token_ids.copy()
   masked_ids[rows, columns] = np.where(
@@ -143,15 +172,24 @@ def apply(
   return masked_ids, positions, labels, weights
 
 
-def _choose_tokens(order: np.ndarray, maskable: np.ndarray, budget: np.ndarray, num_slots: int) -> np.ndarray:
-  """Places, in the flattened [B × T], of the `budget` maskable tokens that come first in a random order, ascending.
+def _run_starts(chosen: np.ndarray) -> np.ndarray:
+  """For each of these ascending numbers, the first of the run of successive ones that it is in."""
+  begins = np.diff(chosen, prepend=-2) != 1
+  return np.maximum.accumulate(np.where(begins, chosen, 0))
 
-  A sorting key holds random bits above and the position below, so what is sorted is the answer itself.
+
+def _choose_tokens(order: np.ndarray, maskable: np.ndarray, before: np.ndarray, budget: np.ndarray) -> np.ndarray:
+  """Places, in the flattened [B × T], of the `budget` maskable tokens that follow `before` others in a random order.
+
+  Ascending; fewer where there are not so many. A sorting key holds random bits above and the position below, so what is
+  sorted is the answer itself.
   """
   num_tokens = maskable.shape[1]
   keys = np.where(maskable, order & ~_POSITION | np.arange(num_tokens, dtype=np.uint64), _LAST)
-  keys = _smallest(keys, num_slots)
-  rows, ranks = np.nonzero(np.arange(num_slots) < budget[:, None])
+  end = np.minimum(before + budget, maskable.sum(axis=1))
+  keys = _smallest(keys, max(1, int(end.max(initial=1))))
+  ranks = np.arange(keys.shape[1])
+  rows, ranks = np.nonzero((ranks >= before[:, None]) & (ranks < end[:, None]))
   return np.sort(rows * num_tokens + (keys[rows, ranks] & _POSITION).astype(np.int64))
 
 

@@ -38,6 +38,7 @@ class Rows:
     pair_labels: int32 [B], see `formats.Examples`.
     example_ids: int64 [B], the same for an example wherever it appears.
     passes: int64 [B], which of an example's masks; see `masking.mask_pass`.
+    copies: int64 [B], which copy of its example it is, from 0; see `MaskingConfig.prediction_rate`.
     text_word_starts: bool [W], whether a word starts there, for all tokens of text in order.
   """
 
@@ -49,6 +50,7 @@ class Rows:
   pair_labels: np.ndarray
   example_ids: np.ndarray
   passes: np.ndarray
+  copies: np.ndarray
   text_word_starts: np.ndarray
 
   @property
@@ -76,6 +78,7 @@ def lay_out(
   pair_labels: np.ndarray,
   example_ids: np.ndarray,
   passes: np.ndarray,
+  copies: np.ndarray,
   num_tokens: int,
 ) -> Rows:
   """Rows of T = `num_tokens` tokens; see `Rows` for the arguments of its own."""
@@ -111,6 +114,7 @@ def lay_out(
     pair_labels.astype(np.int32),
     example_ids,
     passes,
+    copies,
     text_word_starts,
   )
 

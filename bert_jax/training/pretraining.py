@@ -24,11 +24,10 @@ from absl import logging
 from etils import epath
 
 from bert_jax import records, results, settings
-from bert_jax.config import Config
+from bert_jax.config import Config, num_copies
 from bert_jax.data import sources, store
 from bert_jax.data.batches import TrainBatches
 from bert_jax.data.corpus import Corpus
-from bert_jax.data.masking import unmask
 from bert_jax.data.rows import Batch
 from bert_jax.objectives import objective_of
 from bert_jax.objectives.base import Objective
@@ -224,7 +223,7 @@ def _facts(config: Config, corpus: Corpus, batches: TrainBatches, held_out: Held
   alike = corpus.near_duplicates(data.eval_fraction)
   return Facts(
     parameters=_initialization(objective_of(config), config.train.seed)[0],
-    epochs=config.train.steps * config.train.batch_size / batches.num_examples(0),
+    epochs=config.train.steps * config.train.batch_size / num_copies(data.masking) / batches.num_examples(0),
     train_documents=train_documents,
     train_tokens=train_tokens,
     held_out_documents=held_out_documents,
@@ -267,7 +266,7 @@ def _data_order(batches: TrainBatches) -> str:
   """A hash of the first training examples, in order, before masking."""
   texts = []
   for step in range(-(-FINGERPRINT_EXAMPLES // batches.batch_size)):
-    texts.append(unmask(batches(step)))
+    texts.append(batches.rows(step).token_ids)
   return _digest([np.concatenate(texts)[:FINGERPRINT_EXAMPLES]])
 
 
