@@ -145,7 +145,7 @@ def step_of(config: Config, layout: Layout, batch: dict[str, np.ndarray]) -> Cal
 
   def run() -> None:
     nonlocal state
-    state, metrics = step(state, {}, layout.put(batch), hyper, seed)
+    state, metrics = step(state, None, layout.put(batch), hyper, seed)
     jax.block_until_ready(metrics)
 
   return run
@@ -156,7 +156,7 @@ def loss_of(config: Config, batch: dict[str, np.ndarray]) -> float:
   objective = objective_of(dataclasses.replace(config, model=model))
   arrays = {name: jnp.asarray(array) for name, array in batch.items()}
   noise = Noise(jnp.uint32(0), jnp.arange(len(batch["token_ids"]), dtype=jnp.uint32))
-  sums = objective.sums(init_params(objective, config.train.seed), {}, arrays, noise, 1)
+  sums = objective.sums(init_params(objective, config.train.seed), None, arrays, noise, 1)
   return sum(float(total / count) for total, count in (sums[name] for name in objective.loss_weights))
 
 

@@ -13,8 +13,8 @@ from absl import app, flags
 
 from bert_jax import console, recipes, settings
 from bert_jax import flags as setting_flags
-from bert_jax.config import Config
-from bert_jax.experiment import SCALES, Experiment, Plan, Scale
+from bert_jax.config import MODEL_SETTINGS, Config
+from bert_jax.experiment import ARM, SCALES, Experiment, Plan, Scale, needs
 from bert_jax.settings import lookup
 from bert_jax.validation import validate
 
@@ -195,6 +195,11 @@ def _base(experiment: Experiment) -> Config:
 
     model, of_tokenizer = start.settings_of(given["train.start_from"])
     base = settings.assign(dataclasses.replace(base, model=model), of_tokenizer)
+  for path in MODEL_SETTINGS[1:]:  # whose tokenizer a run needs, and whose network it does not become
+    if given.get(path) is not None:
+      from bert_jax.interop import start
+
+      base = settings.assign(base, start.settings_of(given[path], path)[1])
   return settings.assign(base, given)
 
 
@@ -226,7 +231,17 @@ def _plan(experiment: Experiment) -> Plan:
       validate(config)
     except ValueError as error:
       raise ValueError(f"arm {name}: {error}") from error
+  for name, config in configs.items():
+    for needed in needs(config):
+      if needed not in known or needed == name:
+        raise ValueError(
+          f"arm {name}: {ARM}{needed} is no other arm of {experiment.name}; there are {', '.join(known)}"
+        )
   arms = tuple(arm for arm in experiment.arms if arm.name in names)
+  for name, config in configs.items():
+    for needed in needs(config):
+      if needed not in known:
+        raise ValueError(f"arm {name}: there is no arm {needed}; there are {', '.join(known)}")
   workdir = FLAGS.workdir or os.path.join("runs", f"{experiment.name}-{scale}")
   processes = FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_index
   number = "auto" if FLAGS.parallel_runs == "auto" else int(FLAGS.parallel_runs) if FLAGS.parallel_runs.isdigit() else 0

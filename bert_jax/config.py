@@ -191,6 +191,12 @@ class MaskedTokensConfig:
     "none",
     "loss beside masked tokens; nsp: is the second segment the next (BERT); sop: are the two in order (ALBERT)",
   )
+  boundary: bool = setting(
+    False, "predict each token of a masked span from the two tokens around the span too (SpanBERT)"
+  )
+  enhanced_decoder: bool = setting(
+    False, "DeBERTa: tell the last layer the absolute positions, and run it twice (He et al. 2020, section 3.2)"
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,9 +205,28 @@ class ReplacedTokensConfig:
 
   kind: ClassVar[str] = "replaced_tokens"
 
+  predicts: Literal["replaced", "tokens"] = setting(
+    "replaced",
+    "of every token, whether it was replaced; or, tokens, which one stood there (the paper's all-tokens MLM, 3.5)",
+  )
+  loss_over: Literal["all", "masked"] = setting(
+    "all", "the model's loss is over all tokens, or over those alone that were masked (its ELECTRA 15 %, 3.5)"
+  )
+  sharing: Literal["embeddings", "none", "disentangled"] = setting(
+    "embeddings",
+    "of the two networks: their embeddings (ELECTRA); nothing; or disentangled, where the model's tables are the"
+    " generator's, which its loss does not move, plus a part of its own (DeBERTaV3, He et al. 2021, section 3)",
+  )
+  generator_from: str | None = setting(
+    None,
+    "a run or folder with a masked language model, which is then the generator and is not trained: the paper's"
+    " two-stage training (3.2), for which train.start_from names the same; none: train both together",
+  )
+  enhanced_decoder: bool = setting(False, "DeBERTa: of the generator; see masked_tokens")
   generator_size: float = setting(
     0.25,
-    "width of the generator, as a share of the model's; heads and inner width with it",
+    "width of the generator, as a share of the model's; heads and inner width with it; of no effect, as the next, with"
+    " generator_from",
     above=0,
     at_most=1,
   )
@@ -210,6 +235,31 @@ class ReplacedTokensConfig:
     50.0, "of the replaced tokens' loss beside the generator's masked tokens'", at_least=0, at_most=1e6
   )
   temperature: float = setting(1.0, "of the softmax that replacements are drawn from", above=0, at_most=1e3)
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillationConfig:
+  """Masked tokens with a teacher, whose answers and states the model learns too (Sanh et al. 2019, section 3)."""
+
+  kind: ClassVar[str] = "distillation"
+
+  teacher: str | None = setting(None, "a run or folder with a masked language model that has the same tokenizer")
+  initialize: Literal["teacher", "random"] = setting(
+    "teacher",
+    "where the model starts: with evenly spaced layers of the teacher and its embeddings, or at random; of no effect"
+    " with train.start_from",
+  )
+  temperature: float = setting(2.0, "of both softmaxes; distillation/train.py", above=0, at_most=1e3)
+  loss_over: Literal["all", "masked"] = setting(
+    "all", "the teacher's answers are learned at all tokens, or at the predicted ones alone (restrict_ce_to_mask)"
+  )
+  distillation_weight: float = setting(
+    5.0, "of the divergence from the teacher's answers; as the next two, distillation/README", at_least=0, at_most=1e6
+  )
+  mlm_weight: float = setting(2.0, "of the masked tokens' loss", at_least=0, at_most=1e6)
+  cosine_weight: float = setting(
+    1.0, "of 1 - cosine of the last hidden states, which needs the teacher's width", at_least=0, at_most=1e6
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,6 +318,7 @@ class SimilarityConfig:
 Objective = (
   MaskedTokensConfig
   | ReplacedTokensConfig
+  | DistillationConfig
   | ClassificationConfig
   | TaggingConfig
   | QuestionAnsweringConfig
@@ -340,6 +391,13 @@ class TrainConfig:
   steps: int = setting(1_000_000, "optimizer steps", at_least=1, at_most=100_000_000)
   batch_size: int = setting(
     256, "sequences an optimizer step, over all devices and microbatches", at_least=1, at_most=1 << 24
+  )
+  phases: str | None = setting(
+    None,
+    "lengths and batches that a run goes through: SHARE*TOKENS or SHARE*TOKENSxSEQUENCES, separated by commas, as"
+    " BERT's 0.9*128,0.1*512; the shares are of the steps. The longest is data.max_seq_len, the largest batch"
+    " train.batch_size; none: these throughout",
+    decides="order",
   )
   start_from: str | None = setting(
     None,
@@ -441,7 +499,52 @@ class Config:
   runtime: RuntimeConfig = dataclasses.field(default_factory=RuntimeConfig)
 
 
+# Those that name a run or a folder with a model, or as arm:NAME another arm of the same experiment.
+MODEL_SETTINGS = ("train.start_from", "objective.generator_from", "objective.teacher")
 PAIR_FORMATS = ("segment_pair", "sentence_pair")
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+  """A part of a run with one length and one batch size.
+
+  Attributes:
+    first_step: the step that it begins with, from 0.
+    max_seq_len: tokens of an example, special tokens counted.
+    batch_size: sequences a step.
+  """
+
+  first_step: int
+  max_seq_len: int
+  batch_size: int
+
+
+def phases(config: Config) -> tuple[Phase, ...]:
+  """The phases of a run, in order.
+
+  Raises:
+    ValueError: `train.phases` has another form, or shares that are not 1 together or leave a phase without a step.
+  """
+  train, data = config.train, config.data
+  if train.phases is None:
+    return (Phase(0, data.max_seq_len, train.batch_size),)
+  found, before = [], 0.0
+  for part in train.phases.split(","):
+    share, _, sizes = part.strip().partition("*")
+    length, _, batch = sizes.partition("x")
+    try:
+      phase = Phase(round(before * train.steps), int(length), int(batch) if batch else train.batch_size)
+      before += float(share)
+    except ValueError as error:
+      raise ValueError(
+        f"train.phases={train.phases} must be like 0.9*128,0.1*512 or 1*128x256. Got {part!r}"
+      ) from error
+    if round(before * train.steps) <= phase.first_step:
+      raise ValueError(f"train.phases={train.phases} leaves {part!r} without one of train.steps={train.steps}")
+    found.append(phase)
+  if abs(before - 1) > 1e-6:
+    raise ValueError(f"train.phases={train.phases} has shares of {before:g} together, which must be 1")
+  return tuple(found)
 
 
 def num_copies(masking: MaskingConfig) -> int:

@@ -6,10 +6,20 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from bert_jax import settings
-from bert_jax.config import Config, num_prediction_slots
+from bert_jax.config import MODEL_SETTINGS, Config, num_prediction_slots
 
 Scale = Literal["smoke", "demo", "night", "paper"]
 SCALES: tuple[Scale, ...] = ("smoke", "demo", "night", "paper")
+
+
+ARM = "arm:"  # before the name of another arm, in a setting that names a model: its run with the same seed
+
+
+def needs(config: Config) -> tuple[str, ...]:
+  """The arms whose runs have to be finished before a run of this config can begin."""
+  paths = [leaf.path for leaf in settings.leaves(config) if leaf.path in MODEL_SETTINGS]
+  values = [settings.lookup(config, path) for path in paths]
+  return tuple(dict.fromkeys(value.removeprefix(ARM) for value in values if value and value.startswith(ARM)))
 
 
 @dataclasses.dataclass(frozen=True)

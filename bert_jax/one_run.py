@@ -5,6 +5,7 @@ WORKDIR/runs/ARM/seed-N/      see `training/pretraining.py`; result.json, writte
 
 import dataclasses
 import functools
+import os
 import time
 from typing import Any
 
@@ -14,11 +15,12 @@ from etils import epath
 from bert_jax import records, results, settings
 from bert_jax.config import Config
 from bert_jax.data.corpus import Corpus
-from bert_jax.experiment import Arm
+from bert_jax.experiment import ARM, Arm
 from bert_jax.inference.model import Model
 from bert_jax.interop import start
 from bert_jax.interop.start import Start
 from bert_jax.objectives import objective_of
+from bert_jax.objectives.base import Frozen
 from bert_jax.results import FewLabels, Pretrained, RunResult, Times
 from bert_jax.training import processes
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints
@@ -29,28 +31,46 @@ from bert_jax.transfer.finetuning import transfer_settings
 from bert_jax.workdir import run_folder, tasks_to_do
 
 
-def start_of(config: Config, corpus: Corpus) -> Start | None:
-  """What a run starts from, where that is not at random.
+@dataclasses.dataclass(frozen=True)
+class Others:
+  """The other models that a run takes up: the one it starts from, and the one that it uses and does not train."""
+
+  start: Start | None = None
+  frozen: Start | None = None
+
+
+def others_of(workdir: epath.Path, config: Config, corpus: Corpus, seed: int) -> Others:
+  """The other models of a run; `arm:NAME` is the run of that arm with the same seed.
 
   Raises:
-    ValueError: it reads other tokens than the corpus has.
+    ValueError: one reads other tokens than the corpus has, or is of a kind that the objective cannot use.
   """
-  path = config.train.start_from
-  if path is None:
-    return None
-  begin = _loaded(path)
-  tokenizer = begin.model.tokenizer
-  if tokenizer is not None and tokenizer.hash != corpus.tokenizer.hash:
-    raise ValueError(
-      f"train.start_from={path} reads text by the tokenizer {tokenizer.hash}, and {corpus.folder} is tokenized by"
-      f" {corpus.tokenizer.hash}; set data.tokenizer.path to the model's own tokenizer"
-    )
-  return begin
+
+  def load(setting: str, path: str) -> Start:
+    found = _loaded(os.fspath(run_folder(workdir, path.removeprefix(ARM), seed)) if path.startswith(ARM) else path)
+    tokenizer = found.model.tokenizer
+    if tokenizer is not None and tokenizer.hash != corpus.tokenizer.hash:
+      raise ValueError(
+        f"{setting}={path} reads text by the tokenizer {tokenizer.hash}, and {corpus.folder} is tokenized by"
+        f" {corpus.tokenizer.hash}; set data.tokenizer.path to the model's own tokenizer"
+      )
+    return found
+
+  path, objective = config.train.start_from, objective_of(config)
+  begin = None if path is None else load("train.start_from", path)
+  frozen = None if objective.frozen_from is None else load(*objective.frozen_from)
+  if frozen is not None:
+    objective.check_frozen(_as_frozen(frozen))
+  return Others(begin, frozen)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)
 def _loaded(path: str) -> Start:
   return start.load(path)
+
+
+def _as_frozen(begin: Start) -> Frozen:
+  return Frozen(begin.model.params, begin.model.config, begin.model.network)
 
 
 def do(
@@ -61,19 +81,18 @@ def do(
   seed: int,
   layout: Layout,
   label: str,
-  begin: Start | None,
 ) -> Pretrained:
   """Pretrains, then measures; result.json is written last, so that a run with one is finished."""
-  folder = run_folder(workdir, arm.name, seed)
+  folder, others = run_folder(workdir, arm.name, seed), others_of(workdir, config, corpus, seed)
   before = processes.read_first(folder / "result.json", RunResult)
   draws_before = processes.read_first(folder / "fewlabels.json", FewLabels)
-  pretrained = _pretrain(config, corpus, folder, layout, label, begin)
+  pretrained = _pretrain(config, corpus, folder, layout, label, others)
   same = before is not None and before.transfer_settings == transfer_settings(config)
   result = RunResult(arm.name, seed, pretrained, before.transfer if before and same else {}, transfer_settings(config))
   if to_do := tasks_to_do(result, config):
     logging.info("%s: few-label accuracy on %s", label, ", ".join(to_do))
     began = time.monotonic()
-    params = _final_params(config, corpus, folder, layout, label, begin)
+    params = _final_params(config, corpus, folder, layout, label, others)
     start = Model.of_run(config, params, corpus.tokenizer, config.train.steps)
     asked, cache = settings.assign(config, {"transfer.tasks": ",".join(to_do)}), workdir / "baselines"
     new, draws = few_labels.measure(start, asked, seed, layout, label, folder / "transfer", cache)
@@ -91,16 +110,19 @@ def do(
 
 
 def _pretrain(
-  config: Config, corpus: Corpus, folder: epath.Path, layout: Layout, label: str, begin: Start | None
+  config: Config, corpus: Corpus, folder: epath.Path, layout: Layout, label: str, others: Others
 ) -> Pretrained:
-  if begin is None:
-    return pretrain(config, corpus, folder, layout, label)
-  objective = objective_of(config)
-  return pretrain(config, corpus, folder, layout, label, lambda: objective.given(begin.model.params), begin.about)
+  objective, more = objective_of(config), {}
+  begin = others.start or (others.frozen if objective.starts_from_frozen else None)
+  if begin is not None:
+    more |= {"start": lambda: objective.given(begin.model.params), "started_from": begin.about}
+  if others.frozen is not None:
+    more |= {"frozen": _as_frozen(others.frozen), "frozen_from": others.frozen.about}
+  return pretrain(config, corpus, folder, layout, label, **more)
 
 
 def _final_params(
-  config: Config, corpus: Corpus, folder: epath.Path, layout: Layout, label: str, begin: Start | None
+  config: Config, corpus: Corpus, folder: epath.Path, layout: Layout, label: str, others: Others
 ) -> Any:
   """The parameters after the last step; the last steps are trained again if their checkpoint is gone or damaged."""
   try:
@@ -110,6 +132,6 @@ def _final_params(
     logging.warning("%s; its last steps are trained again", error)
   if processes.is_first():
     (folder / "pretrained.json").unlink()
-  _pretrain(config, corpus, folder, layout, label, begin)
+  _pretrain(config, corpus, folder, layout, label, others)
   with Checkpoints(folder / "checkpoints", config.runtime.keep_latest) as checkpoints:
     return checkpoints.restore(config.train.steps, layout).state.params

@@ -22,6 +22,7 @@ from bert_jax.architectures import (
 from bert_jax.config import (
   Config,
   DataConfig,
+  DistillationConfig,
   MaskedTokensConfig,
   MaskingConfig,
   OptimConfig,
@@ -50,14 +51,14 @@ BERT_SIZES = {
 def bert(size: str) -> Config:
   """BERT as released: WordPiece, segment pairs with NSP, static masks (Devlin et al. 2018, A.2).
 
-  The paper trains nine tenths of the steps at length 128 and the last tenth at 512. This is all of them at 128; the
-  second phase is a run of its own, of a tenth of the steps: --data.max_seq_len=512 --train.start_from=FIRST_WORKDIR.
+  Nine tenths of the steps are at length 128 and the last tenth at 512, with as many sequences a step (A.2; README).
+  Ablations have 128 throughout: see `scales.ONE_LENGTH`.
   """
   return Config(
     model=sized(BertConfig, *BERT_SIZES[size]),
     data=DataConfig(
       format="segment_pair",
-      max_seq_len=128,
+      max_seq_len=512,
       short_seq_prob=0.1,  # create_pretraining_data.py, short_seq_prob
       random_next_prob=0.5,  # Devlin et al. 2018, section 3.1, task 2
       segmentations=10,  # create_pretraining_data.py, dupe_factor: each pass cuts and masks again
@@ -82,7 +83,7 @@ def bert(size: str) -> Config:
       eps=1e-6,  # optimization.py
       clip_norm=1.0,  # optimization.py, clip_by_global_norm
     ),
-    train=TrainConfig(steps=1_000_000, batch_size=256),
+    train=TrainConfig(steps=1_000_000, batch_size=256, phases="0.9*128,0.1*512"),
     transfer=TransferConfig(peak_lr=5e-5, batch_size=16, epochs=4),  # Devlin et al. 2018, A.3: the grid's ends
   )
 
@@ -127,14 +128,39 @@ def roberta(size: str) -> Config:
   )
 
 
+# ---- SpanBERT -----------------------------------------------------------------------------------------------------
+
+
+def spanbert(size: str) -> Config:
+  """SpanBERT: spans masked, and predicted from their sides too, in single segments (Joshi et al. 2019, section 3).
+
+  The command of the authors' repository has the optimizer and the 2.4 million steps. Left out: random tokens are drawn
+  uniformly and not as often as they stand in the text.
+  """
+  base = bert(size)
+  return dataclasses.replace(
+    base,
+    data=dataclasses.replace(
+      base.data,
+      format="doc_sentences",  # section 3.3: single segments of up to 512 tokens
+      short_seq_prob=0.0,
+      random_next_prob=0.0,
+      segmentations=1,
+      tokenizer=TokenizerConfig(kind="wordpiece", vocab_size=28996, lowercase=False),  # BERT's cased
+      masking=MaskingConfig(policy="dynamic", unit="span", max_words=10, rate=0.15),  # sections 3.1 and 4.2
+    ),
+    objective=MaskedTokensConfig(boundary=True),
+    optim=dataclasses.replace(base.optim, name="adamw", eps=1e-8, schedule="linear"),
+    train=TrainConfig(steps=2_400_000, batch_size=256),
+    transfer=TransferConfig(peak_lr=2e-5, batch_size=32, epochs=10),  # the repository's GLUE command
+  )
+
+
 # ---- ALBERT -------------------------------------------------------------------------------------------------------
 
 
 def albert(layers: int, hidden: int, **more: Any) -> Config:
-  """ALBERT: shared layers, whole words masked, sentence order (Lan et al. 2019; google-research/albert).
-
-  Left out: n-grams of up to three words in a mask.
-  """
+  """ALBERT: shared layers, n-grams masked, sentence order (Lan et al. 2019; google-research/albert)."""
   base = bert("base")
   return dataclasses.replace(
     base,
@@ -148,7 +174,7 @@ def albert(layers: int, hidden: int, **more: Any) -> Config:
       segmentations=40,  # dupe_factor
       tokenizer=TokenizerConfig(kind="unigram", vocab_size=30000, lowercase=True),
       # The script predicts 20 tokens of 512 at most; the paper, section 4.1, names BERT's rate, which this is.
-      masking=MaskingConfig(policy="static", duplicates=40, unit="whole_word", rate=0.15),
+      masking=MaskingConfig(policy="static", duplicates=40, unit="ngram", max_words=3, rate=0.15),
     ),
     objective=MaskedTokensConfig(sentence="sop"),
     # Section 4.1; run_pretraining.py has the warm-up.
@@ -205,13 +231,53 @@ def electra(size: str) -> Config:
   )
 
 
+def deberta_v3(size: str) -> Config:
+  """DeBERTaV3: replaced tokens with disentangled embeddings (He et al. 2021; DeBERTa README and experiments).
+
+  The optimizer's numbers are the paper's, quoted from a summary of it. Both losses are minimized in one step where its
+  code alternates: with disentangled embeddings neither moves what the other does. The gradient's norm is clipped over
+  both.
+  """
+  layers, hidden, rate = {
+    # Layers and widths of the released models; the rates of base and large are the paper's, and the others base's.
+    "xsmall": (12, 384, 6e-4),
+    "small": (6, 768, 6e-4),
+    "base": (12, 768, 6e-4),
+    "large": (24, 1024, 3e-4),
+  }[size]
+  base = deberta("base")
+  return dataclasses.replace(
+    base,
+    model=sized(DebertaV2Config, layers, hidden),
+    data=dataclasses.replace(
+      base.data,
+      tokenizer=TokenizerConfig(kind="unigram", vocab_size=128_000, lowercase=False),
+      # Always [MASK], single tokens: the generator's settings in the repository.
+      masking=MaskingConfig(policy="dynamic", rate=0.15, mask_prob=1.0, random_prob=0.0),
+    ),
+    objective=ReplacedTokensConfig(
+      sharing="disentangled",
+      generator_size=1.0,
+      generator_layers=0.5,  # half the layers at full width
+      weight=50.0,  # the paper's; the code's default is 10
+      enhanced_decoder=True,
+    ),
+    optim=dataclasses.replace(base.optim, peak_lr=rate, beta2=0.98),
+    train=TrainConfig(steps=500_000, batch_size=8192),
+    # The repository's MNLI scripts
+    transfer=TransferConfig(
+      peak_lr={"xsmall": 4.5e-5, "small": 4.5e-5, "base": 1.5e-5, "large": 7e-6}[size], batch_size=64, epochs=3
+    ),
+  )
+
+
 # ---- DistilBERT, DeBERTa, ModernBERT --------------------------------------------------------------------------------
 
 
 def distilbert() -> Config:
-  """DistilBERT's network and optimizer on masked tokens (Sanh et al. 2019, section 3; distillation/train.py).
+  """DistilBERT: BERT's answers and states, and half its layers (Sanh et al. 2019, section 3; distillation/train.py).
 
-  Left out: the teacher, and so two of its three losses and its initialization; and masks that prefer rare tokens.
+  The teacher is given with `objective.teacher`: BERT-base, from wherever it is. Left out: masks that prefer rare words.
   """
   base = roberta("base")
   return dataclasses.replace(
@@ -221,6 +287,12 @@ def distilbert() -> Config:
       base.data,
       sentence_separators=False,
       tokenizer=TokenizerConfig(kind="wordpiece", vocab_size=30522, lowercase=True),
+    ),
+    objective=DistillationConfig(
+      temperature=2.0,  # distillation/README, as the next three
+      distillation_weight=5.0,
+      mlm_weight=2.0,
+      cosine_weight=1.0,
     ),
     optim=OptimConfig(
       name="adamw",  # torch.optim.AdamW, as all of this distillation/train.py
@@ -239,17 +311,21 @@ def distilbert() -> Config:
 
 
 def deberta(size: str) -> Config:
-  """DeBERTa: disentangled attention on masked tokens (He et al. 2020, appendix A).
+  """DeBERTa: disentangled attention and the enhanced mask decoder on masked tokens (He et al. 2020, appendix A).
 
-  Left out: n-grams of up to three words in a mask, and the enhanced mask decoder, which Hugging Face's class has not.
+  Its code takes one n-gram of each window of six times as many tokens; these are ALBERT's, of the same lengths. Hugging
+  Face's class has no such decoder: `bert_jax.load(WORKDIR, head="encoder")` is what goes there.
   """
   base, large = roberta("base"), size == "large"
   return dataclasses.replace(
     base,
     model=sized(DebertaConfig, *BERT_SIZES[size]),
     data=dataclasses.replace(
-      base.data, sentence_separators=False, masking=MaskingConfig(policy="dynamic", rate=0.15, rounding="nearest")
+      base.data,
+      sentence_separators=False,
+      masking=MaskingConfig(policy="dynamic", unit="ngram", max_words=3, rate=0.15),
     ),
+    objective=MaskedTokensConfig(enhanced_decoder=True),
     optim=OptimConfig(
       name="adamw",
       peak_lr=2e-4,
@@ -280,14 +356,23 @@ def deberta_v2_xlarge() -> Config:
   )
 
 
-def modernbert(layers: int, hidden: int, intermediate: int, peak_lr: float) -> Config:
+def modernbert(
+  layers: int, hidden: int, intermediate: int, peak_lr: float, batch: int, ramp: tuple[int, float]
+) -> Config:
   """ModernBERT's first phase, at 1,024 tokens (Warner et al. 2024, section 2 and appendix A).
 
-  Left out: its batch ramp, packing, and initialization by depth. In the ramp's place stands the largest batch
-  throughout. The rate falls over the last 50 billion tokens, as it does at the end of the paper's third phase.
+  Left out: packing, and initialization by depth. The rate falls over the last 50 billion tokens, as it does at the end
+  of the paper's third phase.
+
+  Args:
+    ramp: sequences at first, and billions of tokens over which they grow to the whole batch; in five equal steps here.
   """
   base = roberta("base")
-  batch, tokens, warmup_tokens, decay_tokens = 4608, 1.719e12, 3e9, 50e9
+  length, tokens, warmup_tokens, decay_tokens = 1024, 1.719e12, 3e9, 50e9
+  sizes = [ramp[0] + (batch - ramp[0]) * i // 5 for i in range(5)]
+  steps = [ramp[1] * 1e9 / 5 / (length * size) for size in sizes]
+  steps.append((tokens - ramp[1] * 1e9) / (length * batch))
+  parts = [f"{count / sum(steps):.8f}*{length}x{size}" for count, size in zip(steps, [*sizes, batch], strict=True)]
   return dataclasses.replace(
     base,
     model=sized(
@@ -296,21 +381,21 @@ def modernbert(layers: int, hidden: int, intermediate: int, peak_lr: float) -> C
     data=dataclasses.replace(
       base.data,
       sentence_separators=False,
-      max_seq_len=1024,
+      max_seq_len=length,
       tokenizer=TokenizerConfig(kind="bpe", vocab_size=50368, lowercase=False),
       masking=MaskingConfig(policy="dynamic", rate=0.3),  # 80/10/10 of 30 %: the authors' code, sequence_packer.py
     ),
     optim=OptimConfig(
       name="stable_adamw",
       peak_lr=peak_lr,
-      warmup_steps=round(warmup_tokens / (batch * 1024)),
+      warmup_steps=round(warmup_tokens / (ramp[0] * length)),
       schedule="warmup_stable_decay",
-      decay_steps=round(decay_tokens / (batch * 1024)),
+      decay_steps=round(decay_tokens / (batch * length)),
       beta2=0.98,
       weight_decay=1e-5,
       clip_norm=0.0,  # its own clipping is in that one's place
     ),
-    train=TrainConfig(steps=round(tokens / (batch * 1024)), batch_size=batch),
+    train=TrainConfig(steps=round(sum(steps)), batch_size=batch, phases=",".join(parts)),
     transfer=TransferConfig(peak_lr=8e-5, batch_size=64, epochs=2),  # table 6, SST-2
   )
 
@@ -318,6 +403,7 @@ def modernbert(layers: int, hidden: int, intermediate: int, peak_lr: float) -> C
 RECIPES: dict[str, Config] = {
   **{f"bert_{size}": bert(size) for size in BERT_SIZES},
   **{f"roberta_{size}": roberta(size) for size in ("base", "large")},
+  **{f"spanbert_{size}": spanbert(size) for size in ("base", "large")},
   # Lan et al. 2019, table 1
   "albert_base": albert(12, 768),
   "albert_large": albert(24, 1024),
@@ -328,9 +414,10 @@ RECIPES: dict[str, Config] = {
   "deberta_base": deberta("base"),
   "deberta_large": deberta("large"),
   "deberta_v2_xlarge": deberta_v2_xlarge(),
+  **{f"deberta_v3_{size}": deberta_v3(size) for size in ("xsmall", "small", "base", "large")},
   # Warner et al. 2024, table 4, and appendix A, table 3
-  "modernbert_base": modernbert(22, 768, 1152, 8e-4),
-  "modernbert_large": modernbert(28, 1024, 2624, 5e-4),
+  "modernbert_base": modernbert(22, 768, 1152, 8e-4, 4608, (768, 50)),
+  "modernbert_large": modernbert(28, 1024, 2624, 5e-4, 4928, (448, 10)),
 }
 
 

@@ -4,9 +4,41 @@ Each scale is a set of assignments over a recipe, with a note for the report: wh
 that the recipe's architecture lacks is left out.
 """
 
+from bert_jax.config import Config, phases
 from bert_jax.settings import Assignments
 
+# Experiments have one length and one batch size throughout, so that what an arm changes is all that changes: of BERT's
+# two lengths that of its first nine tenths.
+ONE_LENGTH: Assignments = {
+  "data.max_seq_len": lambda c: phases(c)[0].max_seq_len,
+  "train.phases": None,
+}
+
+
+def in_proportion(length: int, batch_size: int) -> Assignments:
+  """A recipe's phases at a smaller size, with these as the largest."""
+
+  def smaller(c: Config) -> str | None:
+    if c.train.phases is None:
+      return None
+    parts = [part.partition("*") for part in c.train.phases.split(",")]
+    sizes = [
+      (
+        max(8, phase.max_seq_len * length // c.data.max_seq_len),
+        max(1, phase.batch_size * batch_size // c.train.batch_size),
+      )
+      for phase in phases(c)
+    ]
+    first, last = parts[0], parts[-1]
+    if len(parts) > 2:  # at least a step each: a ramp's first and last part stand for it
+      return f"0.5*{sizes[0][0]}x{sizes[0][1]},0.5*{sizes[-1][0]}x{sizes[-1][1]}"
+    return ",".join(f"{part[0]}*{size[0]}x{size[1]}" for part, size in zip((first, last), sizes, strict=True))
+
+  return {"train.phases": smaller, "data.max_seq_len": length, "train.batch_size": batch_size}
+
+
 SMOKE: Assignments = {
+  **ONE_LENGTH,
   # Seconds a run: everything happens once, nothing is learned.
   "model.num_layers": 2,
   "model.hidden_size": 32,
@@ -40,6 +72,7 @@ SMOKE: Assignments = {
 SMOKE_NOTE = "Nothing. It shows that every part runs: the models see a few thousand tokens and learn no language."
 
 DEMO: Assignments = {
+  **ONE_LENGTH,
   # BERT-tiny's layers and width (Turc et al. 2019, table 1), found by trial; docs/demo.md has the trials. What decides
   # is how soon a run leaves the plateau on which it knows how frequent tokens are and nothing of their context: sooner
   # with short rows that begin with a sentence, a small vocabulary and a bias-corrected Adam.
@@ -140,6 +173,7 @@ NIGHT_NOTE = (
 )
 
 PAPER: Assignments = {
+  **ONE_LENGTH,
   "data.source": "tfds:wiki40b/en",
   "evaluation.every_steps": 10_000,
   "runtime.compute_dtype": "bfloat16",

@@ -23,11 +23,11 @@ from etils import epath
 
 from bert_jax import claims, console, gates, one_run, parallel, results, settings
 from bert_jax.analysis.report import write_report
-from bert_jax.config import Config
+from bert_jax.config import Config, phases
 from bert_jax.data import sources
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.tasks import check_whole, task_names
-from bert_jax.experiment import Arm, Plan
+from bert_jax.experiment import Arm, Plan, needs
 from bert_jax.results import Failed, Gates
 from bert_jax.training import loop, memory, platform, processes
 from bert_jax.training.layout import Layout, make_layout
@@ -160,6 +160,23 @@ def _not_finished(workdir: epath.Path, plan: Plan) -> list[parallel.Job]:
   return [(arm, seed) for arm, seed in jobs if not is_done(run_folder(workdir, arm.name, seed), plan.configs[arm.name])]
 
 
+def _is_finished(workdir: epath.Path, plan: Plan, name: str, seed: int) -> bool:
+  """Whether the run of another arm is there whole; of an arm that this plan leaves out, with whatever settings."""
+  folder = run_folder(workdir, name, seed)
+  return is_done(folder, plan.configs[name]) if name in plan.configs else (folder / "result.json").exists()
+
+
+def _require_needed(workdir: epath.Path, plan: Plan, jobs: Sequence[parallel.Job]) -> None:
+  """Raises ValueError where a run needs one of an arm that this plan leaves out, and that is not there."""
+  for arm, seed in jobs:
+    for name in needs(plan.configs[arm.name]):
+      if name not in plan.configs and not _is_finished(workdir, plan, name, seed):
+        raise ValueError(
+          f"the arm {arm.name} takes up the model of {name}, and --workdir={workdir} has no finished run of that with"
+          f" seed {seed}; add it: --arms={name},{arm.name}"
+        )
+
+
 def _check(workdir: epath.Path, plan: Plan) -> _Work:
   """What there is to do, once the folder, the devices, the text and the tasks are known to be good; writes nothing.
 
@@ -174,11 +191,13 @@ def _check(workdir: epath.Path, plan: Plan) -> _Work:
     platform.select_platform(plan.platform)
     platform.use_compilation_cache()
   refuse_others(workdir, plan)
+  _require_needed(workdir, plan, to_do)
   if not to_do:
     return _Work(jobs, to_do, None)
   layout = make_layout(plan.base.runtime.mesh)
   for config in plan.configs.values():  # all arms, before the first hour is spent
-    layout.check_batch_size("train.batch_size", config.train.batch_size, config.runtime.accumulation_steps)
+    for phase in phases(config):
+      layout.check_batch_size("train.batch_size", phase.batch_size, config.runtime.accumulation_steps)
     layout.check_batch_size("evaluation.batch_size", config.evaluation.batch_size)
     memory.require_room(config, layout)
   texts = {corpus_folder(config, workdir): config for config in plan.configs.values()}
@@ -218,7 +237,7 @@ def _run_all(workdir: epath.Path, plan: Plan, work: _Work) -> dict[str, Exceptio
     logging.info("%s", label)
     corpus = corpora[corpus_folder(config, workdir)]
     try:
-      result = one_run.do(workdir, config, corpus, arm, seed, work.layout, label, one_run.start_of(config, corpus))
+      result = one_run.do(workdir, config, corpus, arm, seed, work.layout, label)
     except loop.Preempted:
       raise
     except Exception as error:  # whatever it is, it is of this run, and the others go on
@@ -249,10 +268,16 @@ def _taken(workdir: epath.Path, plan: Plan, work: _Work) -> Iterator[parallel.Jo
     claim, chosen, busy = None, None, {}
     for job in list(left) if processes.is_first() else ():
       folder = run_folder(workdir, job[0].name, job[1])
+      lacks = [name for name in needs(plan.configs[job[0].name]) if not _is_finished(workdir, plan, name, job[1])]
       if is_done(folder, plan.configs[job[0].name]) or failed_under(folder, plan.command):
         left.remove(job)
+      elif failed := [name for name in lacks if failed_under(run_folder(workdir, name, job[1]), plan.command)]:
+        results.write(folder / "failed.json", Failed(f"{failed[0]}, which it needs, has failed", plan.command))
+        left.remove(job)
+      elif lacks:
+        busy[f"{job[0].name}, seed {job[1]}"] = f"after {lacks[0]}"
       elif (claim := mine.take(folder)) is None:
-        busy[f"{job[0].name}, seed {job[1]}"] = mine.holder(folder)
+        busy[f"{job[0].name}, seed {job[1]}"] = claims.in_words(mine.holder(folder) or {})
       elif is_done(folder, plan.configs[job[0].name]):  # by whoever had it a moment ago
         claim.let_go()
         left.remove(job)
@@ -276,7 +301,7 @@ def _taken(workdir: epath.Path, plan: Plan, work: _Work) -> Iterator[parallel.Jo
       return
     if not waits and not plan.is_worker:
       waits = True
-      others = "; ".join(f"{name}: {claims.in_words(owner or {})}" for name, owner in busy.items())
+      others = "; ".join(f"{name}: {words}" for name, words in busy.items())
       logging.info("waiting for runs of other processes, to go on with them if these should die (%s)", others)
     time.sleep(WAIT_SECONDS)
 

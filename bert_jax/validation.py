@@ -6,7 +6,16 @@ A bound of one setting stands beside it, in `config.py`; a rule of one architect
 from typing import Any
 
 from bert_jax import architectures
-from bert_jax.config import PAIR_FORMATS, Config, MaskedTokensConfig, num_copies
+from bert_jax.architectures import EncoderConfig
+from bert_jax.config import (
+  PAIR_FORMATS,
+  Config,
+  DistillationConfig,
+  MaskedTokensConfig,
+  ReplacedTokensConfig,
+  num_copies,
+  phases,
+)
 from bert_jax.settings import check_bounds, lookup
 
 MAX_PLACES = 1 << 28  # of one batch: 64 times the tokens of RoBERTa's largest (8,192 × 512)
@@ -28,6 +37,15 @@ def validate(config: Config) -> Config:
       value: Any = lookup(config, path)
       raise ValueError(f"{path.removesuffix('.kind')}={value} {rule}" + (f"; {way_out}" if way_out else ""))
 
+  parts = phases(config)
+  if train.phases is not None:
+    for path, sizes in (
+      ("data.max_seq_len", [phase.max_seq_len for phase in parts]),
+      ("train.batch_size", [phase.batch_size for phase in parts]),
+    ):
+      rule = f"must be the largest of train.phases={train.phases}"
+      require(lookup(config, path) == max(sizes), path, rule, f"set it to {max(sizes)}, or train.phases=none")
+      require(min(sizes) >= (8 if path == "data.max_seq_len" else 1), "train.phases", f"has a {path} of {min(sizes)}")
   for path, length, of in (
     ("train.batch_size", data.max_seq_len, "data.max_seq_len"),
     ("evaluation.batch_size", data.max_seq_len, "data.max_seq_len"),
@@ -70,12 +88,13 @@ def validate(config: Config) -> Config:
     f"is above data.masking.rate={masking.rate}, which takes masks of single tokens",
     "set data.masking.unit=token",
   )
-  require(
-    train.batch_size % copies == 0,
-    "train.batch_size",
-    f"must be divisible by the {copies} copies of each example that data.masking.prediction_rate asks for",
-    f"try {train.batch_size // copies * copies or copies}",
-  )
+  for phase in parts:
+    require(
+      phase.batch_size % copies == 0,
+      "train.batch_size" if train.phases is None else "train.phases",
+      f"is to be divided into the {copies} copies of each example that data.masking.prediction_rate asks for",
+      f"try batches of {phase.batch_size // copies * copies or copies}",
+    )
   require(
     (masking.max_predictions or 1) <= data.max_seq_len,
     "data.masking.max_predictions",
@@ -113,13 +132,14 @@ def validate(config: Config) -> Config:
     "leave it out",
   )
   count = runtime.accumulation_steps
-  fewer = train.batch_size // count * count
-  require(
-    train.batch_size % count == 0,
-    "train.batch_size",
-    f"must be divisible by runtime.accumulation_steps={count}",
-    f"try {f'{fewer} or ' if fewer else ''}{fewer + count}",
-  )
+  for phase in parts:
+    fewer = phase.batch_size // count * count
+    require(
+      phase.batch_size % count == 0,
+      "train.batch_size" if train.phases is None else "train.phases",
+      f"must be divisible by runtime.accumulation_steps={count}",
+      f"try {f'{fewer} or ' if fewer else ''}{fewer + count}",
+    )
   require(
     not (pairs and data.sentence_separators),
     "data.sentence_separators",
@@ -165,13 +185,41 @@ def check_layer_rates(config: Config) -> None:
 
 def _check_objective(config: Config, require: Any) -> None:
   objective, data, model = config.objective, config.data, config.model
-  fits = {"masked_tokens": model.kind != "xlnet", "replaced_tokens": model.kind == "electra"}
+  fits = {
+    "masked_tokens": model.kind != "xlnet",
+    "replaced_tokens": model.kind in ("electra", "deberta-v2"),
+    "distillation": model.kind != "xlnet",
+  }
   require(
     fits.get(objective.kind, True),
     "objective.kind",
     f"does not fit model={model.kind}",
-    "masked tokens fit every architecture but XLNet, whose own objective is not here yet, and replaced tokens ELECTRA",
+    "masked tokens and distillation fit every architecture but XLNet, whose own objective is not here yet, and replaced"
+    " tokens ELECTRA and DeBERTa's second and third versions",
   )
+  if isinstance(objective, ReplacedTokensConfig):
+    _check_replaced(objective, model, require)
+  if isinstance(objective, DistillationConfig):
+    require(
+      objective.teacher is not None,
+      "objective.teacher",
+      "has to name a model that fills masks",
+      "give the folder of a run or of a model",
+    )
+  if isinstance(objective, MaskedTokensConfig | ReplacedTokensConfig):
+    require(
+      not objective.enhanced_decoder or model.kind in ("deberta", "deberta-v2"),
+      "objective.enhanced_decoder",
+      f"is DeBERTa's, and model={model.kind} has none",
+      "set it to false",
+    )
+  if isinstance(objective, MaskedTokensConfig):
+    require(
+      not (objective.boundary and objective.sentence != "none"),
+      "objective.boundary",
+      f"is for single segments, and objective.sentence={objective.sentence}",
+      "set objective.sentence=none",
+    )
   if isinstance(objective, MaskedTokensConfig) and objective.sentence != "none":
     require(
       data.format in PAIR_FORMATS,
@@ -192,3 +240,24 @@ def _check_objective(config: Config, require: Any) -> None:
       f"needs the head of a pair of texts, and model={model.kind} has none",
       "set objective.sentence=none, or take a recipe of BERT or ALBERT",
     )
+
+
+def _check_replaced(objective: ReplacedTokensConfig, model: EncoderConfig, require: Any) -> None:
+  require(
+    objective.sharing == "none" or objective.generator_size == 1 or model.kind == "electra",
+    "objective.generator_size",
+    f"must be 1 for objective.sharing={objective.sharing} with model={model.kind}, whose embeddings have its width",
+    "set objective.sharing=none, or the size to 1",
+  )
+  require(
+    objective.generator_from is None or objective.sharing == "none",
+    "objective.sharing",
+    "is of two networks that are trained together, and objective.generator_from is given",
+    "set objective.sharing=none",
+  )
+  require(
+    objective.generator_from is None or not objective.enhanced_decoder,
+    "objective.enhanced_decoder",
+    "is as the generator has it that objective.generator_from names",
+    "set it to false",
+  )

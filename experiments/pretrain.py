@@ -16,7 +16,7 @@ EXPERIMENT = Experiment(
   question="One pretraining run",
   arms=(Arm(name="pretrain", change="the recipe as it is, at this scale", assignments={}),),
   sizes={
-    "smoke": Size(scales.SMOKE, seeds=(0,), note=scales.SMOKE_NOTE),
+    "smoke": Size({**scales.SMOKE, **scales.in_proportion(32, 16)}, seeds=(0,), note=scales.SMOKE_NOTE),
     "demo": Size(scales.DEMO, seeds=(0,), note=scales.DEMO_NOTE),
     "night": Size(scales.NIGHT, seeds=(0,), note=scales.NIGHT_NOTE),
     "paper": Size({}, seeds=(0,), note="The recipe as published."),

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import pytest
 
+from bert_jax import settings
 from bert_jax.models import networks
 from bert_jax.recipes import RECIPES, recipe
 from bert_jax.validation import validate
@@ -40,7 +41,12 @@ def test_roberta_has_the_published_number_of_parameters(size: str):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_valid(name: str):
-  assert validate(recipe(name)) is RECIPES[name]
+  config = recipe(name)
+  if config.objective.kind == "distillation":
+    with pytest.raises(ValueError, match=r"objective\.teacher=None has to name"):
+      validate(config)
+    config = settings.assign(config, {"objective.teacher": "somewhere"})
+  assert validate(config) is config
 
 
 def test_an_unknown_recipe_is_refused_with_those_that_exist():

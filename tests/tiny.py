@@ -38,6 +38,7 @@ ASSIGNMENTS: dict[str, Any] = {
   "data.masking.max_predictions": None,
   "optim.peak_lr": 5e-3,
   "optim.warmup_steps": 3,
+  "train.phases": None,
   "train.steps": 20,
   "train.batch_size": 8,
   "evaluation.every_steps": 5,

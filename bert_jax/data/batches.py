@@ -5,6 +5,7 @@ read, laid out (`rows.py`) and masked (`masking.py`, or what another objective n
 prediction slots.
 """
 
+import bisect
 import collections
 import dataclasses
 import functools
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import logging
 
-from bert_jax.config import DataConfig, MaskingConfig, num_copies
+from bert_jax.config import Config, DataConfig, MaskingConfig, num_copies, phases
 from bert_jax.data import formats, masking, random_bits
 from bert_jax.data.formats import Examples
 from bert_jax.data.rows import Batch, Pieces, Prepare, Rows, lay_out, pad_rows
@@ -52,6 +53,8 @@ class TrainBatches:
     batch_size: int,
     cache_folder: str | pathlib.Path | None = None,
     prepare: Prepare = masking.mask,
+    first_step: int = 0,
+    rows_before: int = 0,
   ):
     """Builds no examples yet.
 
@@ -62,12 +65,15 @@ class TrainBatches:
       batch_size: B, over all processes.
       cache_folder: where to keep the examples; None: in memory.
       prepare: what the objective makes of rows.
+      first_step: the step that begins with the row `rows_before`.
+      rows_before: rows that were trained on before.
 
     Raises:
       ValueError: no documents to train on, or too few for pairs.
     """
     self.corpus, self.data, self.seed, self.batch_size = corpus, data, seed, batch_size
     self._prepare = prepare
+    self._shift = rows_before - first_step * batch_size  # of a step's first row
     self._cache_folder = None if cache_folder is None else pathlib.Path(cache_folder)
     self._documents = corpus.documents("train", data.eval_fraction, data.train_fraction)
     self._examples: dict[int, Examples] = {}
@@ -91,7 +97,7 @@ class TrainBatches:
         f"try {self.batch_size // process_count * process_count or process_count}"
       )
     rows, times = self.batch_size // process_count, num_copies(self.data.masking)
-    first = step * self.batch_size + process_index * rows
+    first = self._shift + step * self.batch_size + process_index * rows
     visit, end = first // times, -(-(first + rows) // times)
     parts = []
     while visit < end:
@@ -114,7 +120,7 @@ class TrainBatches:
 
   def epoch_of(self, step: int) -> int:
     """The epoch in which a step's batch begins."""
-    return self._locate(step * self.batch_size // num_copies(self.data.masking))[0]
+    return self._locate((self._shift + step * self.batch_size) // num_copies(self.data.masking))[0]
 
   def _locate(self, visit: int) -> tuple[int, int, int]:
     """Epoch of a visit, its place in that epoch, and the epoch's number of examples."""
@@ -190,6 +196,49 @@ class TrainBatches:
       np.concatenate(passes),
       numbers % times,
       data.max_seq_len,
+    )
+
+
+class PhasedBatches:
+  """Training batches of a run that goes through phases; of one phase, those of `TrainBatches`.
+
+  Phases of one length go on in their order of examples where the one before stopped; other lengths have other examples.
+  """
+
+  def __init__(
+    self,
+    corpus: "Corpus",
+    config: Config,
+    cache_folder: str | pathlib.Path | None = None,
+    prepare: Prepare = masking.mask,
+  ):
+    """Builds no examples yet; see `TrainBatches`."""
+    parts = phases(config)
+    self._firsts, self._batches = [phase.first_step for phase in parts], []
+    self._rows: list[int] = []  # of each phase
+    for phase, end in zip(parts, [*self._firsts[1:], config.train.steps], strict=True):
+      data = dataclasses.replace(config.data, max_seq_len=phase.max_seq_len)
+      alike = [i for i, before in enumerate(self._batches) if before.data == data]
+      before = sum(self._rows[i] for i in alike)
+      made = TrainBatches(
+        corpus, data, config.train.seed, phase.batch_size, cache_folder, prepare, phase.first_step, before
+      )
+      self._batches.append(made)
+      self._rows.append((end - phase.first_step) * phase.batch_size)
+
+  def of_step(self, step: int) -> TrainBatches:
+    """The batches of the phase that a step is in."""
+    return self._batches[bisect.bisect_right(self._firsts, step) - 1]
+
+  def __call__(self, step: int, process_index: int = 0, process_count: int = 1) -> Batch:
+    """See `TrainBatches`."""
+    return self.of_step(step)(step, process_index, process_count)
+
+  def epochs(self) -> float:
+    """Passes over the training documents, of the whole run."""
+    return sum(
+      rows / num_copies(batches.data.masking) / batches.num_examples(0)
+      for rows, batches in zip(self._rows, self._batches, strict=True)
     )
 
 

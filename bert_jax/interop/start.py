@@ -29,15 +29,19 @@ class Start:
   about: dict[str, Any]
 
 
-def settings_of(path: str) -> tuple[EncoderConfig, dict[str, Any]]:
+def settings_of(path: str, setting: str = "train.start_from") -> tuple[EncoderConfig, dict[str, Any]]:
   """The settings that a run takes over: the encoder's, and by their paths those of the tokenizer.
+
+  Args:
+    path: the folder of a model.
+    setting: that names it, for messages.
 
   Raises:
     ValueError: there is no model there.
   """
   folder = epath.Path(path)
   if not folder.is_dir():
-    raise ValueError(f"train.start_from={path} is no folder; give that of a run, an imported or a Hugging Face model")
+    raise ValueError(f"{setting}={path} is no folder; give that of a run, an imported or a Hugging Face model")
   if imported.is_imported(folder):
     model = imported.load(folder)
     return model.config, _tokenizer_settings(folder / imported.SOURCE, model.tokenizer)
@@ -48,7 +52,7 @@ def settings_of(path: str) -> tuple[EncoderConfig, dict[str, Any]]:
   run = loading.find_run(folder)
   config = read_config(run)
   if config is None:
-    raise ValueError(f"train.start_from={path}: {run} has no config.json, and no checkpoint that knows it")
+    raise ValueError(f"{setting}={path}: {run} has no config.json, and no checkpoint that knows it")
   return config.model, _of_run(config, run)
 
 

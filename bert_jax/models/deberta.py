@@ -286,3 +286,13 @@ class ContextPooler(EncoderModule):
     c: DebertaConfig = self.config
     first = dropout(hidden[:, 0], c.pooler_dropout, noise)
     return activate(self.dense(c.hidden_size, "dense")(first).astype(jnp.float32), c.pooler_activation)
+
+
+class DebertaDiscriminatorHead(EncoderModule):
+  """Which tokens were replaced, of version 3: each is told the first token's state (DeBERTa, apps/models)."""
+
+  @nn.compact
+  def __call__(self, hidden: Float[Array, "B T D"]) -> Float[Array, "B T"]:
+    x = self.layer_norm()(hidden[:, :1] + hidden)
+    x = self.head_activation(self.dense(self.config.hidden_size, "dense")(x))
+    return self.dense(1, "output")(x).astype(jnp.float32)[..., 0]

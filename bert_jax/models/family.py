@@ -17,8 +17,8 @@ from bert_jax.architectures import (
 )
 from bert_jax.models.albert import AlbertEncoder
 from bert_jax.models.bert import BertEncoder, DistilBertPooler, Pooler, RobertaPooler
-from bert_jax.models.deberta import ContextPooler, DebertaEncoder, DebertaV2Encoder
-from bert_jax.models.electra import ElectraEncoder, ElectraPooler, ElectraSpanHead
+from bert_jax.models.deberta import ContextPooler, DebertaDiscriminatorHead, DebertaEncoder, DebertaV2Encoder
+from bert_jax.models.electra import DiscriminatorHead, ElectraEncoder, ElectraPooler, ElectraSpanHead
 from bert_jax.models.modernbert import ModernBertEncoder, ModernBertPooler, PredictionLayer
 from bert_jax.models.xlnet import XlnetEncoder, XlnetPooler, XlnetSpanHead
 
@@ -34,6 +34,7 @@ class Architecture:
     token_layer: hidden states → what a task's linear layer reads of each token; None where it reads them as they are.
     span_head: scores spans with the end given the start, where the architecture has such a head.
     enhanced: whether the encoder has an enhanced mask decoder.
+    discriminator_head: hidden states → a logit for each token, whether it was replaced.
   """
 
   encoder: Any
@@ -42,6 +43,7 @@ class Architecture:
   token_layer: Any = None
   span_head: Any = None
   enhanced: bool = False
+  discriminator_head: Any = DiscriminatorHead
 
 
 _ARCHITECTURES: dict[type[EncoderConfig], Architecture] = {
@@ -52,7 +54,9 @@ _ARCHITECTURES: dict[type[EncoderConfig], Architecture] = {
   ElectraConfig: Architecture(ElectraEncoder, ElectraPooler, span_head=ElectraSpanHead),
   XlnetConfig: Architecture(XlnetEncoder, XlnetPooler, span_head=XlnetSpanHead),
   DebertaConfig: Architecture(DebertaEncoder, ContextPooler, enhanced=True),
-  DebertaV2Config: Architecture(DebertaV2Encoder, ContextPooler, enhanced=True),
+  DebertaV2Config: Architecture(
+    DebertaV2Encoder, ContextPooler, enhanced=True, discriminator_head=DebertaDiscriminatorHead
+  ),
   ModernBertConfig: Architecture(ModernBertEncoder, ModernBertPooler, mlm_bias=False, token_layer=PredictionLayer),
 }
 

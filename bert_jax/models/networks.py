@@ -19,7 +19,6 @@ from bert_jax.models import inputs as inputs_of
 from bert_jax.models.arrays import Array
 from bert_jax.models.bert import MlmHead, Pooler
 from bert_jax.models.dropout import Noise, OutsideLayers, dropout, outside_layers
-from bert_jax.models.electra import DiscriminatorHead
 from bert_jax.models.encoder import Encoded, EncoderModule, text_mean
 from bert_jax.models.family import architecture_of
 from bert_jax.models.inputs import Inputs
@@ -145,13 +144,13 @@ class ForPooledEncoding(Network):
 
 
 class ForReplacedTokens(Network):
-  """ELECTRA's discriminator."""
+  """The discriminator of ELECTRA and of DeBERTaV3."""
 
   @nn.compact
   def __call__(self, inputs: Inputs, noise: Noise | None = None) -> dict[str, Any]:
     """→ `replaced_logits` float32 [B, T], above 0 for replaced."""
     encoded = self.encode(inputs, noise)
-    head = DiscriminatorHead(**self.settings(), name="discriminator_head")
+    head = architecture_of(self.config).discriminator_head(**self.settings(), name="discriminator_head")
     return self.outputs(encoded, replaced_logits=head(encoded.hidden))
 
 
@@ -310,6 +309,12 @@ def init(network: Network, name: str, key: Array) -> Any:
     inputs = jax.tree.map(lambda x: x[:, None], inputs)
   more: dict[str, Any] = {"starts": jnp.zeros((1, 1), jnp.int32)} if name == "spans" else {}
   return network.init(key, inputs, **more)["params"]
+
+
+def word_table(params: Any) -> Float[Array, "V E"]:
+  """The word table of a network's parameters."""
+  encoder = params["encoder"]
+  return encoder.get("embeddings", encoder)["words"]
 
 
 # ---- one vector for a text --------------------------------------------------------------------------------------

@@ -42,6 +42,10 @@ class VocabularyScores:
     table, bias = _padded(self, VOCABULARY_MULTIPLE)
     return _logits(self.features, table, bias)[..., : self.bias.size]
 
+  def at(self, positions: Int[Array, "B N"]) -> "VocabularyScores":
+    """The scores of some of the K predictions, by their number."""
+    return self.replace(features=jnp.take_along_axis(self.features, positions[..., None], axis=1))  # pyright: ignore[reportAttributeAccessIssue]
+
   def cross_entropy(
     self, labels: Int[Array, "B K"], weights: Float32[Array, "B K"], num_shards: int = 1
   ) -> tuple[Float32[Array, ""], Float32[Array, ""]]:
@@ -65,6 +69,32 @@ class VocabularyScores:
       num_shards: devices over which the rows are spread; it divides B.
     """
     return _by_platform(_block_predictions, num_shards, self, labels)
+
+
+def divergence(
+  scores: VocabularyScores,
+  teacher: VocabularyScores,
+  weights: Float32[Array, "B K"],
+  temperature: float,
+  num_shards: int = 1,
+) -> Float32[Array, ""]:
+  """temperature² · KL(teacher's softmax ‖ own softmax), of logits / temperature, in nats, summed over the batch.
+
+  Hinton et al. 2015, section 2, have the factor: with it gradients keep their size at any temperature. A block's logits
+  are made again for the gradient.
+  """
+
+  @jax.checkpoint
+  def block(own: Array, other: Array, weights: Array) -> Array:
+    ours, theirs = (
+      jax.nn.log_softmax(_logits(features, *_padded(of, 1)) / temperature, axis=-1)
+      for features, of in ((own, scores), (other, teacher))
+    )
+    return jnp.sum(weights * jnp.sum(jnp.exp(theirs) * (theirs - ours), axis=-1))
+
+  rows, count = (scores.features, teacher.features, weights), num_blocks(scores, num_shards, BLOCK_BYTES // 2)
+  total, _ = _over_blocks(lambda *some: (block(*some), ()), rows, count)
+  return temperature**2 * total
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -11,6 +11,7 @@ from bert_jax.architectures import EncoderConfig
 from bert_jax.config import (
   ClassificationConfig,
   Config,
+  DistillationConfig,
   MaskedTokensConfig,
   MultipleChoiceConfig,
   QuestionAnsweringConfig,
@@ -22,6 +23,7 @@ from bert_jax.config import (
 from bert_jax.config import Objective as Settings
 from bert_jax.objectives.base import Objective
 from bert_jax.objectives.classification import Classification
+from bert_jax.objectives.distillation import Distillation
 from bert_jax.objectives.masked_tokens import MaskedTokens
 from bert_jax.objectives.multiple_choice import MultipleChoice
 from bert_jax.objectives.question_answering import QuestionAnswering
@@ -32,6 +34,7 @@ from bert_jax.objectives.tagging import Tagging
 OBJECTIVES: dict[type, type[Objective]] = {
   MaskedTokensConfig: MaskedTokens,
   ReplacedTokensConfig: ReplacedTokens,
+  DistillationConfig: Distillation,
   ClassificationConfig: Classification,
   TaggingConfig: Tagging,
   QuestionAnsweringConfig: QuestionAnswering,

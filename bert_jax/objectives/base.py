@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 from jaxtyping import Float32, Shaped
 
 from bert_jax.architectures import EncoderConfig
@@ -31,6 +32,21 @@ Sums = dict[str, tuple[Array, Array]]  # name → (sum, count), float32; scalars
 
 Means = Mapping[str, float]  # name → the sum of its sums by the sum of its counts
 RowSums = Mapping[str, np.ndarray]  # name → float64 [N, 2], (sum, count) of each example
+
+
+@struct.dataclass
+class Frozen:
+  """A network that is not trained, such as a teacher: an argument of compiled programs, never a constant of one.
+
+  Attributes:
+    params: of the network.
+    model: the settings of its encoder.
+    network: its name, of `networks.NETWORKS`.
+  """
+
+  params: Params
+  model: EncoderConfig = struct.field(pytree_node=False)
+  network: str = struct.field(pytree_node=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,12 +95,12 @@ class Objective(abc.ABC):
     """The counts of the losses, known before the forward pass, so that any split of the batch adds up to the whole."""
 
   @abc.abstractmethod
-  def sums(self, params: Params, frozen: Params, batch: Mapping[str, Array], noise: Noise, shards: int) -> Sums:
+  def sums(self, params: Params, frozen: Frozen | None, batch: Mapping[str, Array], noise: Noise, shards: int) -> Sums:
     """The losses and what else is worth logging, as scalars.
 
     Args:
       params: as `init` makes them.
-      frozen: parameters that are not trained, such as a teacher's; {} where there are none.
+      frozen: the network that is not trained, where `frozen_from` names one.
       batch: as `prepare` makes it.
       noise: of dropout, and of what the objective draws on the device.
       shards: devices over which the rows are spread.
@@ -103,6 +119,24 @@ class Objective(abc.ABC):
     """What parameters of a pretrained network are to this objective: a tree like that of `init`, or a part of it."""
     return dict(start)
 
+  @property
+  def frozen_from(self) -> tuple[str, str] | None:
+    """The setting that names a model which is used and not trained, and its value; None where there is none."""
+    return None
+
+  def check_frozen(self, frozen: Frozen) -> None:
+    """Refuses a model of another kind than this objective can use.
+
+    Raises:
+      ValueError: naming the setting.
+    """
+    raise AssertionError("an objective without a frozen network has none to check")
+
+  @property
+  def starts_from_frozen(self) -> bool:
+    """Whether a run that starts from nothing else begins with what it can take of the frozen network."""
+    return False
+
   # ---- measuring ----
 
   @abc.abstractmethod
@@ -110,10 +144,13 @@ class Objective(abc.ABC):
     """The evaluated measure that the best checkpoint is best by; lower is better."""
 
   @abc.abstractmethod
-  def evaluate(self, params: Params, batch: Mapping[str, Array], noise: Noise, shards: int) -> Sums:
+  def evaluate(
+    self, params: Params, frozen: Frozen | None, batch: Mapping[str, Array], noise: Noise, shards: int
+  ) -> Sums:
     """What held-out examples are measured by, example by example: float32 [B]. Nothing is dropped out.
 
     Args:
+      frozen: see `sums`.
       noise: of what the objective draws on the device; the same for an example in every evaluation.
     """
 

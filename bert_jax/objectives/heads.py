@@ -15,7 +15,7 @@ from bert_jax.models import networks
 from bert_jax.models.arrays import Array
 from bert_jax.models.dropout import Noise
 from bert_jax.models.inputs import Inputs
-from bert_jax.objectives.base import Means, Objective, Params, Sums, masked_sum, row_sums
+from bert_jax.objectives.base import Frozen, Means, Objective, Params, Sums, masked_sum, row_sums
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,7 @@ class HeadObjective(Objective):
   def counts(self, batch: Mapping[str, Array]) -> dict[str, Array]:
     return {self.loss: jnp.sum(self.weights(batch))}
 
-  def sums(self, params: Params, frozen: Params, batch: Mapping[str, Array], noise: Noise, shards: int) -> Sums:
+  def sums(self, params: Params, frozen: Frozen | None, batch: Mapping[str, Array], noise: Noise, shards: int) -> Sums:
     found = self.scored(self.apply(params, batch, noise), batch)
     return {name: masked_sum(*pair) for name, pair in found.items()}
 
@@ -82,7 +82,9 @@ class HeadObjective(Objective):
   def measure(self, data: DataConfig) -> str:
     return self.loss
 
-  def evaluate(self, params: Params, batch: Mapping[str, Array], noise: Noise, shards: int) -> Sums:
+  def evaluate(
+    self, params: Params, frozen: Frozen | None, batch: Mapping[str, Array], noise: Noise, shards: int
+  ) -> Sums:
     found = self.scored(self.apply(params, batch, None), batch)
     return {name: row_sums(*pair) for name, pair in found.items()}
 

@@ -6,22 +6,23 @@ B batch, K predictions, V vocabulary.
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Float32, Int
 
-from bert_jax.architectures import EncoderConfig
+from bert_jax.architectures import DebertaConfig, EncoderConfig
 from bert_jax.config import DataConfig, MaskedTokensConfig
 from bert_jax.data.rows import Batch
 from bert_jax.models import networks
 from bert_jax.models.arrays import Array
 from bert_jax.models.dropout import Noise
 from bert_jax.models.inputs import Inputs
+from bert_jax.models.span_boundary import SpanBoundaryHead, boundaries
 from bert_jax.models.vocabulary import VocabularyScores
-from bert_jax.objectives.base import Means, Objective, Params, Sums, masked_sum, row_sums
+from bert_jax.objectives.base import Frozen, Means, Objective, Params, Sums, masked_sum, row_sums
 from bert_jax.results import Answer
 
 if TYPE_CHECKING:
@@ -47,33 +48,61 @@ class MaskedTokens(Objective):
   @property
   def name(self) -> str:
     """Of its network."""
-    return "pretraining" if self.has_pairs else "masked_lm"
+    if self.has_pairs:
+      return "pretraining"
+    return "enhanced_masked_lm" if self.settings.enhanced_decoder else "masked_lm"
 
   @property
   def loss_weights(self) -> dict[str, float]:
-    # BERT adds its two losses with equal weight (run_pretraining.py).
-    return {"mlm_loss": 1.0} | ({f"{self.settings.sentence}_loss": 1.0} if self.has_pairs else {})
+    # BERT adds its two losses with equal weight (run_pretraining.py), and so does SpanBERT (section 3.2).
+    others = [f"{self.settings.sentence}_loss"] if self.has_pairs else []
+    return dict.fromkeys(["mlm_loss", *others, *(["boundary_loss"] if self.settings.boundary else [])], 1.0)
 
   @property
   def answers(self) -> tuple[Answer, ...]:
     return (_ANSWERS[self.settings.sentence],) if self.has_pairs else ()
 
   def init(self, key: Array) -> Params:
-    return networks.init(self.network(self.name), self.name, key)
+    params = networks.init(self.network(self.name), self.name, key)
+    if self.settings.boundary:
+      shape = (1, 1)
+      hidden, place = jnp.zeros((*shape, self.model.hidden_size)), jnp.zeros(shape, jnp.int32)
+      found = self._boundary_head().init(key, hidden, networks.word_table(params), place, place, place)
+      params = {**params, "boundary_head": found["params"]}
+    return params
+
+  def _boundary_head(self) -> SpanBoundaryHead:
+    return SpanBoundaryHead(**self.network(self.name).settings())
 
   def counts(self, batch: Mapping[str, Array]) -> dict[str, Array]:
     found = {"mlm_loss": jnp.sum(batch["mlm_weights"])}
+    if self.settings.boundary:
+      found["boundary_loss"] = found["mlm_loss"]
     if self.has_pairs:
       found[f"{self.settings.sentence}_loss"] = jnp.sum(batch["pair_labels"] >= 0)
     return found
 
-  def sums(self, params: Params, frozen: Params, batch: Mapping[str, Array], noise: Noise, shards: int) -> Sums:
+  def sums(self, params: Params, frozen: Frozen | None, batch: Mapping[str, Array], noise: Noise, shards: int) -> Sums:
     outputs = self._outputs(params, batch, noise)
     sums = masked_lm(outputs["mlm_scores"], batch["mlm_labels"], batch["mlm_weights"], shards)
     if self.has_pairs:
       found = pair_label(outputs["pair_logits"], batch["pair_labels"])
       sums |= {f"{self.settings.sentence}_{name}": pair for name, pair in found.items()}
+    if self.settings.boundary:
+      found = masked_lm(
+        self._boundary_scores(params, outputs, batch), batch["mlm_labels"], batch["mlm_weights"], shards
+      )
+      sums |= {name.replace("mlm", "boundary"): pair for name, pair in found.items()}
     return sums
+
+  def _boundary_scores(
+    self, params: Params, outputs: Mapping[str, Any], batch: Mapping[str, Array]
+  ) -> VocabularyScores:
+    positions = batch["mlm_positions"]
+    sides = boundaries(positions, batch["mlm_weights"], batch["token_ids"].shape[1])
+    args = outputs["hidden"], networks.word_table(params), positions, *sides
+    found: Any = self._boundary_head().apply({"params": params["boundary_head"]}, *args)
+    return found
 
   def _outputs(self, params: Params, batch: Mapping[str, Array], noise: Noise | None) -> dict[str, Any]:
     inputs, positions = Inputs.of(batch), batch["mlm_positions"]
@@ -82,19 +111,30 @@ class MaskedTokens(Objective):
   def measure(self, data: DataConfig) -> str:
     return masked_lm_measure(data)
 
-  def evaluate(self, params: Params, batch: Mapping[str, Array], noise: Noise, shards: int) -> Sums:
+  def evaluate(
+    self, params: Params, frozen: Frozen | None, batch: Mapping[str, Array], noise: Noise, shards: int
+  ) -> Sums:
     outputs = self._outputs(params, batch, None)
     sums = masked_lm_rows(outputs["mlm_scores"], batch, shards)
     if self.has_pairs:
       sums |= pair_rows(outputs["pair_logits"], batch["pair_labels"], self.settings.sentence)
+    if self.settings.boundary:
+      nats, _ = self._boundary_scores(params, outputs, batch).predictions(batch["mlm_labels"], shards)
+      sums["boundary_loss"] = row_sums(nats, batch["mlm_weights"])
     return sums
 
   def measures(self, means: Mapping[str, Means], data: DataConfig) -> dict[str, float]:
-    """See `masked_lm_measures`; beside them SENTENCE_accuracy and SENTENCE_balanced_accuracy, such as nsp_accuracy."""
+    """See `masked_lm_measures`.
+
+    Beside them SENTENCE_accuracy and SENTENCE_balanced_accuracy, such as nsp_accuracy, and boundary_loss: nats at all
+    predicted places from the tokens beside the masked ones, which are mostly single tokens in the evaluation.
+    """
     found, own, sentence = masked_lm_measures(means, data), means["own"], self.settings.sentence
     if self.has_pairs:
       found[f"{sentence}_accuracy"] = own[f"{sentence}_accuracy"]
       found[f"{sentence}_balanced_accuracy"] = (own[f"{sentence}_recall_0"] + own[f"{sentence}_recall_1"]) / 2
+    if self.settings.boundary:
+      found["boundary_loss"] = means["common"]["boundary_loss"]
     return found
 
   def trivial(self, corpus: "Corpus", data: DataConfig, sets: Mapping[str, Sequence[Batch]]) -> dict[str, float]:
@@ -106,7 +146,14 @@ class MaskedTokens(Objective):
     return found
 
   def trained(self, params: Params) -> dict[str, tuple[EncoderConfig, Params]]:
-    return {self.name: (self.model, params)}
+    """The network; with the enhanced decoder, which other libraries have not, also its encoder by itself."""
+    kept = {name: part for name, part in params.items() if name != "boundary_head"}
+    if not self.settings.enhanced_decoder:
+      return {self.name: (self.model, kept)}
+    encoder = dict(kept["encoder"])
+    if not cast(DebertaConfig, self.model).input_positions:  # the decoder alone read them
+      del encoder["positions"]
+    return {self.name: (self.model, kept), "encoder": (self.model, {"encoder": encoder})}
 
 
 # ---- masked tokens ------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from bert_jax.data.batches import EVAL_SEED, EvalBatches
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.rows import Batch
 from bert_jax.objectives import objective_of
-from bert_jax.objectives.base import RowSums
+from bert_jax.objectives.base import Frozen, RowSums
 from bert_jax.results import ByDocument, Measures
 from bert_jax.training.layout import Layout
 from bert_jax.training.step import eval_step_of
@@ -30,8 +30,8 @@ class Evaluator:
     sets: name → batches, each example in one of them once; of each batch, this process's part.
   """
 
-  def __init__(self, config: Config, layout: Layout, sets: Mapping[str, Sequence[Batch]]):
-    self.sets, self._config, self._layout = sets, config, layout
+  def __init__(self, config: Config, layout: Layout, sets: Mapping[str, Sequence[Batch]], frozen: Frozen | None = None):
+    self.sets, self._config, self._layout, self._frozen = sets, config, layout, frozen
     self._step = eval_step_of(config, layout)
 
   def __call__(self, params: Any, should_stop: Callable[[], bool] = lambda: False) -> Measures | None:
@@ -59,7 +59,7 @@ class Evaluator:
     for batch in batches:
       if should_stop():
         return None
-      sums = self._step(params, self._layout.put(batch), jnp.uint32(EVAL_SEED), jnp.uint32(first_row))
+      sums = self._step(params, self._frozen, self._layout.put(batch), jnp.uint32(EVAL_SEED), jnp.uint32(first_row))
       for name, pair in jax.device_get(sums).items():
         parts.setdefault(name, []).append(np.stack(pair, axis=1).astype(np.float64))
       first_row += len(next(iter(sums.values()))[0])
@@ -90,7 +90,7 @@ class HeldOut(Evaluator):
     num_held_out: examples of the common set that there are.
   """
 
-  def __init__(self, config: Config, corpus: Corpus, layout: Layout):
+  def __init__(self, config: Config, corpus: Corpus, layout: Layout, frozen: Frozen | None = None):
     settings = config.evaluation
     layout.check_batch_size("evaluation.batch_size", settings.batch_size)
 
@@ -105,7 +105,7 @@ class HeldOut(Evaluator):
     shared = batches(common=True)
     self._documents, self.num_examples, self.num_held_out = shared.documents, shared.num_examples, shared.num_held_out
     self._corpus = corpus
-    super().__init__(config, layout, sets(part))
+    super().__init__(config, layout, sets(part), frozen)
     # What is computed on the host is of whole batches; of one process they are those that it evaluates.
     self._whole = (lambda: self.sets) if part == (0, 1) else functools.cache(lambda: sets((0, 1)))
 

@@ -23,13 +23,15 @@ IN_BLOCK = r"/(layers|first|last|block_\d+)/"
 _INTO_HEADS = r"(query|key|value|position|position_query|position_key|query_key_value|intermediate)"
 _SPANS = r"span_head/(start|end|end_output|answer|answer_output)"
 _HEADS = (
-  rf"(mlm_head/dense|pooler/(layer/)?dense|token_layer/dense|nsp_head|classifier|discriminator_head/\w+|{_SPANS})"
+  r"(mlm_head/dense|pooler/(layer/)?dense|token_layer/dense|nsp_head|classifier|(discriminator|copy)_head/(dense|output)"
+  rf"|boundary_head/(inner|outer)|{_SPANS})"
 )
 # A parameter's path → how its last axes are split; axes before them, such as that of stacked layers, are not. A
 # parameter of a network matches one rule. An axis of the mesh that does not divide a parameter's axis is left out.
 RULES: tuple[tuple[str, Spec], ...] = (
   (r"encoder/(embeddings/)?words$", (("fsdp", "tensor"), None)),  # [V, E]
-  (r"(mlm_head/bias|lm_bias)$", (("fsdp", "tensor"),)),  # [V]
+  (r"((mlm|boundary)_head/bias|lm_bias)$", (("fsdp", "tensor"),)),  # [V]
+  (r"boundary_head/positions$", ()),
   (IN_BLOCK + _INTO_HEADS + r"(/kernel)?$", ("fsdp", "tensor")),  # [D, D] or [D, F]
   (IN_BLOCK + _INTO_HEADS + r"/bias$", ("tensor",)),
   (IN_BLOCK + r"(query|value)_bias$", ("tensor",)),  # DeBERTa

@@ -18,11 +18,12 @@ from absl import logging
 from etils import epath
 
 from bert_jax import settings
-from bert_jax.config import Config
+from bert_jax.config import Config, phases
 from bert_jax.data.batches import prefetch
 from bert_jax.data.rows import Batch
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.objectives import objective_of
+from bert_jax.objectives.base import Frozen
 from bert_jax.provenance import git_commit, versions
 from bert_jax.results import Measures
 from bert_jax.training import processes
@@ -69,7 +70,8 @@ class Material:
     data_hash: of what is trained on; a checkpoint goes on with the same only.
     tokenizer: saved with every checkpoint.
     start: makes the parameters that a run starts from where it has no checkpoint; see `init_state`.
-    frozen: parameters that are not trained.
+    frozen: a network that is not trained, on the layout's devices.
+    frozen_from: what it is, for the checkpoints to say; a run goes on with the same only.
     started_from: what `start` is, for the checkpoints to say; None for a start at random.
   """
 
@@ -78,7 +80,8 @@ class Material:
   data_hash: str
   tokenizer: Tokenizer
   start: Callable[[], Any] | None = None
-  frozen: Any = dataclasses.field(default_factory=dict)
+  frozen: Frozen | None = None
+  frozen_from: dict[str, Any] | None = None
   started_from: dict[str, Any] | None = None
 
 
@@ -113,7 +116,8 @@ def train(config: Config, material: Material, folder: epath.Path, layout: Layout
     Diverged: too many non-finite updates in a row; the checkpoints before stay.
   """
   runtime, steps, objective = config.runtime, config.train.steps, objective_of(config)
-  layout.check_batch_size("train.batch_size", config.train.batch_size, runtime.accumulation_steps)
+  for phase in phases(config):
+    layout.check_batch_size("train.batch_size", phase.batch_size, runtime.accumulation_steps)
   train_step = train_step_of(config, layout)
   hyper = hyperparameters(config.optim, steps, objective.loss_weights)
   seed, part = jnp.uint32(config.train.seed), layout.process_slice(config.train.batch_size)
@@ -126,6 +130,7 @@ def train(config: Config, material: Material, folder: epath.Path, layout: Layout
     if restored is None:
       state, seen = init_state(config, layout, material.start and material.start()), Seen()
     else:
+      _refuse_another_frozen(restored.about.get("frozen_from"), material.frozen_from)
       state, seen = restored.state, Seen(**restored.about["seen"])
       losses = {int(at): loss for at, loss in restored.about["losses"].items()}
       logging.info("%s: going on from step %d of %d", label, restored.step, steps)
@@ -202,6 +207,20 @@ def train(config: Config, material: Material, folder: epath.Path, layout: Layout
       seen.train_seconds += time.monotonic() - began
 
 
+def _refuse_another_frozen(there: dict[str, Any] | None, here: dict[str, Any] | None) -> None:
+  """Refuses to go on with other parameters than the run had for the network that is not trained.
+
+  Raises:
+    ValueError: with both.
+  """
+  hashes = [None if about is None else about["params_sha256"] for about in (there, here)]
+  if hashes[0] != hashes[1]:
+    raise ValueError(
+      f"the run's frozen network, such as its teacher, was {there}, and is {here} now; give the same one, or another"
+      " --workdir to start again"
+    )
+
+
 def _measures(line: dict[str, Any]) -> Measures:
   """Of a line of metrics.jsonl that tells an evaluation, what was measured."""
   return {name: value for name, value in line.items() if name not in ("kind", "step", "tokens", "predicted_tokens")}
@@ -213,6 +232,7 @@ def _about(config: Config, material: Material, seen: Seen) -> dict[str, Any]:
     "config": settings.to_dict(config),
     "seen": dataclasses.asdict(seen),
     "started_from": material.started_from,
+    "frozen_from": material.frozen_from,
     "data_hash": material.data_hash,
     "tokenizer_hash": material.tokenizer.hash,
     "versions": versions(),

@@ -24,13 +24,13 @@ from absl import logging
 from etils import epath
 
 from bert_jax import records, results, settings
-from bert_jax.config import Config, num_copies
+from bert_jax.config import Config
 from bert_jax.data import sources, store
-from bert_jax.data.batches import TrainBatches
+from bert_jax.data.batches import PhasedBatches
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.rows import Batch
 from bert_jax.objectives import objective_of
-from bert_jax.objectives.base import Objective
+from bert_jax.objectives.base import Frozen, Objective
 from bert_jax.results import Facts, Fingerprints, Pretrained, Times
 from bert_jax.training import processes
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints, checksums
@@ -104,6 +104,8 @@ def pretrain(
   label: str = "train",
   start: Callable[[], Any] | None = None,
   started_from: dict[str, Any] | None = None,
+  frozen: Frozen | None = None,
+  frozen_from: dict[str, Any] | None = None,
 ) -> Pretrained:
   """Runs, or goes on with, one pretraining run; does nothing where FOLDER/pretrained.json says that it is finished.
 
@@ -113,7 +115,7 @@ def pretrain(
     folder: of this run.
     layout: the devices.
     label: of the progress bar.
-    start, started_from: see `Material`.
+    start, started_from, frozen, frozen_from: see `Material`; `frozen` may be on any device, or none.
   """
   folder = epath.Path(folder)
   refuse_other_settings(folder, config)
@@ -123,15 +125,11 @@ def pretrain(
     records.write_json(folder / "config.json", settings.to_dict(config))
   if before is not None:
     return before
-  objective, held_out = objective_of(config), HeldOut(config, corpus, layout)
-  batches = TrainBatches(
-    corpus,
-    config.data,
-    config.train.seed,
-    config.train.batch_size,
-    cache_folder=str(corpus.folder / "examples"),
-    prepare=objective.prepare,
-  )
+  objective = objective_of(config)
+  if frozen is not None:
+    frozen = jax.device_put(frozen, layout.of_state(frozen))
+  held_out = HeldOut(config, corpus, layout, frozen)
+  batches = PhasedBatches(corpus, config, str(corpus.folder / "examples"), objective.prepare)
   result = Pretrained(
     status="finished",
     steps=config.train.steps,
@@ -141,7 +139,7 @@ def pretrain(
     started_from=started_from,
   )
   try:
-    material = Material(batches, held_out, corpus.hash, corpus.tokenizer, start, started_from=started_from)
+    material = Material(batches, held_out, corpus.hash, corpus.tokenizer, start, frozen, frozen_from, started_from)
     outcome = train(config, material, folder, layout, label)
     result = dataclasses.replace(
       result,
@@ -211,7 +209,7 @@ def _times(seen: Seen) -> Times:
   )
 
 
-def _facts(config: Config, corpus: Corpus, batches: TrainBatches, held_out: HeldOut) -> Facts:
+def _facts(config: Config, corpus: Corpus, batches: PhasedBatches, held_out: HeldOut) -> Facts:
   data, bounds = config.data, corpus.sentence_offsets[corpus.document_offsets]
 
   def size(split: str) -> tuple[int, int]:
@@ -223,7 +221,7 @@ def _facts(config: Config, corpus: Corpus, batches: TrainBatches, held_out: Held
   alike = corpus.near_duplicates(data.eval_fraction)
   return Facts(
     parameters=_initialization(objective_of(config), config.train.seed)[0],
-    epochs=config.train.steps * config.train.batch_size / num_copies(data.masking) / batches.num_examples(0),
+    epochs=batches.epochs(),
     train_documents=train_documents,
     train_tokens=train_tokens,
     held_out_documents=held_out_documents,
@@ -235,7 +233,7 @@ def _facts(config: Config, corpus: Corpus, batches: TrainBatches, held_out: Held
   )
 
 
-def fingerprints(config: Config, batches: TrainBatches, held_out: HeldOut) -> Fingerprints:
+def fingerprints(config: Config, batches: PhasedBatches, held_out: HeldOut) -> Fingerprints:
   """Those of a run, which may not be trained yet."""
   return Fingerprints(
     initialization=_initialization(objective_of(config), config.train.seed)[1],
@@ -262,11 +260,10 @@ def _evaluation(batches: Sequence[Batch]) -> str:
   return _digest([np.concatenate([batch[name] for batch in batches])[real] for name in sorted(batches[0])])
 
 
-def _data_order(batches: TrainBatches) -> str:
+def _data_order(batches: PhasedBatches) -> str:
   """A hash of the first training examples, in order, before masking."""
-  texts = []
-  for step in range(-(-FINGERPRINT_EXAMPLES // batches.batch_size)):
-    texts.append(batches.rows(step).token_ids)
+  first = batches.of_step(0)
+  texts = [first.rows(step).token_ids for step in range(-(-FINGERPRINT_EXAMPLES // first.batch_size))]
   return _digest([np.concatenate(texts)[:FINGERPRINT_EXAMPLES]])
 
 

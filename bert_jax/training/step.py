@@ -18,7 +18,7 @@ from flax import struct, traverse_util
 from bert_jax.config import Config, OptimConfig
 from bert_jax.models.dropout import Noise, fold
 from bert_jax.objectives import objective_of
-from bert_jax.objectives.base import Objective, Params, Sums
+from bert_jax.objectives.base import Frozen, Objective, Params, Sums
 from bert_jax.training.layout import Layout
 from bert_jax.training.optimizers import (
   AdamState,
@@ -139,16 +139,16 @@ def eval_step_of(config: Config, layout: Layout):
 def _train_step(objective: Objective, optim: OptimConfig, microbatches: int, layout: Layout):
   """Builds the step: (state, frozen, batch, hyper, seed) → (state, metrics); it donates the state.
 
-  `frozen` are parameters that are not trained; `seed` is the run's; `metrics` are scalars: means of the batch,
+  `frozen` is a network that is not trained, or None; `seed` is the run's; `metrics` are scalars: means of the batch,
   what went into it, the gradient's norm, the learning rate, and `skipped`, 1 where the update was not finite.
   """
 
-  def loss(params: Params, frozen: Params, batch: Batch, noise: Noise, counts: Any, weights: Any):
+  def loss(params: Params, frozen: Frozen | None, batch: Batch, noise: Noise, counts: Any, weights: Any):
     sums = objective.sums(params, frozen, batch, noise, layout.row_shards)
     terms = [weights[name] * (sums[name][0] / counts[name]) for name in objective.loss_weights]
     return functools.reduce(jnp.add, terms), sums
 
-  def gradient_and_sums(params: Params, frozen: Params, batch: Batch, seed: jax.Array, weights: Any) -> Any:
+  def gradient_and_sums(params: Params, frozen: Frozen | None, batch: Batch, seed: jax.Array, weights: Any) -> Any:
     # The counts of the whole batch are known before its forward pass. Each microbatch divides its sums by them, and
     # from there on gradients only add up.
     counts = {name: jnp.maximum(count, 1) for name, count in objective.counts(batch).items()}
@@ -164,7 +164,7 @@ def _train_step(objective: Objective, optim: OptimConfig, microbatches: int, lay
     zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(one, *jax.tree.map(lambda x: x[0], parts)))
     return jax.lax.scan(lambda total, part: (jax.tree.map(jnp.add, total, one(*part)), None), zeros, parts)[0]
 
-  def step(state: TrainState, frozen: Params, batch: Batch, hyper: Hyperparameters, seed: jax.Array):
+  def step(state: TrainState, frozen: Frozen | None, batch: Batch, hyper: Hyperparameters, seed: jax.Array):
     step_seed = fold(seed, state.step)  # a function of (seed, step), so that a resumed run repeats it
     gradient, sums = gradient_and_sums(state.params, frozen, batch, step_seed, hyper.loss_weights)
     norm = optax.tree.norm(gradient)
@@ -208,11 +208,11 @@ def _state_shardings(objective: Objective, layout: Layout) -> TrainState:
 
 @functools.cache
 def _eval_step(objective: Objective, layout: Layout):
-  """Builds the step: (params, batch, seed, first_row) → {name: (sum, count)}, float32 [B] each, on every device."""
+  """Builds the step: (params, frozen, batch, seed, first_row) → {name: (sum, count)}, float32 [B], on every device."""
 
-  def step(params: Params, batch: Batch, seed: jax.Array, first_row: jax.Array) -> Sums:
+  def step(params: Params, frozen: Frozen | None, batch: Batch, seed: jax.Array, first_row: jax.Array) -> Sums:
     rows = first_row + jnp.arange(batch["token_ids"].shape[0], dtype=jnp.uint32)
-    return objective.evaluate(params, batch, Noise(seed, rows), layout.row_shards)
+    return objective.evaluate(params, frozen, batch, Noise(seed, rows), layout.row_shards)
 
   params, whole = _state_shardings(objective, layout).params, layout.whole
-  return jax.jit(step, in_shardings=(params, layout.rows, whole, whole), out_shardings=whole)
+  return jax.jit(step, in_shardings=(params, None, layout.rows, whole, whole), out_shardings=whole)

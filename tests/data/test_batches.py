@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from bert_jax.config import DataConfig, MaskingConfig, num_prediction_slots
+from bert_jax.config import Config, DataConfig, MaskingConfig, TrainConfig, num_prediction_slots
 from bert_jax.data import batches
-from bert_jax.data.batches import EvalBatches, TrainBatches
+from bert_jax.data.batches import EvalBatches, PhasedBatches, TrainBatches
 from tests.data.conftest import CLS, MASK, PAD, SEP, MemoryCorpus
 
 FORMATS = ("segment_pair", "sentence_pair", "full_sentences", "doc_sentences")
@@ -396,3 +396,28 @@ def test_own_evaluation_has_the_arms_format_and_the_frozen_masks(make_corpus):
   assert set(labels) == {0, 1}
   assert np.mean(labels) == pytest.approx(evaluation.random_share)
   np.testing.assert_array_equal(counts, np.maximum(1, np.rint(0.15 * np.array(lengths))))
+
+
+# ---- phases ----------------------------------------------------------------------------------------------------------
+
+
+def test_phases_are_functions_of_the_step_and_go_on_in_the_text(make_corpus):
+  """A phase of the same length takes up the order of examples where the one before stopped; another has its own."""
+  corpus = make_corpus()
+  data = settings("doc_sentences", policy="dynamic")
+  train = TrainConfig(seed=4, steps=20, batch_size=12, phases="0.25*40x6,0.5*40x12,0.25*24x12")
+  phased = PhasedBatches(corpus, Config(data=data, train=train))
+  widths = [phased(step)["token_ids"].shape for step in range(20)]
+  assert widths == [(6, 40)] * 5 + [(12, 40)] * 10 + [(12, 24)] * 5
+  sixes, short = (
+    TrainBatches(corpus, data, 4, 6),
+    TrainBatches(corpus, dataclasses.replace(data, max_seq_len=24), 4, 12),
+  )
+  for step in (7, 14):  # 5 batches of 6 rows were before
+    halves = [sixes(5 + 2 * (step - 5) + half) for half in range(2)]
+    for name, array in phased(step).items():
+      np.testing.assert_array_equal(array, np.concatenate([half[name] for half in halves]))
+  assert_equal(phased(17), short(2))
+  assert_equal(phased(3), sixes(3))
+  rows = 5 * 6 + 10 * 12
+  assert phased.epochs() == pytest.approx(rows / sixes.num_examples(0) + 60 / short.num_examples(0))

@@ -123,13 +123,13 @@ def test_a_loss_is_that_of_a_calculation_by_hand_and_rows_that_fill_up_do_not_co
   params = init_params(found, 1)
   outputs = {key: np.asarray(value, np.float64) for key, value in found.apply(params, batch, None).items()}
   total, count = by_hand(name, outputs, {key: np.asarray(value) for key, value in batch.items()})
-  sums = found.sums(params, {}, batch, noise_of(ROWS), 1)
+  sums = found.sums(params, None, batch, noise_of(ROWS), 1)
   assert next(iter(sums)) == found.loss == found.measure(Config().data)
   np.testing.assert_allclose(sums[found.loss], (total, count), rtol=2e-5)
   assert float(found.counts(batch)[found.loss]) == count
   assert int(found.seen(batch)["predicted_tokens"]) == count
   # Example by example, an evaluation has the same.
-  rows = found.evaluate(params, batch, noise_of(ROWS), 1)
+  rows = found.evaluate(params, None, batch, noise_of(ROWS), 1)
   for measure, (values, weights) in rows.items():
     np.testing.assert_allclose([values.sum(), weights.sum()], sums[measure], rtol=1e-5)
   assert rows[found.loss][1][-1] == 0
@@ -143,7 +143,7 @@ def test_a_text_that_answers_two_is_no_wrong_answer_to_either() -> None:
   vectors = np.asarray(found.apply(params, batch, None)["vectors"], np.float64)[: ROWS - 1]
   scores = 7.0 * vectors[:, 0] @ vectors[:, 1].T
   scores[0, 1] = scores[1, 0] = -np.inf
-  total, count = found.sums(params, {}, batch, noise_of(ROWS), 1)[found.loss]
+  total, count = found.sums(params, None, batch, noise_of(ROWS), 1)[found.loss]
   np.testing.assert_allclose((total, count), (-np.trace(log_softmax(scores)), ROWS - 1), rtol=2e-5)
 
 
@@ -167,7 +167,8 @@ def test_devices_see_one_batch(name: str) -> None:
   config = Config(MODEL, objective=ALL[name])
   batch, params = batch_of(name, 8), init_params(objective(name), 1)
   one, four = (
-    eval_step_of(config, make_layout(f"data:{n}"))(params, dict(batch), jnp.uint32(0), jnp.uint32(0)) for n in (1, 4)
+    eval_step_of(config, make_layout(f"data:{n}"))(params, None, dict(batch), jnp.uint32(0), jnp.uint32(0))
+    for n in (1, 4)
   )
   for measure, pair in one.items():
     np.testing.assert_allclose(pair, four[measure], rtol=1e-5, atol=1e-6)

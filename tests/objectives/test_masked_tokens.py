@@ -64,7 +64,7 @@ def test_the_loss_and_its_gradient_stay_finite_far_out():
 def test_an_objective_has_the_sums_that_it_is_trained_on_and_no_others(sentence: str):
   objective, batch = masked_tokens(MODEL, sentence), random_batch()
   params = init_params(MODEL, 0, sentence)
-  sums = objective.sums(params, {}, {name: jnp.asarray(x) for name, x in batch.items()}, noise_of(13), 1)
+  sums = objective.sums(params, None, {name: jnp.asarray(x) for name, x in batch.items()}, noise_of(13), 1)
   wanted = {"mlm_loss", "mlm_accuracy"} | (
     {f"{sentence}_loss", f"{sentence}_accuracy"} - {"none_loss", "none_accuracy"}
   )

@@ -168,7 +168,7 @@ def two_steps(config: Config, mesh: str) -> tuple[Any, dict[str, float], dict[st
   step, state = train_step_of(config, layout), init_state(config, layout)
   hyper, found, gradient = hyperparameters(config.optim, 100, objective.loss_weights), [], None
   for seed in range(2):
-    state, metrics = step(state, {}, layout.put(random_batch(rows=8, seed=seed)), hyper, np.uint32(3))
+    state, metrics = step(state, None, layout.put(random_batch(rows=8, seed=seed)), hyper, np.uint32(3))
     gradient = gradient or jax.device_get(state.opt_state.first)
     found.append({name: float(value) for name, value in metrics.items()})
   return gradient, *found

@@ -79,12 +79,12 @@ def test_fingerprints_tell_what_runs_share(
   config: Config,
   corpus: Corpus,
 ) -> None:
-  from bert_jax.data.batches import TrainBatches
+  from bert_jax.data.batches import PhasedBatches
   from bert_jax.training.evaluation import HeldOut
   from bert_jax.training.pretraining import fingerprints
 
   other = settings.assign(config, assignments)
-  batches = TrainBatches(corpus, other.data, other.train.seed, other.train.batch_size)
+  batches = PhasedBatches(corpus, other)
   found = vars(fingerprints(other, batches, HeldOut(other, corpus, make_layout("data:1")))).copy()
   wanted = vars(run[0].fingerprints)
   parts = found["initialization"], wanted["initialization"]

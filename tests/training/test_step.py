@@ -54,7 +54,7 @@ def one_step(c: Config, num_devices: int = 1) -> tuple[Any, dict[str, float]]:
   """State and metrics after one step."""
   layout = make_layout(f"data:{num_devices}")
   state, metrics = train_step_of(c, layout)(
-    init_state(c, layout), {}, layout.put(batch_of()), hyper_of(c), np.uint32(3)
+    init_state(c, layout), None, layout.put(batch_of()), hyper_of(c), np.uint32(3)
   )
   return jax.device_get(state), {name: float(x) for name, x in metrics.items()}
 
@@ -105,7 +105,7 @@ def test_a_step_is_repeatable_bit_by_bit_and_the_next_draws_other_dropout():
   def losses(hyper: Hyperparameters) -> list[float]:
     state, seen = init_state(CONFIG, layout), []
     for _ in range(3):
-      state, metrics = step(state, {}, batch, hyper, np.uint32(3))
+      state, metrics = step(state, None, batch, hyper, np.uint32(3))
       seen.append(float(metrics["mlm_loss"]))
     return seen
 
@@ -120,7 +120,7 @@ def test_training_lowers_the_loss():
   state, step, batch = init_state(CONFIG, layout), train_step_of(CONFIG, layout), layout.put(batch_of())
   seen = []
   for _ in range(30):
-    state, metrics = step(state, {}, batch, hyper_of(CONFIG), np.uint32(3))
+    state, metrics = step(state, None, batch, hyper_of(CONFIG), np.uint32(3))
     seen.append(float(metrics["mlm_loss"]))
   assert seen[-1] < seen[0] - 1
   assert int(state.step) == 30
@@ -133,13 +133,13 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_counted():
   state: TrainState = init_state(CONFIG, layout)
   before = jax.device_get((state.params, state.opt_state))
   for times in (1, 2):
-    state, metrics = step(state, {}, layout.put(poisoned), hyper_of(CONFIG), np.uint32(3))
+    state, metrics = step(state, None, layout.put(poisoned), hyper_of(CONFIG), np.uint32(3))
     assert float(metrics["skipped"]) == 1
     assert int(state.nonfinite_steps) == int(metrics["nonfinite_steps"]) == times
   for a, b in zip(jax.tree.leaves(before), jax.tree.leaves((state.params, state.opt_state)), strict=True):
     np.testing.assert_array_equal(a, b)
   assert int(state.step) == 2
-  state, metrics = step(state, {}, layout.put(batch), hyper_of(CONFIG), np.uint32(3))
+  state, metrics = step(state, None, layout.put(batch), hyper_of(CONFIG), np.uint32(3))
   assert (float(metrics["skipped"]), int(state.nonfinite_steps)) == (0, 0)
   assert distance(jax.device_get(state.params), before[0]) > 0
 
@@ -159,7 +159,7 @@ def test_arms_that_differ_in_traced_values_share_one_executable():
   assert len(steps) == 1
   (step,) = steps.values()
   for arm in arms:
-    step(init_state(arm, layout), {}, layout.put(batch_of()), hyper_of(arm), np.uint32(arm.train.seed))
+    step(init_state(arm, layout), None, layout.put(batch_of()), hyper_of(arm), np.uint32(arm.train.seed))
   assert step._cache_size() == 1
 
 
@@ -184,9 +184,9 @@ def test_evaluation_sums_do_not_depend_on_the_batch():
   layout, batch = make_layout("data:1"), batch_of()
   batch["mask_weights"] = batch["mlm_weights"] * (np.arange(batch["mlm_weights"].shape[1]) % 3 > 0)
   params, step = init_params(objective_of(CONFIG), 0), eval_step_of(CONFIG, layout)
-  whole = step(params, layout.put(batch), np.uint32(0), np.uint32(0))
+  whole = step(params, None, layout.put(batch), np.uint32(0), np.uint32(0))
   parts = [
-    step(params, layout.put({k: v[rows] for k, v in batch.items()}), np.uint32(0), np.uint32(0))
+    step(params, None, layout.put({k: v[rows] for k, v in batch.items()}), np.uint32(0), np.uint32(0))
     for rows in (slice(5), slice(5, 12))
   ]
   for name, (total, count) in whole.items():

@@ -21,6 +21,7 @@ from bert_jax.interop.families.base import (
   classifier,
   dense,
   mlm_head,
+  norm,
 )
 from bert_jax.interop.families.bert import BERT_KEYS, BERT_MLM_HEAD
 from bert_jax.interop.stored import Arrays
@@ -204,6 +205,12 @@ _TASKS = {
 _ENHANCED = {
   "enhanced_masked_lm": Head(None, mlm_head(*(_OWN_HEAD + part for part in ("dense", "LayerNorm", "bias")))),
 }
+# Version 3's, for which transformers has no class.
+_DISCRIMINATOR = (
+  dense("discriminator_head.dense", "mask_predictions.dense")
+  + norm("discriminator_head.layer_norm", "mask_predictions.LayerNorm")
+  + dense("discriminator_head.output", "mask_predictions.classifier")
+)
 _SAME: dict[str, Any] = {"prefix": "deberta", "rename": _as_legacy}
 
 DEBERTA = Family(
@@ -223,7 +230,12 @@ DEBERTA_V2 = Family(
   config_class=DebertaV2Config,
   stems={"deberta-v2": "DebertaV2"},
   encoder=_encoder_v2,
-  heads=_TASKS | {"multiple_choice": Head("ForMultipleChoice", _POOLER + classifier())} | _ENHANCED,
+  heads=_TASKS
+  | {
+    "multiple_choice": Head("ForMultipleChoice", _POOLER + classifier()),
+    "replaced_tokens": Head(None, _DISCRIMINATOR),
+  }
+  | _ENHANCED,
   keys=_KEYS
   | {
     "position_buckets": "position_buckets",
