@@ -7,20 +7,24 @@ from typing import Any
 from bert_jax.architectures import (
   AlbertConfig,
   BertConfig,
+  CrammedBertConfig,
   DebertaConfig,
   DebertaV2Config,
   DistilBertConfig,
   ElectraConfig,
   EncoderConfig,
   ModernBertConfig,
+  MosaicBertConfig,
   RobertaConfig,
   XlnetConfig,
 )
 from bert_jax.models.albert import AlbertEncoder
 from bert_jax.models.bert import BertEncoder, DistilBertPooler, MlmHead, Pooler, RobertaPooler
+from bert_jax.models.crammed_bert import CrammedBertEncoder, CrammedBertMlmHead, CrammedBertPooler
 from bert_jax.models.deberta import ContextPooler, DebertaEncoder, DebertaV2Encoder
 from bert_jax.models.electra import ElectraEncoder, ElectraPooler, ElectraSpanHead
 from bert_jax.models.modernbert import ModernBertEncoder, ModernBertPooler, PredictionLayer
+from bert_jax.models.mosaic_bert import MosaicBertEncoder
 from bert_jax.models.xlnet import XlnetEncoder, XlnetPooler, XlnetSpanHead
 
 
@@ -60,6 +64,8 @@ _ARCHITECTURES: dict[type[EncoderConfig], Architecture] = {
     mlm_head=functools.partial(MlmHead, use_bias=False),
     token_layer=PredictionLayer,
   ),
+  CrammedBertConfig: Architecture(CrammedBertEncoder, CrammedBertPooler, mlm_head=CrammedBertMlmHead),
+  MosaicBertConfig: Architecture(MosaicBertEncoder, Pooler),
 }
 
 
