@@ -19,7 +19,7 @@ class EncoderConfig:
   """What all encoders of the family have. Defaults are BERT-base's (Devlin et al. 2018, section 3).
 
   Class attributes, which no run can choose:
-    kind: the architecture's name, as Hugging Face's `model_type`.
+    kind: the architecture's name, as Hugging Face's `model_type` where it has one.
     cls_last: XLNet's `text <sep> <cls>`, padded on the left; all others have `[CLS] text [SEP]`, padded on the right.
     separators_between: separators between the two texts of a pair; RoBERTa has two.
     has_sentence_head: whether it is published with a head that labels a pair of texts in pretraining.
@@ -343,6 +343,52 @@ class ModernBertConfig(EncoderConfig):
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class CrammedBertConfig(EncoderConfig):
+  """For a day on one GPU: norms before, gates, no biases, fixed sinusoids (Geiping and Goldstein 2023; cramming)."""
+
+  kind: ClassVar[str] = "crammed-bert"
+
+  num_layers: int = setting(16, "transformer blocks", at_least=1, at_most=1_000)
+  intermediate_size: int = setting(
+    3072,
+    "outputs of the feed-forward part's first layer, even: half of them gate the other half, which the second reads",
+    at_least=2,
+    at_most=1 << 18,
+  )
+  # The release configures 0.1, and pretrains in evaluation mode.
+  hidden_dropout: float = setting(0.0, "after the embeddings and after each sub-layer", at_least=0, below=1)
+  attention_dropout: float = setting(0.0, "on the attention probabilities", at_least=0, below=1)
+  head_dropout: float | None = setting(0.1, "before a task's linear layer", at_least=0, below=1)
+  initializer: Literal["truncated_normal", "normal"] = setting("normal", "as the released code: untruncated")
+  max_positions: int = setting(128, "longest sequence, in tokens", at_least=1, at_most=MOST_POSITIONS)
+  pooler_size: int = setting(1024, "width of a classifier's pooler", at_least=1, at_most=1 << 16)
+
+  def check(self, require: Require, prefix: str) -> None:
+    super().check(require, prefix)
+    size = self.intermediate_size
+    require(size % 2 == 0, "intermediate_size", "must be even: half of it gates the other half", f"try {size + 1}")
+
+
+@dataclasses.dataclass(frozen=True)
+class MosaicBertConfig(EncoderConfig):
+  """BERT with linear biases by distance in the place of positions, and a gated feed-forward (Portes et al. 2023).
+
+  Without a table of positions there is no longest input: a model reads longer texts than it was trained on.
+  """
+
+  kind: ClassVar[str] = "mosaic-bert"
+
+  intermediate_size: int = setting(
+    3072, "inner width of the feed-forward part, after the gate", at_least=1, at_most=1 << 18
+  )
+  attention_dropout: float = setting(
+    0.0, "on the attention probabilities; fused attention needs 0", at_least=0, below=1
+  )
+  initializer: Literal["truncated_normal", "normal"] = setting("normal", "as the released code: untruncated")
+  type_vocab_size: int = setting(2, "segment ids known", at_least=1, at_most=1 << 10)
+
+
 Architecture = (
   BertConfig
   | RobertaConfig
@@ -353,6 +399,8 @@ Architecture = (
   | DebertaConfig
   | DebertaV2Config
   | ModernBertConfig
+  | CrammedBertConfig
+  | MosaicBertConfig
 )
 ARCHITECTURES: dict[str, type[EncoderConfig]] = {
   kind.kind: kind
@@ -366,6 +414,8 @@ ARCHITECTURES: dict[str, type[EncoderConfig]] = {
     DebertaConfig,
     DebertaV2Config,
     ModernBertConfig,
+    CrammedBertConfig,
+    MosaicBertConfig,
   )
 }
 

@@ -51,13 +51,14 @@ SMOKE: Assignments = {
   "model.position_buckets": 16,
   "model.local_window": 8,
   "model.global_every": 2,
+  "model.pooler_size": 32,
   "data.max_seq_len": 32,
   "data.segmentations": 2,
   "data.tokenizer.vocab_size": 512,
   "data.tokenizer.train_characters": 300_000,
   "data.masking.duplicates": 2,
   "optim.peak_lr": 1e-3,
-  "optim.warmup_steps": 2,
+  "optim.warmup_steps": lambda c: c.optim.warmup_steps and 2,  # of a schedule that has a warm-up
   "optim.decay_steps": lambda c: c.optim.decay_steps and 4,  # of the schedule that has them
   "train.steps": 16,
   "train.batch_size": 16,
@@ -87,6 +88,7 @@ DEMO: Assignments = {
   "model.position_buckets": 16,
   "model.local_window": 16,
   "model.global_every": 2,
+  "model.pooler_size": 128,
   # 1,024 leaves the plateau sooner, but its pieces are so short that what is learned adds little to what random weights
   # reach on tasks (docs/demo.md).
   "data.tokenizer.vocab_size": 2048,
@@ -108,7 +110,7 @@ DEMO: Assignments = {
   "optim.beta2": 0.98,
   # With 3e-3 the plateau was never left.
   "optim.peak_lr": 1.5e-3,
-  "optim.warmup_steps": 96,
+  "optim.warmup_steps": lambda c: c.optim.warmup_steps and 96,
   "optim.decay_steps": lambda c: c.optim.decay_steps and 600,
   "train.steps": 6000,
   "train.batch_size": 32,
@@ -149,6 +151,7 @@ NIGHT: Assignments = {
   "model.num_heads": 3,
   "model.intermediate_size": 768,
   "model.max_positions": 64,
+  "model.pooler_size": 192,
   "model.initializer_range": 0.04,
   "model.hidden_dropout": 0.1,
   "model.attention_dropout": 0.1,
@@ -157,7 +160,7 @@ NIGHT: Assignments = {
   "data.segmentations": 4,
   "data.masking.duplicates": 4,
   "optim.peak_lr": 1e-3,
-  "optim.warmup_steps": 320,
+  "optim.warmup_steps": lambda c: c.optim.warmup_steps and 320,
   "optim.decay_steps": lambda c: c.optim.decay_steps and 600,
   # 6,000 steps × 32 sequences × 64 tokens = 12.3 million places. At 4.5k tokens a second on a core that is 45 minutes a
   # run, and about 9 hours for 18 runs on two cores; 7 minutes of it were run.

@@ -14,7 +14,7 @@ from bert_jax.data import tokenizers
 from bert_jax.data.sentence_piece import SentencePiece
 from bert_jax.data.tokenizer_kinds import Tokenizer
 from bert_jax.inference.model import Model
-from bert_jax.interop.families import family_of
+from bert_jax.interop.families import FAMILIES
 
 TOKENIZER_FILES = (
   "tokenizer.json",
@@ -50,7 +50,8 @@ def read(folder: epath.Path, config: EncoderConfig, model_type: str | None = Non
   ):
     return None
   try:
-    tokenizer = tokenizers.load(folder, None, family_of(config).lowercases, model_type)
+    lowercases = config.kind in FAMILIES and FAMILIES[config.kind].lowercases
+    tokenizer = tokenizers.load(folder, None, lowercases, model_type)
   except ValueError as error:
     raise UnreadableTokenizer(str(error)) from error
   known = config.vocab_size

@@ -36,22 +36,26 @@ class Embeddings(EncoderModule):
     """→ the embedded tokens and the word table."""
     c: BertConfig = self.config
     assert c.vocab_size is not None, "model.vocab_size is resolved before a model is built"
-    size, offset = self.size or c.hidden_size, c.position_offset
-    init = self.kernel_init()
-    words = self.param("words", init, (c.vocab_size, size))
-    positions = self.param("positions", init, (c.max_positions + offset, size))
-    length = inputs.token_ids.shape[1]
-    if length > c.max_positions:
-      raise ValueError(f"a sequence of {length} tokens is longer than model.max_positions={c.max_positions}")
-    if inputs.position_ids is None:
-      x = words[inputs.token_ids] + positions[None, offset : offset + length]
-    else:
-      x = words[inputs.token_ids] + positions[inputs.position_ids + offset]
+    size = self.size or c.hidden_size
+    length, most = inputs.token_ids.shape[1], c.longest_input
+    if most is not None and length > most:
+      raise ValueError(f"a sequence of {length} tokens is longer than model.max_positions={most}")
+    words = self.param("words", self.kernel_init(), (c.vocab_size, size))
+    x = words[inputs.token_ids] + self.of_positions(inputs, size)
     if c.num_segments:
-      segments = self.param("segments", init, (c.num_segments, size))
+      segments = self.param("segments", self.kernel_init(), (c.num_segments, size))
       # A product with one-hot vectors: a lookup in so small a table would have a slow scatter for its gradient.
       x += jax.nn.one_hot(inputs.segment_ids, c.num_segments) @ segments
     return dropout(self.layer_norm()(x), c.hidden_dropout, noise), words
+
+  def of_positions(self, inputs: Inputs, size: int) -> Float[Array, "#B T E"] | float:
+    """What positions add to the words: rows of a learned table."""
+    c: BertConfig = self.config
+    offset, length = c.position_offset, inputs.token_ids.shape[1]
+    positions = self.param("positions", self.kernel_init(), (c.max_positions + offset, size))
+    if inputs.position_ids is None:
+      return positions[None, offset : offset + length]
+    return positions[inputs.position_ids + offset]
 
 
 class Block(EncoderModule):
@@ -69,12 +73,18 @@ class Block(EncoderModule):
       key,
       value,
       mask,
+      bias=self.attention_bias(x.shape[1]),
       dropout_rate=c.attention_dropout,
       noise=in_layer(noise, layer, InLayer.ATTENTION),
       implementation="explicit" if self.record else self.attention_implementation,
     )
     x = self.finish(x, mixed, noise, layer)
     return x, self.recorded(x, probabilities)
+
+  def attention_bias(self, length: int) -> Float[Array, "1 H T T"] | None:
+    """What is added to the scaled products of queries and keys; None: nothing."""
+    del length
+    return None
 
   def finish(
     self, x: Float[Array, "B T D"], mixed: Float[Array, "B T H C"], noise: Noise | None, layer: UInt32[Array, ""]
@@ -84,9 +94,13 @@ class Block(EncoderModule):
     attended = self.dense(c.hidden_size, "attention_output")(mixed.reshape(x.shape))
     attended = dropout(attended, c.hidden_dropout, in_layer(noise, layer, InLayer.ATTENTION_OUTPUT))
     x = self.layer_norm("attention_norm")(x + attended)
+    return self.layer_norm("output_norm")(x + self.feed_forward(x, in_layer(noise, layer, InLayer.OUTPUT)))
+
+  def feed_forward(self, x: Float[Array, "B T D"], noise: Noise | None) -> Float[Array, "B T D"]:
+    """What the second sub-layer adds to x, with its dropout."""
+    c: BertConfig = self.config
     inner = self.activation(self.dense(c.intermediate_size, "intermediate")(x))
-    output = self.dense(c.hidden_size, "output")(inner)
-    return self.layer_norm("output_norm")(x + dropout(output, c.hidden_dropout, in_layer(noise, layer, InLayer.OUTPUT)))
+    return dropout(self.dense(c.hidden_size, "output")(inner), c.hidden_dropout, noise)
 
 
 class BertEncoder(EncoderModule):

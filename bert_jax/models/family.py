@@ -1,25 +1,30 @@
 """What each architecture consists of, by the class of its settings. What needs no network stands with the settings."""
 
 import dataclasses
+import functools
 from typing import Any
 
 from bert_jax.architectures import (
   AlbertConfig,
   BertConfig,
+  CrammedBertConfig,
   DebertaConfig,
   DebertaV2Config,
   DistilBertConfig,
   ElectraConfig,
   EncoderConfig,
   ModernBertConfig,
+  MosaicBertConfig,
   RobertaConfig,
   XlnetConfig,
 )
 from bert_jax.models.albert import AlbertEncoder
-from bert_jax.models.bert import BertEncoder, DistilBertPooler, Pooler, RobertaPooler
+from bert_jax.models.bert import BertEncoder, DistilBertPooler, MlmHead, Pooler, RobertaPooler
+from bert_jax.models.crammed_bert import CrammedBertEncoder, CrammedBertMlmHead, CrammedBertPooler
 from bert_jax.models.deberta import ContextPooler, DebertaDiscriminatorHead, DebertaEncoder, DebertaV2Encoder
 from bert_jax.models.electra import DiscriminatorHead, ElectraEncoder, ElectraPooler, ElectraSpanHead
 from bert_jax.models.modernbert import ModernBertEncoder, ModernBertPooler, PredictionLayer
+from bert_jax.models.mosaic_bert import MosaicBertEncoder
 from bert_jax.models.xlnet import XlnetEncoder, XlnetPooler, XlnetSpanHead
 
 
@@ -30,7 +35,7 @@ class Architecture:
   Attributes:
     encoder: `Inputs` → `Encoded`.
     pooler: hidden states → one vector for a text, before dropout and a task's linear layer.
-    mlm_bias: whether the layers of the masked tokens' head have biases; the vocabulary has one always.
+    mlm_head: (hidden states, word table) → `VocabularyScores`.
     token_layer: hidden states → what a task's linear layer reads of each token; None where it reads them as they are.
     span_head: scores spans with the end given the start, where the architecture has such a head.
     enhanced: whether the encoder has an enhanced mask decoder.
@@ -39,7 +44,7 @@ class Architecture:
 
   encoder: Any
   pooler: Any
-  mlm_bias: bool = True
+  mlm_head: Any = MlmHead
   token_layer: Any = None
   span_head: Any = None
   enhanced: bool = False
@@ -57,7 +62,14 @@ _ARCHITECTURES: dict[type[EncoderConfig], Architecture] = {
   DebertaV2Config: Architecture(
     DebertaV2Encoder, ContextPooler, enhanced=True, discriminator_head=DebertaDiscriminatorHead
   ),
-  ModernBertConfig: Architecture(ModernBertEncoder, ModernBertPooler, mlm_bias=False, token_layer=PredictionLayer),
+  ModernBertConfig: Architecture(
+    ModernBertEncoder,
+    ModernBertPooler,
+    mlm_head=functools.partial(MlmHead, use_bias=False),
+    token_layer=PredictionLayer,
+  ),
+  CrammedBertConfig: Architecture(CrammedBertEncoder, CrammedBertPooler, mlm_head=CrammedBertMlmHead),
+  MosaicBertConfig: Architecture(MosaicBertEncoder, Pooler),
 }
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float32, Int
 from bert_jax.architectures import EncoderConfig
 from bert_jax.models import inputs as inputs_of
 from bert_jax.models.arrays import Array
-from bert_jax.models.bert import MlmHead, Pooler
+from bert_jax.models.bert import Pooler
 from bert_jax.models.dropout import Noise, OutsideLayers, dropout, outside_layers
 from bert_jax.models.encoder import Encoded, EncoderModule, text_mean
 from bert_jax.models.family import architecture_of
@@ -33,8 +33,8 @@ class Network(EncoderModule):
   def encode(self, inputs: Inputs, noise: Noise | None, **more: Any) -> Encoded:
     return architecture_of(self.config).encoder(**self.settings(), **more, name="encoder")(inputs, noise)
 
-  def pool(self, encoded: Encoded, inputs: Inputs, noise: Noise | None) -> Float[Array, "B D"]:
-    """A text's vector by the architecture's pooler."""
+  def pool(self, encoded: Encoded, inputs: Inputs, noise: Noise | None) -> Float[Array, "B W"]:
+    """A text's vector by the architecture's pooler, of its width: D, but for the crammed BERT."""
     place = outside_layers(noise, self.config.num_layers, OutsideLayers.POOLER)
     pooler = architecture_of(self.config).pooler(**self.settings(), name="pooler")
     return pooler(encoded.hidden, inputs.attention_mask, place)
@@ -48,8 +48,7 @@ class Network(EncoderModule):
     scored = encoded.hidden
     if mlm_positions is not None:
       scored = jnp.take_along_axis(scored, mlm_positions[..., None], axis=1)
-    biased = architecture_of(self.config).mlm_bias
-    return MlmHead(**self.settings(), use_bias=biased, name="mlm_head")(scored, encoded.words)
+    return architecture_of(self.config).mlm_head(**self.settings(), name="mlm_head")(scored, encoded.words)
 
   def label_pair(self, pooled: Float[Array, "B D"]) -> Float32[Array, "B 2"]:
     """Logits, of which 0 is "next" and 1 "random" (BERT), or 0 "in order" and 1 "swapped" (ALBERT)."""

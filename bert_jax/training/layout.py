@@ -38,7 +38,7 @@ RULES: tuple[tuple[str, Spec], ...] = (
   (IN_BLOCK + r"((content|position|segment)_bias|segments)$", ("tensor", None)),  # XLNet, [H, C]
   (IN_BLOCK + r"(attention_output|output)/kernel$", ("tensor", "fsdp")),  # [D, D] or [F, D]
   (IN_BLOCK + r"(attention_output|output)/bias$", ()),
-  (r"encoder/(embeddings/)?(positions|segments)$", ()),
+  (r"encoder/(embeddings/)?(positions|segments|position_scale)$", ()),
   (r"encoder/(relative_table|mask_embedding)$", ()),
   (r"encoder/projection/kernel$", ("fsdp", None)),
   (r"encoder/convolution/kernel$", ("fsdp", "tensor")),

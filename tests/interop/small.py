@@ -11,12 +11,14 @@ import numpy as np
 from bert_jax.architectures import (
   AlbertConfig,
   BertConfig,
+  CrammedBertConfig,
   DebertaConfig,
   DebertaV2Config,
   DistilBertConfig,
   ElectraConfig,
   EncoderConfig,
   ModernBertConfig,
+  MosaicBertConfig,
   RobertaConfig,
   XlnetConfig,
 )
@@ -29,6 +31,7 @@ from bert_jax.models import networks
 SENTENCES = ("Paris is the capital of France.", "The cat sat on the mat, 2019.", "Snow is white; the sea is cold.")
 # All sizes differ, so that a swapped axis cannot pass.
 SIZES: dict[str, Any] = {"num_layers": 3, "hidden_size": 24, "num_heads": 4, "intermediate_size": 37}
+# Those that Hugging Face has classes for, and those that it has none for.
 CONFIGS: dict[str, EncoderConfig] = {
   "bert": BertConfig(**SIZES, max_positions=40),
   "roberta": RobertaConfig(**SIZES, max_positions=40),
@@ -39,6 +42,10 @@ CONFIGS: dict[str, EncoderConfig] = {
   "deberta": DebertaConfig(**SIZES, max_positions=40, max_distance=40),
   "deberta-v2": DebertaV2Config(**SIZES, max_positions=40, max_distance=40, position_buckets=6, convolution_size=3),
   "modernbert": ModernBertConfig(**SIZES, max_positions=40, local_window=6, global_every=2),
+}
+OWN_CONFIGS: dict[str, EncoderConfig] = {
+  "crammed-bert": CrammedBertConfig(**SIZES | {"intermediate_size": 38}, max_positions=40, pooler_size=11),
+  "mosaic-bert": MosaicBertConfig(**SIZES),
 }
 NETWORKS = {"bert": "pretraining", "electra": "replaced_tokens", "xlnet": "permutation_lm"}
 
@@ -51,7 +58,7 @@ def tokenizer_of(kind: str = "wordpiece", lowercase: bool = True) -> Tokenizer:
 def make(name: str = "bert", network: str | None = None, tokenizer: Tokenizer | None = None) -> Model:
   """A model of an architecture; five classes where it classifies."""
   network = network or NETWORKS.get(name, "masked_lm")
-  config = dataclasses.replace(CONFIGS[name], vocab_size=tokenizer.vocab_size if tokenizer else 61)
+  config = dataclasses.replace((CONFIGS | OWN_CONFIGS)[name], vocab_size=tokenizer.vocab_size if tokenizer else 61)
   draw = np.random.default_rng(7)
   shapes = jax.eval_shape(networks.initial(network, config, 5))
   # Gains around 1: with smaller ones, every text would come out alike.

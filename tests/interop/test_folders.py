@@ -83,6 +83,21 @@ def test_out_and_in_again_is_the_identity(name: str, network: str | None, tmp_pa
   assert same(bert_jax.load(tmp_path / "back"), model)
 
 
+@pytest.mark.parametrize("name", small.OWN_CONFIGS)
+def test_without_a_class_of_theirs_a_model_keeps_to_our_format(name: str, tmp_path: Path) -> None:
+  model = small.make(name, tokenizer=small.tokenizer_of())
+  model.save(tmp_path / "ours")
+  again = bert_jax.load(tmp_path / "ours")
+  assert same(again, model)
+  assert again.tokenizer is not None
+  assert again.tokenizer.hash == small.tokenizer_of().hash
+  assert len(again.fill_mask("the cat [MASK] white", top_k=3)) == 3
+  for one in (model, again, small.make(name, "sequence_classification")):
+    with pytest.raises(ValueError, match=f"^model={name} cannot be a Hugging Face folder: .*; keep bert_jax's own"):
+      one.export(tmp_path / "hf")
+  assert not (tmp_path / "hf").exists()
+
+
 def test_what_config_json_says_beside_stays(folder: Path, tmp_path: Path) -> None:
   small.edit_config(folder, my_own_key=[1, 2], gradient_checkpointing=False, hidden_act="gelu_python")
   read = reading.read(folder, say=silent)

@@ -17,6 +17,7 @@ MORE: dict[str, dict[str, Any]] = {
   "deberta": {"max_distance": 20, "input_positions": True},
   "deberta-v2": {"max_distance": 20, "position_buckets": 6},
   "modernbert": {"local_window": 4},
+  "crammed-bert": {"intermediate_size": 38},
 }
 
 

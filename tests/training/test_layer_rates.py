@@ -11,11 +11,12 @@ from bert_jax.models import networks
 from bert_jax.training import layer_rates
 from tests.interop import small
 
-STACKED = [name for name in small.CONFIGS if name != "albert"]
+CONFIGS = small.CONFIGS | small.OWN_CONFIGS
+STACKED = [name for name in CONFIGS if name != "albert"]
 
 
 def shares(name: str, decay: float, top: int | None) -> dict[str, np.ndarray]:
-  config = dataclasses.replace(small.CONFIGS[name], vocab_size=61)
+  config = dataclasses.replace(CONFIGS[name], vocab_size=61)
   shapes: Any = jax.eval_shape(networks.initial("token_classification", config, 5))
   found = layer_rates.shares(shapes, decay, top)
   assert jax.tree.all(jax.tree.map(lambda x, y: x.ndim == y.ndim, shapes, found)), (
@@ -27,7 +28,7 @@ def shares(name: str, decay: float, top: int | None) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("name", STACKED)
 def test_each_layer_has_a_share_of_that_above_it(name: str) -> None:
   """From the head (1) through L layers to the embeddings: d, d², …, d to the power of L + 1."""
-  found, layers = shares(name, 0.5, None), small.CONFIGS[name].num_layers
+  found, layers = shares(name, 0.5, None), CONFIGS[name].num_layers
   of_layers = {
     part: value.ravel() for part, value in found.items() if "output/kernel" in part and "attention" not in part
   }

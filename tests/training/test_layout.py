@@ -196,7 +196,11 @@ def test_a_mesh_of_three_axes_has_the_losses_and_gradients_of_one_device(kind: s
 @pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  "kind", ["bert", "albert", "electra", "deberta", "deberta-v2", "modernbert", "roberta", "distilbert"]
+  "kind",
+  [
+    *("bert", "albert", "electra", "deberta", "deberta-v2", "modernbert", "roberta", "distilbert"),
+    *("crammed-bert", "mosaic-bert"),
+  ],
 )
 def test_any_mesh_has_the_losses_and_gradients_of_one_device(kind: str):
   assert_as_on_one_device(kind, ("data:4", "fsdp:4", "tensor:4", "data:2,tensor:2", "data:2,fsdp:2", "fsdp:2,tensor:2"))

@@ -20,6 +20,7 @@ from bert_jax.cli import main
 from bert_jax.data.examples import TaskExamples
 from bert_jax.inference.predictions import Prediction
 from bert_jax.transfer import baselines, finetuning, grids, making
+from tests.interop import small
 
 COLORS, PLACES = ("snow", "cat", "mat"), ("paris", "sea", "france")
 
@@ -123,6 +124,18 @@ def test_the_verb_predicts_files_of_all_kinds(model: Path, tmp_path: Path, capsy
   ):
     assert call("predict", tmp_path / "B", tmp_path / name, *flags) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", small.OWN_CONFIGS)
+def test_what_hugging_face_has_no_class_for_is_fine_tuned(name: str, tmp_path: Path) -> None:
+  small.make(name, tokenizer=small.tokenizer_of()).save(tmp_path / "M")
+  assert finetune(tmp_path / "M", tmp_path, "B", "--epochs=1") == 0
+  tuned = bert_jax.load(tmp_path / "B")
+  assert {answer.label for answer in tuned.predict(["snow is white", "paris"])} <= set(tuned.class_names)
+  with pytest.raises(ValueError, match=f"^model={name} cannot be a Hugging Face folder"):
+    tuned.export(tmp_path / "hf")
 
 
 @pytest.mark.slow

@@ -20,4 +20,14 @@ BY_MODEL_TYPE: dict[str, Family] = FAMILIES | {name: family for family in FAMILI
 
 
 def family_of(config: EncoderConfig) -> Family:
+  """The family of a model's architecture.
+
+  Raises:
+    ValueError: there is none, since transformers has no class for it.
+  """
+  if config.kind not in FAMILIES:
+    raise ValueError(
+      f"model={config.kind} cannot be a Hugging Face folder: transformers has no class for it (its authors' own is code"
+      " beside the weights); keep bert_jax's own format: bert_jax.load opens the run, and Model.save writes a folder"
+    )
   return FAMILIES[config.kind]
