@@ -12,12 +12,13 @@ import pytest
 from etils import epath
 
 import bert_jax
-from bert_jax import console, records
+from bert_jax import console, records, settings
 from bert_jax.adaptation import adapting, measuring
 from bert_jax.cli import main
-from bert_jax.config import DataConfig
+from bert_jax.config import Config, DataConfig
 from bert_jax.data.batches import TrainBatches
 from bert_jax.interop.params import fingerprint
+from bert_jax.training.evaluation import HeldOut
 from bert_jax.training.layout import make_layout
 from bert_jax.training.pretraining import prepare_corpus, pretrain, resolve
 from tests import tiny
@@ -116,6 +117,21 @@ def test_the_folder_is_a_model_that_goes_on_elsewhere(adapted: Path, folder: Pat
   back = bert_jax.load(tmp_path / "HF")
   assert fingerprint(back.params) == fingerprint(model.params)
   assert back.encode(text).tokens == model.encode(text).tokens
+
+
+def test_the_figures_are_those_of_the_models(adapted: Path, folder: Path, tmp_path: Path) -> None:
+  found = figures_of(adapted)
+  config = settings.from_dict(found["config"], Config)
+  config = settings.assign(config, {"data.tokenizer.path": str(adapted / "source")})
+  corpus = prepare_corpus(config, tmp_path)
+  measure = HeldOut(config, corpus, make_layout()).by_document
+  for model, when in ((folder / "W", "before"), (adapted, "after")):
+    params = bert_jax.load(model).params
+    again = measure({name: params[name] for name in ("encoder", "mlm_head")})
+    loss = found[when]["losses"]["domain"]["by_document"]
+    assert loss["count"] == list(again.count)
+    np.testing.assert_allclose(loss["nats"], again.nats, rtol=1e-5)  # float32, over one batch or another
+    np.testing.assert_allclose(loss["trivial_nats"], again.trivial_nats, rtol=1e-12)
 
 
 def test_a_killed_command_goes_on_to_the_same_end(
