@@ -130,7 +130,7 @@ def _config(name: str, model: Model, domain: DataConfig, asked: Asked, tokenizer
     model=architecture,
     data=dataclasses.replace(
       domain,
-      format="full_sentences",  # Liu et al. 2019, 4.2: rows without padding, of sentences in order
+      format="full_sentences",  # Liu et al. 2019, 4.2: across documents, so that short ones share a row
       max_seq_len=length,
       short_seq_prob=0.0,
       segmentations=1,  # so that all passes have as many rows; masks are drawn again in each
