@@ -110,6 +110,7 @@ NOT_RUN = {
   r"python -m pytest ": "the tests themselves",
   r"python benchmarks/": "speed is not tested; benchmarks are run by hand, and their figures stand beside them",
   r"bert-jax serve ": "tests/app starts it",
+  r"bert-jax adapt ": "tests/cli/test_adapt.py runs it on text of its own",
   r"python docs/note/": "tests/test_note.py runs both",
   r"curl ": "tests/app/test_server.py sends each of them",
   r"#!/bin/bash|#SBATCH ": "for a scheduler, which is not here",

@@ -26,6 +26,7 @@ ORDER = (
   ("interop",),
   ("transfer",),
   ("analysis",),
+  ("adaptation",),
   ("experiment", "claims"),
   ("workdir",),
   ("gates", "parallel", "one_run"),

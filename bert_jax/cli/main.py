@@ -10,6 +10,7 @@ from typing import Any
 import bert_jax
 from bert_jax import console
 from bert_jax.cli import (
+  adapt,
   embed,
   evaluate,
   experiments,
@@ -30,6 +31,7 @@ VERBS = {
   "export": export,
   "embed": embed,
   "fill-mask": fill_mask,
+  "adapt": adapt,
   "finetune": finetune,
   "predict": predict,
   "evaluate": evaluate,
