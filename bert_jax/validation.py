@@ -3,10 +3,11 @@
 A bound of one setting stands beside it, in `config.py`; a rule of one architecture, in `architectures.py`.
 """
 
+import dataclasses
 from typing import Any
 
 from bert_jax import architectures
-from bert_jax.config import PAIR_FORMATS, Config, MaskedTokensConfig, num_copies
+from bert_jax.config import PAIR_FORMATS, Config, MaskedTokensConfig, MaskingConfig, PermutationConfig, num_copies
 from bert_jax.settings import check_bounds, lookup
 
 MAX_PLACES = 1 << 28  # of one batch: 64 times the tokens of RoBERTa's largest (8,192 × 512)
@@ -30,6 +31,7 @@ def validate(config: Config) -> Config:
 
   for path, length, of in (
     ("train.batch_size", data.max_seq_len, "data.max_seq_len"),
+    ("train.batch_size", data.preceding_tokens, "data.preceding_tokens"),
     ("evaluation.batch_size", data.max_seq_len, "data.max_seq_len"),
     ("transfer.batch_size", config.transfer.max_seq_len, "transfer.max_seq_len"),
   ):
@@ -165,12 +167,12 @@ def check_layer_rates(config: Config) -> None:
 
 def _check_objective(config: Config, require: Any) -> None:
   objective, data, model = config.objective, config.data, config.model
-  fits = {"masked_tokens": model.kind != "xlnet", "replaced_tokens": model.kind == "electra"}
+  fits = {"replaced_tokens": model.kind == "electra", "permutation": model.kind == "xlnet"}
   require(
     fits.get(objective.kind, True),
     "objective.kind",
     f"does not fit model={model.kind}",
-    "masked tokens fit every architecture but XLNet, whose own objective is not here yet, and replaced tokens ELECTRA",
+    "masked tokens fit every architecture, replaced tokens ELECTRA alone and permutations XLNet alone",
   )
   if isinstance(objective, MaskedTokensConfig) and objective.sentence != "none":
     require(
@@ -191,4 +193,41 @@ def _check_objective(config: Config, require: Any) -> None:
       "objective.sentence",
       f"needs the head of a pair of texts, and model={model.kind} has none",
       "set objective.sentence=none, or take a recipe of BERT or ALBERT",
+    )
+  if isinstance(objective, PermutationConfig):
+    _check_permutation(config, require)
+  else:
+    require(
+      data.preceding_tokens == 0,
+      "data.preceding_tokens",
+      f"is the memory of permutations alone, and the run has objective={objective.kind}",
+      "leave it out",
+    )
+
+
+def _check_permutation(config: Config, require: Any) -> None:
+  data, model = config.data, config.model
+  for field in dataclasses.fields(MaskingConfig):
+    name = field.name
+    require(
+      name in ("policy", "duplicates") or getattr(data.masking, name) == field.default,
+      f"data.masking.{name}",
+      "is of masks, and objective=permutation shows all tokens; what it predicts, the settings of objective say",
+      "leave it out",
+    )
+  if data.preceding_tokens == 0:
+    return
+  require(
+    data.format not in PAIR_FORMATS or data.pairs == "random",
+    "data.pairs",
+    f"puts what follows before it, so that data.preceding_tokens={data.preceding_tokens} would show what is predicted",
+    "set data.pairs=random or data.preceding_tokens=0",
+  )
+  for name in ("memory_length", "reuse_length"):
+    most = lookup(model, name)
+    require(
+      most is None or most >= data.preceding_tokens,
+      "data.preceding_tokens",
+      f"is more than model.{name}={most} keeps",
+      "lower the one or raise the other",
     )

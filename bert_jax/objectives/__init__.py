@@ -13,6 +13,7 @@ from bert_jax.config import (
   Config,
   MaskedTokensConfig,
   MultipleChoiceConfig,
+  PermutationConfig,
   QuestionAnsweringConfig,
   ReplacedTokensConfig,
   RuntimeConfig,
@@ -24,6 +25,7 @@ from bert_jax.objectives.base import Objective
 from bert_jax.objectives.classification import Classification
 from bert_jax.objectives.masked_tokens import MaskedTokens
 from bert_jax.objectives.multiple_choice import MultipleChoice
+from bert_jax.objectives.permutation import Permutation
 from bert_jax.objectives.question_answering import QuestionAnswering
 from bert_jax.objectives.replaced_tokens import ReplacedTokens
 from bert_jax.objectives.similarity import Similarity
@@ -32,6 +34,7 @@ from bert_jax.objectives.tagging import Tagging
 OBJECTIVES: dict[type, type[Objective]] = {
   MaskedTokensConfig: MaskedTokens,
   ReplacedTokensConfig: ReplacedTokens,
+  PermutationConfig: Permutation,
   ClassificationConfig: Classification,
   TaggingConfig: Tagging,
   QuestionAnsweringConfig: QuestionAnswering,

@@ -22,6 +22,7 @@ from bert_jax.models.dropout import Noise
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.vocabulary import VocabularyScores
 from bert_jax.objectives.base import Means, Objective, Params, Sums, masked_sum, row_sums
+from bert_jax.objectives.cls_last import cls_last
 from bert_jax.results import Answer
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class MaskedTokens(Objective):
   @property
   def name(self) -> str:
     """Of its network."""
+    if self.model.cls_last:  # XLNet without its query stream: the paper's denoising autoencoder (table 6)
+      return "permutation_lm"
     return "pretraining" if self.has_pairs else "masked_lm"
 
   @property
@@ -76,6 +79,8 @@ class MaskedTokens(Objective):
     return sums
 
   def _outputs(self, params: Params, batch: Mapping[str, Array], noise: Noise | None) -> dict[str, Any]:
+    if self.model.cls_last:
+      batch = cls_last(batch)
     inputs, positions = Inputs.of(batch), batch["mlm_positions"]
     return self.network(self.name).apply({"params": params}, inputs, noise, mlm_positions=positions)  # pyright: ignore
 
