@@ -34,6 +34,7 @@ RECIPES = {
   "distilbert_base": "DistilBertForMaskedLM",
   "albert_base": "AlbertForPreTraining",
   "electra_small": "ElectraForPreTraining",
+  "xlnet_base": "XLNetLMHeadModel",
   "deberta_base": "DebertaForMaskedLM",
   "deberta_v2_xlarge": "DebertaV2ForMaskedLM",
   "modernbert_base": "ModernBertForMaskedLM",

@@ -62,7 +62,8 @@ def choose_targets(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Chooses spans of tokens to predict (xlnet, data_utils.py, _sample_mask).
 
-  How many: length / `tokens_per_target` of a row's tokens, special ones counted, to the nearest integer; at least 1.
+  How many: length / `tokens_per_target` of a row's tokens, special ones counted, to the nearest integer; at least 1,
+  and at most all but one, so that the first in the order has something to look at.
   Which: from left to right, a span of n tokens somewhere among `tokens_per_target` × n others, beginning at the next
   word's start. It may end within a word: both the code and the paper count tokens. What is then left over is filled
   with single tokens, uniformly.
@@ -80,7 +81,7 @@ def choose_targets(
   count, num_tokens = maskable.shape
   slots, each = num_slots(num_tokens, settings), np.arange(count)
   wanted = np.maximum(np.rint(lengths / settings.tokens_per_target).astype(np.int64), 1)
-  budget = np.minimum(wanted, np.minimum(slots, maskable.sum(axis=1)))
+  budget = np.minimum(wanted, np.minimum(slots, np.maximum(maskable.sum(axis=1) - 1, 0)))
 
   # Of each place: the next one at which a span may begin, T where there is none; and the maskable tokens before it.
   begins = np.full((count, num_tokens + 1), num_tokens)
