@@ -174,6 +174,13 @@ class DataConfig:
     at_most=1_000_000,
     decides="order",
   )
+  preceding_tokens: int = setting(
+    0,
+    "permutation: tokens of the document before an example, for the model's memory; 0: no memory (mem_len of XLNet's"
+    " train.py)",
+    at_least=0,
+    at_most=1 << 17,
+  )
   tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
   masking: MaskingConfig = dataclasses.field(default_factory=MaskingConfig)
 
@@ -263,6 +270,38 @@ class DistillationConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PermutationConfig:
+  """XLNet: some tokens predicted in a random order, each from those before it and all others (Yang et al. 2019, 2).
+
+  Which tokens, is said here and not in `data.masking`, of which `policy` and `duplicates` hold.
+  """
+
+  kind: ClassVar[str] = "permutation"
+
+  tokens_per_target: float = setting(
+    6.0,
+    "one of so many of a row's tokens is predicted: K of Yang et al. 2019, 2.3; mask_alpha / mask_beta of"
+    " data_utils.py",
+    at_least=1,
+    at_most=1e6,
+  )
+  longest_span: int = setting(
+    5,
+    "predicted tokens come in spans of 1 to so many, n of them with a chance in proportion to 1 / n (max_gram of"
+    " data_utils.py)",
+    at_least=1,
+    at_most=1 << 17,
+  )
+  window: int | None = setting(
+    256,
+    "tokens that are put in order among themselves, one window after the other; none: a row is one window (perm_size of"
+    " train.py)",
+    at_least=1,
+    at_most=1 << 17,
+  )
+
+
+@dataclasses.dataclass(frozen=True)
 class ClassificationConfig:
   """What a text or a pair of texts is: one of several classes, any of several labels, or a number; fine-tuning's."""
 
@@ -319,6 +358,7 @@ Objective = (
   MaskedTokensConfig
   | ReplacedTokensConfig
   | DistillationConfig
+  | PermutationConfig
   | ClassificationConfig
   | TaggingConfig
   | QuestionAnsweringConfig

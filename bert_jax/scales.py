@@ -53,6 +53,8 @@ SMOKE: Assignments = {
   "model.global_every": 2,
   "model.pooler_size": 32,
   "data.max_seq_len": 32,
+  "data.preceding_tokens": lambda c: c.data.preceding_tokens and 24,  # of the objective that has a memory
+  "objective.window": 16,
   "data.segmentations": 2,
   "data.tokenizer.vocab_size": 512,
   "data.tokenizer.train_characters": 300_000,
@@ -98,6 +100,9 @@ DEMO: Assignments = {
   "model.hidden_dropout": 0.0,
   "model.attention_dropout": 0.0,
   "data.max_seq_len": 32,
+  # Of permutations, in proportion; not tuned.
+  "data.preceding_tokens": lambda c: c.data.preceding_tokens and 24,
+  "objective.window": 16,
   # With pairs that lose tokens at both ends a run did not leave the plateau within 3 million tokens, nor with full
   # sentences that were cut so. See docs/demo.md.
   "data.pair_truncation": "end",
@@ -157,6 +162,8 @@ NIGHT: Assignments = {
   "model.attention_dropout": 0.1,
   "data.tokenizer.vocab_size": 2048,
   "data.max_seq_len": 64,
+  "data.preceding_tokens": lambda c: c.data.preceding_tokens and 48,
+  "objective.window": 32,
   "data.segmentations": 4,
   "data.masking.duplicates": 4,
   "optim.peak_lr": 1e-3,

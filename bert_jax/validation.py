@@ -3,6 +3,7 @@
 A bound of one setting stands beside it, in `config.py`; a rule of one architecture, in `architectures.py`.
 """
 
+import dataclasses
 from typing import Any
 
 from bert_jax import architectures
@@ -12,6 +13,8 @@ from bert_jax.config import (
   Config,
   DistillationConfig,
   MaskedTokensConfig,
+  MaskingConfig,
+  PermutationConfig,
   ReplacedTokensConfig,
   num_copies,
   phases,
@@ -48,6 +51,7 @@ def validate(config: Config) -> Config:
       require(min(sizes) >= (8 if path == "data.max_seq_len" else 1), "train.phases", f"has a {path} of {min(sizes)}")
   for path, length, of in (
     ("train.batch_size", data.max_seq_len, "data.max_seq_len"),
+    ("train.batch_size", data.preceding_tokens, "data.preceding_tokens"),
     ("evaluation.batch_size", data.max_seq_len, "data.max_seq_len"),
     ("transfer.batch_size", config.transfer.max_seq_len, "transfer.max_seq_len"),
   ):
@@ -186,16 +190,16 @@ def check_layer_rates(config: Config) -> None:
 def _check_objective(config: Config, require: Any) -> None:
   objective, data, model = config.objective, config.data, config.model
   fits = {
-    "masked_tokens": model.kind != "xlnet",
     "replaced_tokens": model.kind in ("electra", "deberta-v2"),
     "distillation": model.kind != "xlnet",
+    "permutation": model.kind == "xlnet",
   }
   require(
     fits.get(objective.kind, True),
     "objective.kind",
     f"does not fit model={model.kind}",
-    "masked tokens and distillation fit every architecture but XLNet, whose own objective is not here yet, and replaced"
-    " tokens ELECTRA and DeBERTa's second and third versions",
+    "masked tokens fit every architecture, distillation all but XLNet, replaced tokens ELECTRA and DeBERTa's second and"
+    " third versions, and permutations XLNet alone",
   )
   if isinstance(objective, ReplacedTokensConfig):
     _check_replaced(objective, model, require)
@@ -220,6 +224,12 @@ def _check_objective(config: Config, require: Any) -> None:
       f"is for single segments, and objective.sentence={objective.sentence}",
       "set objective.sentence=none",
     )
+    require(
+      not (objective.boundary and model.cls_last),
+      "objective.boundary",
+      f"is not for model={model.kind}",
+      "set it to false",
+    )
   if isinstance(objective, MaskedTokensConfig) and objective.sentence != "none":
     require(
       data.format in PAIR_FORMATS,
@@ -239,6 +249,15 @@ def _check_objective(config: Config, require: Any) -> None:
       "objective.sentence",
       f"needs the head of a pair of texts, and model={model.kind} has none",
       "set objective.sentence=none, or take a recipe of BERT or ALBERT",
+    )
+  if isinstance(objective, PermutationConfig):
+    _check_permutation(config, require)
+  else:
+    require(
+      data.preceding_tokens == 0,
+      "data.preceding_tokens",
+      f"is the memory of permutations alone, and the run has objective={objective.kind}",
+      "leave it out",
     )
 
 
@@ -261,3 +280,31 @@ def _check_replaced(objective: ReplacedTokensConfig, model: EncoderConfig, requi
     "is as the generator has it that objective.generator_from names",
     "set it to false",
   )
+
+
+def _check_permutation(config: Config, require: Any) -> None:
+  data, model = config.data, config.model
+  for field in dataclasses.fields(MaskingConfig):
+    name = field.name
+    require(
+      name in ("policy", "duplicates") or getattr(data.masking, name) == field.default,
+      f"data.masking.{name}",
+      "is of masks, and objective=permutation shows all tokens; what it predicts, the settings of objective say",
+      "leave it out",
+    )
+  if data.preceding_tokens == 0:
+    return
+  require(
+    data.format not in PAIR_FORMATS or data.pairs == "random",
+    "data.pairs",
+    f"puts what follows before it, so that data.preceding_tokens={data.preceding_tokens} would show what is predicted",
+    "set data.pairs=random or data.preceding_tokens=0",
+  )
+  for name in ("memory_length", "reuse_length"):
+    most = lookup(model, name)
+    require(
+      most is None or most >= data.preceding_tokens,
+      "data.preceding_tokens",
+      f"is more than model.{name}={most} keeps",
+      "lower the one or raise the other",
+    )

@@ -12,6 +12,7 @@ from bert_jax.config import (
   ClassificationConfig,
   Config,
   MaskedTokensConfig,
+  PermutationConfig,
   ReplacedTokensConfig,
   SimilarityConfig,
   num_prediction_slots,
@@ -148,6 +149,14 @@ def test_a_rule_between_settings_is_refused(assignments: dict[str, Any], message
     ("modernbert_base", {"model.num_heads": 256}, "rotary angles need an even width"),
     ("distilbert_base", {"data.format": "segment_pair"}, "data.format=segment_pair has pairs, and model=distilbert"),
     ("electra_small", {"model.type_vocab_size": 1}, "tells 1 segments apart"),
+    ("bert_base", {"data.preceding_tokens": 9}, "data.preceding_tokens=9 is the memory of permutations alone, and the"),
+    (
+      "xlnet_base",
+      {"data.masking.rate": 0.2},
+      "data.masking.rate=0.2 is of masks, and objective=permutation shows all",
+    ),
+    ("xlnet_base", {"data.pairs": "swapped"}, "data.pairs=swapped puts what follows before it, so that"),
+    ("xlnet_base", {"model.memory_length": 383}, "data.preceding_tokens=384 is more than model.memory_length=383"),
   ],
   ids=str,
 )
@@ -159,7 +168,7 @@ def test_a_rule_of_an_architecture_is_refused(recipe: str, assignments: dict[str
 @pytest.mark.parametrize(
   ("model", "objective", "message"),
   [
-    (XlnetConfig(), MaskedTokensConfig(), "objective=masked_tokens does not fit model=xlnet"),
+    (BertConfig(), PermutationConfig(), "objective=permutation does not fit model=bert; masked tokens fit every"),
     (BertConfig(), ReplacedTokensConfig(), "objective=replaced_tokens does not fit model=bert"),
     (
       ElectraConfig(),

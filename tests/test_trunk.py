@@ -34,6 +34,7 @@ RECIPES: dict[str, str | None] = {
   "distilbert_base": "DistilBertForMaskedLM",
   "albert_base": "AlbertForPreTraining",
   "electra_small": "ElectraForPreTraining",
+  "xlnet_base": "XLNetLMHeadModel",
   "deberta_base": "DebertaModel",  # transformers has not their decoder
   "deberta_v2_xlarge": "DebertaV2Model",
   "modernbert_base": "ModernBertForMaskedLM",

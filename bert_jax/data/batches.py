@@ -196,6 +196,7 @@ class TrainBatches:
       np.concatenate(passes),
       numbers % times,
       data.max_seq_len,
+      data.preceding_tokens,
     )
 
 

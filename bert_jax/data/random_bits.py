@@ -12,6 +12,7 @@ import numpy as np
 # Each use draws from a stream of its own, so that no two uses see related numbers.
 DOCUMENT_ORDER, BUILD, EXAMPLE_ORDER, MASK_ORDER, MASK_COUNT, MASK_KIND, MASK_TOKEN = range(7)
 MASK_LENGTH, MASK_PREDICTED = range(7, 9)
+TARGET_LENGTH, TARGET_PLACE, TARGET_FILL, FACTORIZATION = range(9, 13)
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,7 @@
-"""Examples laid out as rows of tokens, before an objective hides any. B batch, T tokens, P pieces, W tokens of text."""
+"""Examples laid out as rows of tokens, before an objective hides any.
+
+B batch, T tokens, P pieces, W tokens of text, M tokens before an example.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -40,6 +43,8 @@ class Rows:
     passes: int64 [B], which of an example's masks; see `masking.mask_pass`.
     copies: int64 [B], which copy of its example it is, from 0; see `MaskingConfig.prediction_rate`.
     text_word_starts: bool [W], whether a word starts there, for all tokens of text in order.
+    preceding_ids: int32 [B, M], what stands before the example in the document that it begins in, behind padding.
+    num_preceding: int32 [B], how many of these tokens there are.
   """
 
   token_ids: np.ndarray
@@ -52,6 +57,8 @@ class Rows:
   passes: np.ndarray
   copies: np.ndarray
   text_word_starts: np.ndarray
+  preceding_ids: np.ndarray
+  num_preceding: np.ndarray
 
   @property
   def word_starts(self) -> np.ndarray:
@@ -80,8 +87,9 @@ def lay_out(
   passes: np.ndarray,
   copies: np.ndarray,
   num_tokens: int,
+  preceding_tokens: int = 0,
 ) -> Rows:
-  """Rows of T = `num_tokens` tokens; see `Rows` for the arguments of its own."""
+  """Rows of T = `num_tokens` tokens, with M = `preceding_tokens`; see `Rows` for the arguments of its own."""
   tokenizer, shape = corpus.tokenizer, (len(pieces.counts), num_tokens)
 
   # Text fills what is left of the real places, in order, once the special tokens have theirs.
@@ -116,7 +124,21 @@ def lay_out(
     passes,
     copies,
     text_word_starts,
+    *_preceding(corpus, pieces.starts[np.cumsum(pieces.counts) - pieces.counts], preceding_tokens),
   )
+
+
+def _preceding(corpus: "Corpus", starts: np.ndarray, num_tokens: int) -> tuple[np.ndarray, np.ndarray]:
+  """`preceding_ids` and `num_preceding` of examples that begin at these places of the corpus, int64 [B]."""
+  ids = np.full((len(starts), num_tokens), corpus.tokenizer.pad_id, np.int32)
+  if num_tokens == 0:
+    return ids, np.zeros(len(starts), np.int32)
+  sentences = np.searchsorted(corpus.sentence_offsets, starts, side="right") - 1
+  documents = np.searchsorted(corpus.document_offsets, sentences, side="right") - 1
+  begins = corpus.sentence_offsets[corpus.document_offsets[documents]]
+  counts = np.minimum(starts - begins, num_tokens)
+  ids[np.arange(num_tokens) >= num_tokens - counts[:, None]] = corpus.gather(starts - counts, counts)[0]
+  return ids, counts.astype(np.int32)
 
 
 def pad_rows(batch: Batch, num_rows: int, fill: dict[str, int]) -> Batch:

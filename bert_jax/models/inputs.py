@@ -30,6 +30,7 @@ class Inputs:
     hidden_tokens: XLNet: True where a token (row) may not look at another in the factorization order.
     target_mapping: XLNet: one-hot, which token each prediction is. With it there is a query stream.
     memory: XLNet: every layer's inputs before this segment, from `remember`; it counts as segment 0.
+    memory_mask: which of it there is; None: all.
   """
 
   token_ids: Int[Array, "B T"]
@@ -40,6 +41,7 @@ class Inputs:
   hidden_tokens: Bool[Array, "B T T"] | None = None
   target_mapping: Float[Array, "B K T"] | None = None
   memory: Float[Array, "L B M D"] | None = None
+  memory_mask: Bool[Array, "B M"] | None = None
 
   @classmethod
   def of(cls, batch: Mapping[str, Any]) -> "Inputs":

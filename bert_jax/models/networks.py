@@ -45,9 +45,7 @@ class Network(EncoderModule):
 
   def score(self, encoded: Encoded, mlm_positions: Int[Array, "B K"] | None) -> VocabularyScores:
     """Scores of the vocabulary at these positions; None for all T."""
-    scored = encoded.hidden
-    if mlm_positions is not None:
-      scored = jnp.take_along_axis(scored, mlm_positions[..., None], axis=1)
+    scored = at_positions(encoded.hidden, mlm_positions)
     return architecture_of(self.config).mlm_head(**self.settings(), name="mlm_head")(scored, encoded.words)
 
   def label_pair(self, pooled: Float[Array, "B D"]) -> Float32[Array, "B 2"]:
@@ -157,11 +155,23 @@ class ForPermutationLM(Network):
   """XLNet with its language model: scores through the word table, without a layer between."""
 
   @nn.compact
-  def __call__(self, inputs: Inputs, noise: Noise | None = None) -> dict[str, Any]:
-    """→ `mlm_scores` of [B, K, V] (or [B, T, V] without a `target_mapping` among the inputs)."""
+  def __call__(
+    self, inputs: Inputs, noise: Noise | None = None, mlm_positions: Int[Array, "B K"] | None = None
+  ) -> dict[str, Any]:
+    """Encodes a batch and scores it.
+
+    Args:
+      inputs: with a `target_mapping`, what the query stream predicts is scored, otherwise the content stream.
+      mlm_positions: the positions of the content stream to score; None for all T.
+
+    Returns:
+      `hidden` and `mlm_scores`, `VocabularyScores` of [B, K, V] (or [B, T, V]).
+    """
+    assert inputs.target_mapping is None or mlm_positions is None
     encoded = self.encode(inputs, noise)
+    scored = at_positions(encoded.hidden, mlm_positions).astype(self.dtype)
     bias = self.param("lm_bias", nn.initializers.zeros, (encoded.words.shape[0],))
-    return self.outputs(encoded, mlm_scores=VocabularyScores(encoded.hidden.astype(self.dtype), encoded.words, bias))
+    return self.outputs(encoded, mlm_scores=VocabularyScores(scored, encoded.words, bias))
 
 
 # ---- tasks ------------------------------------------------------------------------------------------------------
@@ -314,6 +324,11 @@ def word_table(params: Any) -> Float[Array, "V E"]:
   """The word table of a network's parameters."""
   encoder = params["encoder"]
   return encoder.get("embeddings", encoder)["words"]
+
+
+def at_positions(hidden: Float[Array, "B T D"], positions: Int[Array, "B K"] | None) -> Float[Array, "B K D"]:
+  """The hidden states at these positions; None for all."""
+  return hidden if positions is None else jnp.take_along_axis(hidden, positions[..., None], axis=1)
 
 
 # ---- one vector for a text --------------------------------------------------------------------------------------

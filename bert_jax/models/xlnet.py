@@ -152,7 +152,8 @@ class XlnetEncoder(EncoderModule):
     if inputs.hidden_tokens is not None:
       looks &= ~inputs.hidden_tokens
     itself = looks | jnp.eye(length, dtype=bool)[None]  # a token's content is always seen by the content stream
-    before = jnp.ones((batch, length, past), bool)
+    remembered = jnp.ones((batch, past), bool) if inputs.memory_mask is None else inputs.memory_mask
+    before = jnp.broadcast_to(remembered[:, None], (batch, length, past))
     masks = tuple(jnp.concatenate([before, part], axis=2)[:, None] for part in (itself, looks))
     padded = jnp.concatenate([jnp.zeros((batch, past), segment_ids.dtype), segment_ids], axis=1)
     same_segment = segment_ids[:, :, None] == padded[:, None]

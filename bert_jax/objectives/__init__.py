@@ -14,6 +14,7 @@ from bert_jax.config import (
   DistillationConfig,
   MaskedTokensConfig,
   MultipleChoiceConfig,
+  PermutationConfig,
   QuestionAnsweringConfig,
   ReplacedTokensConfig,
   RuntimeConfig,
@@ -26,6 +27,7 @@ from bert_jax.objectives.classification import Classification
 from bert_jax.objectives.distillation import Distillation
 from bert_jax.objectives.masked_tokens import MaskedTokens
 from bert_jax.objectives.multiple_choice import MultipleChoice
+from bert_jax.objectives.permutation import Permutation
 from bert_jax.objectives.question_answering import QuestionAnswering
 from bert_jax.objectives.replaced_tokens import ReplacedTokens
 from bert_jax.objectives.similarity import Similarity
@@ -35,6 +37,7 @@ OBJECTIVES: dict[type, type[Objective]] = {
   MaskedTokensConfig: MaskedTokens,
   ReplacedTokensConfig: ReplacedTokens,
   DistillationConfig: Distillation,
+  PermutationConfig: Permutation,
   ClassificationConfig: Classification,
   TaggingConfig: Tagging,
   QuestionAnsweringConfig: QuestionAnswering,

@@ -6,7 +6,7 @@ B batch, T tokens.
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +16,7 @@ from jaxtyping import Float32, Shaped
 from bert_jax.architectures import EncoderConfig
 from bert_jax.config import DataConfig, RuntimeConfig
 from bert_jax.data import masking
-from bert_jax.data.rows import Batch, Prepare
+from bert_jax.data.rows import Batch, Rows
 from bert_jax.models import networks
 from bert_jax.models.arrays import Array
 from bert_jax.models.dropout import Noise
@@ -25,6 +25,7 @@ from bert_jax.results import Answer
 
 if TYPE_CHECKING:
   from bert_jax.data.corpus import Corpus
+  from bert_jax.data.tokenizers import Tokenizer
 
 Params = Any
 Sums = dict[str, tuple[Array, Array]]  # name → (sum, count), float32; scalars, or [B] where it says so
@@ -63,8 +64,9 @@ class Objective(abc.ABC):
   settings: Any
   runtime: RuntimeConfig
 
-  # What it makes of rows on the host; masked tokens and what else is made of masks need no other.
-  prepare: ClassVar[Prepare] = staticmethod(masking.mask)
+  def prepare(self, rows: Rows, seed: int, data: DataConfig, tokenizer: "Tokenizer") -> Batch:
+    """What it makes of rows on the host, see `Prepare`; masked tokens and what else is made of masks need no other."""
+    return masking.mask(rows, seed, data, tokenizer)
 
   def network(self, name: str, model: EncoderConfig | None = None, **more: Any) -> networks.Network:
     """A network of `networks.NETWORKS`, computing as `runtime` says."""

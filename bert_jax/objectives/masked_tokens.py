@@ -23,6 +23,7 @@ from bert_jax.models.inputs import Inputs
 from bert_jax.models.span_boundary import SpanBoundaryHead, boundaries
 from bert_jax.models.vocabulary import VocabularyScores
 from bert_jax.objectives.base import Frozen, Means, Objective, Params, Sums, masked_sum, row_sums
+from bert_jax.objectives.cls_last import cls_last
 from bert_jax.results import Answer
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class MaskedTokens(Objective):
   @property
   def name(self) -> str:
     """Of its network."""
+    if self.model.cls_last:  # XLNet without its query stream: the paper's denoising autoencoder (table 6)
+      return "permutation_lm"
     if self.has_pairs:
       return "pretraining"
     return "enhanced_masked_lm" if self.settings.enhanced_decoder else "masked_lm"
@@ -105,6 +108,8 @@ class MaskedTokens(Objective):
     return found
 
   def _outputs(self, params: Params, batch: Mapping[str, Array], noise: Noise | None) -> dict[str, Any]:
+    if self.model.cls_last:
+      batch = cls_last(batch)
     inputs, positions = Inputs.of(batch), batch["mlm_positions"]
     return self.network(self.name).apply({"params": params}, inputs, noise, mlm_positions=positions)  # pyright: ignore
 

@@ -43,7 +43,8 @@ def _encoder(c: XlnetConfig, network: str) -> Iterator[Entry]:
 
 
 def _write(config: XlnetConfig, values: Values) -> Values:
-  del config
+  if config.head_dropout is None:  # which its class does not take
+    values = {name: value for name, value in values.items() if name != "summary_last_dropout"}
   return values | {"attn_type": "bi", "untie_r": True}
 
 
