@@ -38,6 +38,16 @@ class Others:
   start: Start | None = None
   frozen: Start | None = None
 
+  def arguments(self, config: Config) -> dict[str, Any]:
+    """The arguments of `pretrain` that they are."""
+    objective, more = objective_of(config), {}
+    begin = self.start or (self.frozen if objective.starts_from_frozen else None)
+    if begin is not None:
+      more |= {"start": lambda: objective.given(begin.model.params), "started_from": begin.about}
+    if self.frozen is not None:
+      more |= {"frozen": _as_frozen(self.frozen), "frozen_from": self.frozen.about}
+    return more
+
 
 def others_of(workdir: epath.Path, config: Config, corpus: Corpus, seed: int) -> Others:
   """The other models of a run; `arm:NAME` is the run of that arm with the same seed.
@@ -86,7 +96,7 @@ def do(
   folder, others = run_folder(workdir, arm.name, seed), others_of(workdir, config, corpus, seed)
   before = processes.read_first(folder / "result.json", RunResult)
   draws_before = processes.read_first(folder / "fewlabels.json", FewLabels)
-  pretrained = _pretrain(config, corpus, folder, layout, label, others)
+  pretrained = pretrain(config, corpus, folder, layout, label, **others.arguments(config))
   same = before is not None and before.transfer_settings == transfer_settings(config)
   result = RunResult(arm.name, seed, pretrained, before.transfer if before and same else {}, transfer_settings(config))
   if to_do := tasks_to_do(result, config):
@@ -109,18 +119,6 @@ def do(
   return pretrained
 
 
-def _pretrain(
-  config: Config, corpus: Corpus, folder: epath.Path, layout: Layout, label: str, others: Others
-) -> Pretrained:
-  objective, more = objective_of(config), {}
-  begin = others.start or (others.frozen if objective.starts_from_frozen else None)
-  if begin is not None:
-    more |= {"start": lambda: objective.given(begin.model.params), "started_from": begin.about}
-  if others.frozen is not None:
-    more |= {"frozen": _as_frozen(others.frozen), "frozen_from": others.frozen.about}
-  return pretrain(config, corpus, folder, layout, label, **more)
-
-
 def _final_params(
   config: Config, corpus: Corpus, folder: epath.Path, layout: Layout, label: str, others: Others
 ) -> Any:
@@ -132,6 +130,6 @@ def _final_params(
     logging.warning("%s; its last steps are trained again", error)
   if processes.is_first():
     (folder / "pretrained.json").unlink()
-  _pretrain(config, corpus, folder, layout, label, others)
+  pretrain(config, corpus, folder, layout, label, **others.arguments(config))
   with Checkpoints(folder / "checkpoints", config.runtime.keep_latest) as checkpoints:
     return checkpoints.restore(config.train.steps, layout).state.params

@@ -163,14 +163,16 @@ def _not_finished(workdir: epath.Path, plan: Plan) -> list[parallel.Job]:
 def _is_finished(workdir: epath.Path, plan: Plan, name: str, seed: int) -> bool:
   """Whether the run of another arm is there whole; of an arm that this plan leaves out, with whatever settings."""
   folder = run_folder(workdir, name, seed)
-  return is_done(folder, plan.configs[name]) if name in plan.configs else (folder / "result.json").exists()
+  planned = any(arm.name == name for arm in plan.arms)
+  return is_done(folder, plan.configs[name]) if planned else (folder / "result.json").exists()
 
 
 def _require_needed(workdir: epath.Path, plan: Plan, jobs: Sequence[parallel.Job]) -> None:
   """Raises ValueError where a run needs one of an arm that this plan leaves out, and that is not there."""
+  planned = [arm.name for arm in plan.arms]
   for arm, seed in jobs:
     for name in needs(plan.configs[arm.name]):
-      if name not in plan.configs and not _is_finished(workdir, plan, name, seed):
+      if name not in planned and not _is_finished(workdir, plan, name, seed):
         raise ValueError(
           f"the arm {arm.name} takes up the model of {name}, and --workdir={workdir} has no finished run of that with"
           f" seed {seed}; add it: --arms={name},{arm.name}"

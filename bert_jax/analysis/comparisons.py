@@ -193,8 +193,11 @@ def _rung(sweep: Sweep, arm: PlannedArm, parent: str, measure: Measure, void: se
   # The papers' findings are of language modelling and of tasks; the answers themselves are only described.
   is_answer = measure.key.endswith("_balanced_accuracy")
   row = _unjudged(arm.name, parent, measure, seeds, differences, 0 if is_answer else arm.direction, void)
-  if measure == LOSS and any(_is_unmeasured(sweep, name) for name in (arm.name, parent)):
-    return dataclasses.replace(row, verdict="not measured")
+  if measure == LOSS and (
+    any(_is_unmeasured(sweep, name) for name in (arm.name, parent))
+    or is_of_generator(sweep, arm.name) != is_of_generator(sweep, parent)
+  ):
+    return dataclasses.replace(row, verdict="not measured", agreement="no claim")
   pool = _pool(sweep, measure.key, void - {arm.name, parent})
   if (task := measure.key.partition(".")[0]) in sweep.tasks() and (random := _random(sweep, task)):
     pool.append(random)
@@ -202,6 +205,12 @@ def _rung(sweep: Sweep, arm: PlannedArm, parent: str, measure: Measure, void: se
   if error is None:
     return row
   return dataclasses.replace(row, errors=(error, *_sampling_errors(sweep, row, measure.key.partition(".")[2])))
+
+
+def is_of_generator(sweep: Sweep, arm: str) -> bool:
+  """Whether an arm's loss at [MASK] is that of a network beside the one it is about: ELECTRA's generator."""
+  values = [run.values for run in sweep.finished(arm)]
+  return any("replaced_loss" in found or "tokens_loss" in found for found in values)
 
 
 def _gain(sweep: Sweep, arm: PlannedArm, task: str, baseline: str, void: set[str]) -> Comparison:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 
 from bert_jax.analysis import formatting
-from bert_jax.analysis.comparisons import LEARNED_MARGIN, LOSS, Comparison, Results, answer_measure
+from bert_jax.analysis.comparisons import LEARNED_MARGIN, LOSS, Comparison, Results, answer_measure, is_of_generator
 from bert_jax.analysis.document import Block, Bullets, Heading, Paragraph, Picture, Table
 from bert_jax.analysis.formatting import CONFIDENCE_LEVEL, NOTHING
 from bert_jax.analysis.methods import gates, how_it_was_run, limits, statistics_in_words
@@ -133,6 +133,15 @@ def _void(results: Results) -> list[Block]:
         f"**Plateau**: the loss at [MASK] never got {LEARNED_MARGIN} nats below what is reached without context: "
         f"{formatting.listing(names)}. Such a model has learned little or nothing from context yet. Two such arms are"
         " not compared: that would say nothing about recipes."
+      )
+    )
+  generators = [arm.arm.name for arm in results.arms if is_of_generator(results.sweep, arm.arm.name)]
+  if generators and len(generators) < len(results.arms):
+    names = formatting.listing([f"`{name}`" for name in generators])
+    blocks.append(
+      Paragraph(
+        f"**Of a generator**: the loss at [MASK] of {names} is that of the network which replaces tokens, and is not"
+        " compared with an arm's that has none. Compare what the encoders are good for on tasks."
       )
     )
   unmeasured = [arm for arm in results.arms if "mlm_loss" in arm.spreads and "mask_loss" not in arm.spreads]

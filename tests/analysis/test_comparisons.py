@@ -86,6 +86,16 @@ def test_an_arm_on_the_plateau_lends_its_spread_to_no_other(tmp_path: Path) -> N
   assert row.errors[0].standard_error < 3 * before.standard_error
 
 
+def test_a_generators_loss_is_not_compared_with_a_whole_models(tmp_path: Path) -> None:
+  write_sweep(tmp_path, arms=("mlm", "electra", "fifteen"), seeds=(0, 1), effects=(0.0, 0.4, 0.3))
+  for arm, loss in (("electra", 5.6), ("fifteen", 5.9)):
+    for seed in (0, 1):
+      write_run(tmp_path, arm, seed, loss + 0.01 * seed, replaced_loss=0.2)
+  first, second = results_of(tmp_path).on(LOSS)
+  assert (first.arm, first.verdict) == ("electra", "not measured")
+  assert second.verdict == "worse", "two generators are compared"
+
+
 def test_the_plateau_is_left_between_two_evaluations_in_proportion() -> None:
   def left(*losses: float) -> float | None:
     evaluations = tuple(Evaluation(10 * n, 1000.0 * n, loss) for n, loss in enumerate(losses, 1))
