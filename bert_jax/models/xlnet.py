@@ -131,7 +131,7 @@ class XlnetEncoder(EncoderModule):
 
   @nn.compact
   def __call__(self, inputs: Inputs, noise: Noise | None = None) -> Encoded:
-    """Encodes a batch, padded on the left. Its `hidden` is the query stream [B, K, D] where there is one."""
+    """Encodes a batch, padded on either side. Its `hidden` is the query stream [B, K, D] where there is one."""
     c: XlnetConfig = self.config
     assert c.vocab_size is not None
     target_mapping, memory, segment_ids = inputs.target_mapping, inputs.memory, inputs.segment_ids

@@ -174,7 +174,7 @@ def test_they_are_functions_of_seed_example_and_pass() -> None:
   ]
   for other in others:
     assert (targets_of(other) != targets_of(whole)).any(axis=1).mean() > 0.8
-    assert (other["ranks"] != whole["ranks"]).any(axis=1).mean() > 0.8
+    assert (other["ranks"][:, 0] != whole["ranks"][:, 0]).mean() > 0.6  # of <cls>, which is never a target
 
 
 def test_a_row_comes_with_what_stands_before_it_in_its_document(make_corpus) -> None:

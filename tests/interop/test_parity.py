@@ -3,6 +3,7 @@
 Hidden states, attentions, outputs and gradients; then what is written opens there again, with equal weights.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from etils import epath
 
+from bert_jax.config import Config, PermutationConfig
 from bert_jax.inference.model import Model
 from bert_jax.interop import reading, writing
 from bert_jax.interop.array_names import entries
@@ -20,7 +22,11 @@ from bert_jax.interop.families import family_of
 from bert_jax.models import xlnet
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.networks import build
+from bert_jax.objectives import objective_of
+from tests.data.conftest import MASK
+from tests.data.test_permutations import prepared, random_rows
 from tests.interop import peers
+from tests.objectives import test_permutation
 
 pytestmark = pytest.mark.parity
 
@@ -177,6 +183,31 @@ def test_both_streams_of_xlnet_and_its_memory(tmp_path: Path) -> None:
   seen = np.concatenate([np.ones((rows, 5), bool), batch["attention_mask"]], axis=1)
   for layer, (mine, other) in enumerate(zip(new, theirs.mems, strict=True)):
     assert_close(f"memory {layer}", mine[seen], other.numpy().swapaxes(0, 1)[seen])
+
+
+def test_the_loss_of_xlnets_permutations(tmp_path: Path) -> None:
+  """Theirs is given the masks and targets that `test_permutation` derives by hand from a batch of ours."""
+  import torch
+
+  peer = peers.make("xlnet", "LMHeadModel")
+  model = read(peer, tmp_path)
+  settings = PermutationConfig(tokens_per_target=2.5, window=6)
+  rows = random_rows(test_permutation.ROWS, test_permutation.LENGTH)
+  fewer = np.where(rows.token_ids > MASK, MASK + 1 + rows.token_ids % 49, rows.token_ids)  # it knows 61 tokens
+  batch = prepared(dataclasses.replace(rows, token_ids=fewer.astype(np.int32)), settings=settings)
+  padded, source, hidden = test_permutation.by_hand(batch)
+  mapping = (source[:, None] == batch["mlm_positions"][..., None]) * batch["mlm_weights"][..., None]
+  labels = np.where(batch["mlm_weights"] > 0, batch["mlm_labels"], -100)
+  with torch.no_grad():
+    theirs = peer(
+      **peers.inputs_of(peer, padded) | {"attention_mask": torch.from_numpy(padded["attention_mask"]).float()},
+      perm_mask=torch.from_numpy(hidden).float(),
+      target_mapping=torch.from_numpy(mapping),
+      labels=torch.from_numpy(labels.astype(np.int64)),
+    )
+  objective = objective_of(Config(model.config, objective=settings, runtime=test_permutation.QUICK))
+  total, count = test_permutation.loss(objective, model.params, batch)
+  assert_close("loss", total / count, theirs.loss)
 
 
 def test_spans_of_xlnet(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -136,36 +135,6 @@ def test_the_loss_is_that_of_a_calculation_by_hand(objective: Permutation, param
   assert list(objective.trained(params)) == ["permutation_lm"]
 
 
-@pytest.mark.parity
-def test_the_loss_is_that_of_transformers(tmp_path: Path, batch: Batch) -> None:
-  import torch
-
-  from tests.interop import peers
-  from tests.interop.test_parity import read
-
-  peer = peers.make("xlnet", "LMHeadModel")
-  fewer = {
-    name: np.where(batch[name] > MASK, 12 + batch[name] % 49, batch[name]) for name in ("token_ids", "mlm_labels")
-  }
-  batch = batch | fewer  # its vocabulary has 61 entries
-  model = read(peer, tmp_path)
-  padded, source, hidden = by_hand(batch)
-  mapping = np.zeros((*batch["mlm_positions"].shape, LENGTH), np.float32)
-  labels = np.full(batch["mlm_positions"].shape, -100)
-  for row, slot in zip(*np.nonzero(batch["mlm_weights"]), strict=True):
-    mapping[row, slot] = source[row] == batch["mlm_positions"][row, slot]
-    labels[row, slot] = batch["mlm_labels"][row, slot]
-  with torch.no_grad():
-    theirs = peer(
-      **peers.inputs_of(peer, padded) | {"attention_mask": torch.from_numpy(padded["attention_mask"]).float()},
-      perm_mask=torch.from_numpy(hidden).float(),
-      target_mapping=torch.from_numpy(mapping),
-      labels=torch.from_numpy(labels),
-    )
-  total, count = loss(objective_of(Config(model.config, objective=SETTINGS, runtime=QUICK)), model.params, batch)
-  assert total / count == pytest.approx(float(theirs.loss), rel=1e-5)
-
-
 def changed(batch: Batch, row: int, place: int) -> Batch:
   """The batch with another token at this place."""
   token_ids = batch["token_ids"].copy()
@@ -231,23 +200,21 @@ def test_masks_are_predicted_from_all_that_is_shown(objective: Permutation, para
     np.testing.assert_allclose(after[:row], before["mask_loss"][:row, 0], rtol=1e-6)
 
 
-def test_a_mask_is_predicted_as_the_network_does_that_never_had_a_token_there(
-  objective: Permutation, params: Any
-) -> None:
-  """Asked for by the query stream, in rows whose masks are padding."""
+def test_a_mask_is_predicted_as_if_there_were_padding(objective: Permutation, params: Any) -> None:
+  """By the query stream, which sees all else that is shown, but for what is shown at its own place."""
   batch = masked()
-  scored = evaluated(objective, params, batch)["mask_loss"]
   padded, source = left_padded(batch, LENGTH)
   for row, slot in zip(*np.nonzero(batch["mask_weights"]), strict=True):
     padded["attention_mask"][row, source[row] == batch["mlm_positions"][row, slot]] = False
   every = np.broadcast_to(np.eye(LENGTH, dtype=np.float32), (ROWS, LENGTH, LENGTH))
-  itself = np.broadcast_to(np.eye(LENGTH, dtype=bool), every.shape)
-  logits = logits_of(objective, params, padded, hidden_tokens=itself, target_mapping=jnp.asarray(every))
-  wanted = np.zeros(ROWS)
-  for row, slot in zip(*np.nonzero(batch["mask_weights"]), strict=True):
-    place = int(np.flatnonzero(source[row] == batch["mlm_positions"][row, slot])[0])
-    wanted[row] += nats(logits[row, place], batch["mlm_labels"][row, slot])
-  np.testing.assert_allclose(scored[:, 0], wanted, rtol=1e-5)
+  logits = logits_of(objective, params, padded, hidden_tokens=every > 0, target_mapping=jnp.asarray(every))
+  found = evaluated(objective, params, batch)
+  for name in ("mask", "mlm"):
+    wanted = np.zeros(ROWS)
+    for row, slot in zip(*np.nonzero(batch[f"{name}_weights"]), strict=True):
+      place = int(np.flatnonzero(source[row] == batch["mlm_positions"][row, slot])[0])
+      wanted[row] += nats(logits[row, place], batch["mlm_labels"][row, slot])
+    np.testing.assert_allclose(found[f"{name}_loss"][:, 0], wanted, rtol=1e-5)
 
 
 def test_padding_of_whole_rows_is_nothing_and_finite(objective: Permutation, params: Any) -> None:
@@ -270,11 +237,7 @@ def test_the_denoising_baseline_reads_masks_in_the_content_stream(params: Any) -
     place = int(np.flatnonzero(source[row] == batch["mlm_positions"][row, slot])[0])
     wanted[row] += nats(logits[row, place], batch["mlm_labels"][row, slot])
   np.testing.assert_allclose(evaluated(baseline, params, batch)["mlm_loss"][:, 0], wanted, rtol=1e-5)
-  assert loss(baseline, params, batch)[0] == pytest.approx(wanted.sum(), rel=1e-5)
   assert list(baseline.trained(params)) == ["permutation_lm"]
-  fresh = init_params(baseline, 3)
-  for one, other in zip(jax.tree.leaves(fresh), jax.tree.leaves(params), strict=True):
-    np.testing.assert_array_equal(one, other, err_msg="arms share their initial weights")
 
 
 # ---- memory ----

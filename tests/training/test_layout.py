@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 
 from bert_jax.architectures import ARCHITECTURES, EncoderConfig
-from bert_jax.config import Config, MaskedTokensConfig, OptimConfig, ReplacedTokensConfig, RuntimeConfig, TrainConfig
+from bert_jax.config import (
+  Config,
+  MaskedTokensConfig,
+  OptimConfig,
+  PermutationConfig,
+  ReplacedTokensConfig,
+  RuntimeConfig,
+  TrainConfig,
+)
 from bert_jax.models import networks
 from bert_jax.objectives import objective_of
 from bert_jax.training import layout as layouts
@@ -31,6 +39,7 @@ MORE: dict[str, dict[str, Any]] = {
   "deberta": {"input_positions": True, "type_vocab_size": 2},
   "deberta-v2": {"convolution_size": 3, "shared_projections": False, "input_positions": True, "position_buckets": 8},
 }
+OBJECTIVES: dict[str, Any] = {"electra": ReplacedTokensConfig(), "xlnet": PermutationConfig()}
 ONLY = {"spans": ("electra", "xlnet"), "permutation_lm": ("xlnet",), "enhanced_masked_lm": ("deberta", "deberta-v2")}
 
 
@@ -155,11 +164,25 @@ def config_of(kind: str) -> Config:
   """With the first moment equal to the clipped gradient after one step."""
   return Config(
     model_of(kind, hidden_dropout=0.1, attention_dropout=0.1, initializer_range=0.1),
-    objective=ReplacedTokensConfig() if kind == "electra" else MaskedTokensConfig(),
+    objective=OBJECTIVES.get(kind, MaskedTokensConfig()),
     optim=OptimConfig(peak_lr=1e-3, warmup_steps=0, beta1=0.0),
     train=TrainConfig(steps=100, batch_size=8),
     runtime=RuntimeConfig(scan_layers=True),  # quicker to compile
   )
+
+
+def batch_of(config: Config, seed: int) -> dict[str, np.ndarray]:
+  """A batch of 8 rows; for permutations, with an order and a memory."""
+  batch = random_batch(rows=8, seed=seed)
+  if not isinstance(config.objective, PermutationConfig):
+    return batch
+  draw = np.random.default_rng(seed)
+  order = draw.permuted(np.arange(56, dtype=np.int32).reshape(8, 7) % 7, axis=1)
+  return batch | {
+    "ranks": np.where(draw.random((8, 7)) < 0.5, order, np.int32(-1)),
+    "preceding_ids": draw.integers(1, 99, (8, 5), dtype=np.int32),
+    "num_preceding": draw.integers(0, 6, 8, dtype=np.int32),
+  }
 
 
 def two_steps(config: Config, mesh: str) -> tuple[Any, dict[str, float], dict[str, float]]:
@@ -168,7 +191,7 @@ def two_steps(config: Config, mesh: str) -> tuple[Any, dict[str, float], dict[st
   step, state = train_step_of(config, layout), init_state(config, layout)
   hyper, found, gradient = hyperparameters(config.optim, 100, objective.loss_weights), [], None
   for seed in range(2):
-    state, metrics = step(state, None, layout.put(random_batch(rows=8, seed=seed)), hyper, np.uint32(3))
+    state, metrics = step(state, None, layout.put(batch_of(config, seed)), hyper, np.uint32(3))
     gradient = gradient or jax.device_get(state.opt_state.first)
     found.append({name: float(value) for name, value in metrics.items()})
   return gradient, *found
@@ -199,7 +222,7 @@ def test_a_mesh_of_three_axes_has_the_losses_and_gradients_of_one_device(kind: s
   "kind",
   [
     *("bert", "albert", "electra", "deberta", "deberta-v2", "modernbert", "roberta", "distilbert"),
-    *("crammed-bert", "mosaic-bert"),
+    *("crammed-bert", "mosaic-bert", "xlnet"),
   ],
 )
 def test_any_mesh_has_the_losses_and_gradients_of_one_device(kind: str):
