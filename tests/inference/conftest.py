@@ -73,7 +73,7 @@ def trained(config: Config, tokenizer: tokenizers.Tokenizer) -> TrainState:
   state, step = init_state(config, layout), train_step_of(config, layout)
   hyper = hyperparameters(config.optim, STEPS, {"mlm_loss": 1.0})
   for _ in range(STEPS):
-    state, _ = step(state, {}, layout.put(batch), hyper, jnp.uint32(0))
+    state, _ = step(state, None, layout.put(batch), hyper, jnp.uint32(0))
   return jax.device_put(state, make_layout("data:4").whole)
 
 
