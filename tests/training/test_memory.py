@@ -15,7 +15,9 @@ from bert_jax.training.layout import make_layout
 from bert_jax.training.step import init_params
 from tests import tiny
 
-BASE = settings.assign(recipes.recipe("bert_base"), {"model.vocab_size": 30522})
+BASE = settings.assign(
+  recipes.recipe("bert_base"), {"model.vocab_size": 30522, "train.phases": None, "data.max_seq_len": 128}
+)
 
 
 def test_it_asks_for_no_more_than_the_weights_take() -> None:
