@@ -24,10 +24,10 @@ def test_they_are_listed_and_copied(tmp_path: Path, capsys: pytest.CaptureFixtur
   }
   (tmp_path / "mine" / "nsp.py").write_text("changed")
   assert main.main(["experiments", "--copy", str(tmp_path / "mine")]) == 1
-  assert "holds batch_size.py" in capsys.readouterr().err
+  assert f"holds {FILES[0].name}" in capsys.readouterr().err
   assert (tmp_path / "mine" / "nsp.py").read_text() == "changed"
   assert main.main(["run", "none_such"]) == 1
-  assert "there is no experiment none_such; there are batch_size, bert_vs_roberta" in capsys.readouterr().err
+  assert f"there is no experiment none_such; there are {FILES[0].stem}, {FILES[1].stem}" in capsys.readouterr().err
 
 
 def test_a_wheel_carries_them_and_the_page(tmp_path: Path) -> None:

@@ -129,6 +129,14 @@ def test_every_parameter_of_every_network_is_matched_by_exactly_one_rule():
     for network in networks.NETWORKS:
       if kind in ONLY.get(network, (kind,)):
         names |= set(names_of(jax.eval_shape(networks.initial(network, model_of(kind)))))
+  # What objectives have beside their networks.
+  for kind, settings in (
+    ("bert", MaskedTokensConfig(boundary=True)),
+    ("electra", ReplacedTokensConfig(predicts="tokens")),
+    ("deberta-v2", ReplacedTokensConfig(sharing="disentangled", generator_size=1.0)),
+  ):
+    objective = objective_of(Config(model_of(kind), objective=settings))
+    names |= set(names_of(jax.eval_shape(objective.init, jax.random.key(0))))
   matched: collections.Counter[str] = collections.Counter()
   for name in names:
     matching = [pattern for pattern, _ in layouts.RULES if re.search(pattern, "/" + name)]
