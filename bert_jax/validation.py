@@ -11,13 +11,15 @@ from bert_jax.architectures import EncoderConfig
 from bert_jax.config import (
   PAIR_FORMATS,
   Config,
-  DistillationConfig,
-  MaskedTokensConfig,
   MaskingConfig,
-  PermutationConfig,
-  ReplacedTokensConfig,
   num_copies,
   phases,
+)
+from bert_jax.objective_configs import (
+  DistillationConfig,
+  MaskedTokensConfig,
+  PermutationConfig,
+  ReplacedTokensConfig,
 )
 from bert_jax.settings import check_bounds, lookup
 

@@ -61,7 +61,8 @@ def all_settings() -> str:
     "",
     "Each is a flag, `--optim.peak_lr=1e-4`. Defaults are those of BERT-base's recipe or of a published base model; an",
     "experiment's scale and arms change them, and `--help` shows the values that they have in a command. What each",
-    "means stands in `bert_jax/config.py` and `bert_jax/architectures.py`, of which this page is made.",
+    "means stands in `bert_jax/config.py`, `bert_jax/architectures.py` and `bert_jax/objective_configs.py`, of which",
+    "this page is made.",
   ]
   for group, hint in typing.get_type_hints(config.Config).items():
     kinds: list[Any] = settings.kinds_of(hint)

@@ -8,14 +8,13 @@ import pytest
 
 from bert_jax import recipes, settings
 from bert_jax.architectures import BertConfig, ElectraConfig, XlnetConfig
-from bert_jax.config import (
+from bert_jax.config import Config, num_prediction_slots
+from bert_jax.objective_configs import (
   ClassificationConfig,
-  Config,
   MaskedTokensConfig,
   PermutationConfig,
   ReplacedTokensConfig,
   SimilarityConfig,
-  num_prediction_slots,
 )
 from bert_jax.validation import validate
 

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "bert_jax"
 ORDER = (
   ("settings", "foreign", "records"),
   ("results",),
-  ("architectures",),
+  ("architectures", "objective_configs"),
   ("config",),
   ("validation", "published"),
   ("recipes", "flags", "scales", "provenance", "console", "data"),

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bert_jax import architectures, recipes, settings
-from bert_jax.config import Config, Objective
+from bert_jax.config import Config
+from bert_jax.objective_configs import Objective
 from bert_jax.settings import lookup
 
 CONFIG = recipes.recipe("bert_tiny")

@@ -31,7 +31,6 @@ from bert_jax.config import (
   Config,
   DataConfig,
   EvaluationConfig,
-  MaskedTokensConfig,
   MaskingConfig,
   OptimConfig,
   RuntimeConfig,
@@ -47,6 +46,7 @@ from bert_jax.inference.model import Model
 from bert_jax.interop import folders, imported
 from bert_jax.interop import load as loading
 from bert_jax.interop.params import fingerprint
+from bert_jax.objective_configs import MaskedTokensConfig
 from bert_jax.objectives import objective_of
 from bert_jax.results import FewLabels, Pretrained, Times
 from bert_jax.training import memory

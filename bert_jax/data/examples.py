@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.config import Objective
 from bert_jax.data.frames import Encoded, Frame
 from bert_jax.data.rows import Batch
+from bert_jax.objective_configs import Objective
 from bert_jax.settings import to_dict
 
 

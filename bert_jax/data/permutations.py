@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bert_jax.config import DataConfig, PermutationConfig
+from bert_jax.config import DataConfig
 from bert_jax.data import random_bits, spans
 from bert_jax.data.rows import Batch, Rows
+from bert_jax.objective_configs import PermutationConfig
 
 if TYPE_CHECKING:
   from bert_jax.data.tokenizers import Tokenizer

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.config import ClassificationConfig, DataConfig, TransferConfig
+from bert_jax.config import DataConfig, TransferConfig
 from bert_jax.data import random_bits
 from bert_jax.data.corpus import is_held_out
 from bert_jax.data.examples import Task, TaskExamples
@@ -24,6 +24,7 @@ from bert_jax.data.near_duplicates import split_hashes
 from bert_jax.data.sources import Document, labelled_tasks, open_source
 from bert_jax.data.tokenize import Rules, hash_text, tokenize
 from bert_jax.data.tokenizers import Tokenizer
+from bert_jax.objective_configs import ClassificationConfig
 
 LENGTH_MULTIPLE = 32  # tokens: tasks with texts of about the same length share a compiled program
 _LABELLED, _TESTED = 32, 33  # streams of `random_bits.bits`, apart from those of pretraining

@@ -14,13 +14,20 @@ from etils import epath
 
 from bert_jax import console
 from bert_jax.architectures import EncoderConfig
-from bert_jax.config import ClassificationConfig, Config, Objective, Problem, SimilarityConfig, TaggingConfig
+from bert_jax.config import Config
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.inference import embedding, guesses, masks, predictions, prompts, readings, scores, tokens, views
 from bert_jax.inference.embedding import EmbeddingSettings, Pooling
 from bert_jax.inference.masks import Candidate
 from bert_jax.inference.tokens import Attentions, Encoding, TokenEmbeddings
 from bert_jax.models.networks import ClassifierPooling
+from bert_jax.objective_configs import (
+  ClassificationConfig,
+  Objective,
+  Problem,
+  SimilarityConfig,
+  TaggingConfig,
+)
 from bert_jax.objectives import objective_of
 
 

@@ -3,8 +3,8 @@
 import re
 
 from bert_jax import provenance
-from bert_jax.config import ClassificationConfig
 from bert_jax.inference.model import Model
+from bert_jax.objective_configs import ClassificationConfig
 
 CARD = "README.md"
 _HEADS = {

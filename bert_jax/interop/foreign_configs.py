@@ -10,7 +10,6 @@ from typing import Any
 
 from bert_jax import architectures, settings
 from bert_jax.architectures import EncoderConfig
-from bert_jax.config import Problem
 from bert_jax.foreign import shown
 from bert_jax.inference.embedding import EmbeddingSettings
 from bert_jax.interop import configs, rules
@@ -19,6 +18,7 @@ from bert_jax.interop.families.base import Family
 from bert_jax.interop.rules import COUNT, MOST, OBJECT, OBJECT_OF_TEXTS, TEXT, TEXTS, Rule, or_null, whole
 from bert_jax.models import networks
 from bert_jax.models.family import architecture_of
+from bert_jax.objective_configs import Problem
 
 # For the config.json of every architecture.
 _RULES: dict[str, Rule] = {

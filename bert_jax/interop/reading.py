@@ -11,7 +11,6 @@ from flax import traverse_util
 
 from bert_jax import foreign
 from bert_jax.architectures import EncoderConfig
-from bert_jax.config import Problem
 from bert_jax.inference import prompts
 from bert_jax.inference.model import Model
 from bert_jax.interop import (
@@ -30,6 +29,7 @@ from bert_jax.interop.params import flat, nested
 from bert_jax.interop.sentence_folders import CONFIG
 from bert_jax.interop.stored import Arrays
 from bert_jax.models import networks
+from bert_jax.objective_configs import Problem
 
 TF1_CONFIG = "bert_config.json"
 

@@ -1,27 +1,26 @@
 """What networks are trained for: outputs and labels to {name: (sum, count)}.
 
-An objective is a file here, a line in `OBJECTIVES`, and its settings in `config.py`. Losses are sums and counts, never
-means: the step adds them over microbatches and devices and divides once, so that any split of a batch has the same
-gradient. (TF BERT took a mean on each core, in which an example with few predictions weighs more.)
+An objective is a file here, a line in `OBJECTIVES`, and its settings in `objective_configs.py`. Losses are sums and
+counts, never means: the step adds them over microbatches and devices and divides once, so that any split of a batch has
+the same gradient. (TF BERT took a mean on each core, in which an example with few predictions weighs more.)
 """
 
 import functools
 
 from bert_jax.architectures import EncoderConfig
-from bert_jax.config import (
+from bert_jax.config import Config, RuntimeConfig
+from bert_jax.objective_configs import (
   ClassificationConfig,
-  Config,
   DistillationConfig,
   MaskedTokensConfig,
   MultipleChoiceConfig,
   PermutationConfig,
   QuestionAnsweringConfig,
   ReplacedTokensConfig,
-  RuntimeConfig,
   SimilarityConfig,
   TaggingConfig,
 )
-from bert_jax.config import Objective as Settings
+from bert_jax.objective_configs import Objective as Settings
 from bert_jax.objectives.base import Objective
 from bert_jax.objectives.classification import Classification
 from bert_jax.objectives.distillation import Distillation

@@ -17,12 +17,13 @@ from flax import traverse_util
 from jaxtyping import Float
 
 from bert_jax.architectures import EncoderConfig
-from bert_jax.config import DataConfig, DistillationConfig
+from bert_jax.config import DataConfig
 from bert_jax.models import networks
 from bert_jax.models.arrays import Array
 from bert_jax.models.dropout import Noise
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.vocabulary import divergence
+from bert_jax.objective_configs import DistillationConfig
 from bert_jax.objectives.base import Frozen, Means, Objective, Params, Sums, masked_sum
 from bert_jax.objectives.masked_tokens import masked_lm, masked_lm_measure, masked_lm_measures, masked_lm_rows
 

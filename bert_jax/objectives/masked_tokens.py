@@ -14,7 +14,7 @@ import optax
 from jaxtyping import Float32, Int
 
 from bert_jax.architectures import DebertaConfig, EncoderConfig
-from bert_jax.config import DataConfig, MaskedTokensConfig
+from bert_jax.config import DataConfig
 from bert_jax.data.rows import Batch
 from bert_jax.models import networks
 from bert_jax.models.arrays import Array
@@ -22,6 +22,7 @@ from bert_jax.models.dropout import Noise
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.span_boundary import SpanBoundaryHead, boundaries
 from bert_jax.models.vocabulary import VocabularyScores
+from bert_jax.objective_configs import MaskedTokensConfig
 from bert_jax.objectives.base import Frozen, Means, Objective, Params, Sums, masked_sum, row_sums
 from bert_jax.objectives.cls_last import cls_last
 from bert_jax.results import Answer

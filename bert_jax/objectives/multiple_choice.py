@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import optax
 
-from bert_jax.config import MultipleChoiceConfig
 from bert_jax.models.arrays import Array
 from bert_jax.models.dropout import Noise
 from bert_jax.models.inputs import Inputs
+from bert_jax.objective_configs import MultipleChoiceConfig
 from bert_jax.objectives.base import Params
 from bert_jax.objectives.heads import HeadObjective, noise_of_texts
 

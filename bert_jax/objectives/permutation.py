@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float32, Int
 
 from bert_jax.architectures import EncoderConfig, XlnetConfig
-from bert_jax.config import DataConfig, PermutationConfig
+from bert_jax.config import DataConfig
 from bert_jax.data import permutations
 from bert_jax.data.rows import Batch, Rows
 from bert_jax.models import networks
@@ -24,6 +24,7 @@ from bert_jax.models.dropout import Noise
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.vocabulary import VocabularyScores
 from bert_jax.models.xlnet import remember
+from bert_jax.objective_configs import PermutationConfig
 from bert_jax.objectives.base import Frozen, Means, Objective, Params, Sums
 from bert_jax.objectives.cls_last import cls_last
 from bert_jax.objectives.masked_tokens import masked_lm, masked_lm_measure, masked_lm_measures, masked_lm_rows

@@ -7,8 +7,8 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from bert_jax.config import QuestionAnsweringConfig
 from bert_jax.models.arrays import Array
+from bert_jax.objective_configs import QuestionAnsweringConfig
 from bert_jax.objectives.heads import HeadObjective
 
 

@@ -19,13 +19,14 @@ from flax import traverse_util
 from jaxtyping import Bool, Float, Float32, Int
 
 from bert_jax.architectures import EncoderConfig
-from bert_jax.config import DataConfig, ReplacedTokensConfig
+from bert_jax.config import DataConfig
 from bert_jax.models import networks
 from bert_jax.models.arrays import Array
 from bert_jax.models.dropout import Noise, OutsideLayers, outside_layers, random_bits
 from bert_jax.models.electra import DiscriminatorHead
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.vocabulary import VocabularyScores
+from bert_jax.objective_configs import ReplacedTokensConfig
 from bert_jax.objectives.base import Frozen, Means, Objective, Params, Sums, masked_sum, row_sums
 from bert_jax.objectives.masked_tokens import masked_lm, masked_lm_measure, masked_lm_measures, masked_lm_rows
 from bert_jax.results import Answer

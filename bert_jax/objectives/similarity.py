@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 import optax
 
-from bert_jax.config import SimilarityConfig
 from bert_jax.models import networks
 from bert_jax.models.arrays import Array
 from bert_jax.models.dropout import Noise
+from bert_jax.objective_configs import SimilarityConfig
 from bert_jax.objectives.base import Params
 from bert_jax.objectives.heads import HeadObjective, flat, noise_of_texts
 

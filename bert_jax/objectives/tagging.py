@@ -7,9 +7,9 @@ from typing import ClassVar
 import jax.numpy as jnp
 import optax
 
-from bert_jax.config import TaggingConfig
 from bert_jax.models import networks
 from bert_jax.models.arrays import Array
+from bert_jax.objective_configs import TaggingConfig
 from bert_jax.objectives.heads import HeadObjective
 
 

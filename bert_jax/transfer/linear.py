@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bert_jax.config import Problem
 from bert_jax.data.tasks import require_sklearn
+from bert_jax.objective_configs import Problem
 
 STRENGTHS = (0.01, 0.1, 1.0)  # inverse, as scikit-learn's C; a part of the training units picks one
 _PICKING_SHARE = 0.2

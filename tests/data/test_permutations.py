@@ -6,10 +6,11 @@ import functools
 import numpy as np
 import pytest
 
-from bert_jax.config import DataConfig, MaskingConfig, PermutationConfig
+from bert_jax.config import DataConfig, MaskingConfig
 from bert_jax.data import permutations, random_bits
 from bert_jax.data.batches import TrainBatches
 from bert_jax.data.rows import Batch, Rows
+from bert_jax.objective_configs import PermutationConfig
 from tests.data.conftest import CLS, MASK, PAD, SEP, MemoryTokenizer
 
 TOKENIZER = MemoryTokenizer(vocab_size=97)

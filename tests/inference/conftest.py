@@ -15,7 +15,6 @@ from bert_jax.architectures import BertConfig
 from bert_jax.config import (
   Config,
   DataConfig,
-  MaskedTokensConfig,
   OptimConfig,
   RuntimeConfig,
   TokenizerConfig,
@@ -24,6 +23,7 @@ from bert_jax.config import (
 )
 from bert_jax.data import tokenizers
 from bert_jax.inference.model import Model
+from bert_jax.objective_configs import MaskedTokensConfig
 from bert_jax.training.checkpoints import Checkpoints
 from bert_jax.training.layout import make_layout
 from bert_jax.training.optimizers import hyperparameters

@@ -9,11 +9,11 @@ import pytest
 from etils import epath
 
 import bert_jax
-from bert_jax.config import QuestionAnsweringConfig
 from bert_jax.inference.model import Model
 from bert_jax.inference.predictions import Choice, Labels, Prediction, Value
 from bert_jax.inference.tags import Tags
 from bert_jax.interop import writing
+from bert_jax.objective_configs import QuestionAnsweringConfig
 from tests.interop import small
 
 TEXTS = ["Paris is the capital of France.", "The cat sat on the mat, 2019.", "Snow", "the sea is cold; snow is white."]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from bert_jax.config import Config, PermutationConfig
+from bert_jax.config import Config
 from bert_jax.inference.model import Model
 from bert_jax.interop import reading, writing
 from bert_jax.interop.array_names import entries
@@ -22,6 +22,7 @@ from bert_jax.interop.families import family_of
 from bert_jax.models import xlnet
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.networks import build
+from bert_jax.objective_configs import PermutationConfig
 from bert_jax.objectives import objective_of
 from tests.data.conftest import MASK
 from tests.data.test_permutations import prepared, random_rows

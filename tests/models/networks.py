@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from bert_jax.architectures import BertConfig, EncoderConfig
-from bert_jax.config import Config, MaskedTokensConfig, RuntimeConfig
+from bert_jax.config import Config, RuntimeConfig
 from bert_jax.models.dropout import Noise
 from bert_jax.models.inputs import Inputs
+from bert_jax.objective_configs import MaskedTokensConfig
 from bert_jax.objectives import objective_of
 from bert_jax.objectives.masked_tokens import MaskedTokens
 from bert_jax.training import step

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from bert_jax.architectures import BertConfig, DistilBertConfig
-from bert_jax.config import Config, DistillationConfig
+from bert_jax.config import Config
 from bert_jax.models import networks
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.vocabulary import VocabularyScores, divergence
+from bert_jax.objective_configs import DistillationConfig
 from bert_jax.objectives import objective_of
 from bert_jax.objectives.base import Frozen
 from bert_jax.objectives.distillation import Distillation, spaced

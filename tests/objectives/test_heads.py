@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from bert_jax.architectures import BertConfig
-from bert_jax.config import (
+from bert_jax.config import Config
+from bert_jax.models.dropout import Noise
+from bert_jax.objective_configs import (
   ClassificationConfig,
-  Config,
   MultipleChoiceConfig,
   QuestionAnsweringConfig,
   SimilarityConfig,
   TaggingConfig,
 )
-from bert_jax.models.dropout import Noise
 from bert_jax.objectives import objective_of
 from bert_jax.objectives.heads import HeadObjective
 from bert_jax.training.layout import make_layout

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from bert_jax.architectures import XlnetConfig
-from bert_jax.config import Config, MaskedTokensConfig, PermutationConfig, RuntimeConfig
+from bert_jax.config import Config, RuntimeConfig
 from bert_jax.data.rows import Batch
 from bert_jax.models.inputs import Inputs
+from bert_jax.objective_configs import MaskedTokensConfig, PermutationConfig
 from bert_jax.objectives import objective_of
 from bert_jax.objectives.permutation import Permutation
 from bert_jax.training.step import init_params

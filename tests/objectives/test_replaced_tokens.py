@@ -10,11 +10,12 @@ import pytest
 from flax import traverse_util
 
 from bert_jax.architectures import DebertaV2Config, ElectraConfig
-from bert_jax.config import Config, MaskedTokensConfig, ReplacedTokensConfig
+from bert_jax.config import Config
 from bert_jax.models import networks
 from bert_jax.models.dropout import OutsideLayers, outside_layers, random_bits
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.vocabulary import VocabularyScores
+from bert_jax.objective_configs import MaskedTokensConfig, ReplacedTokensConfig
 from bert_jax.objectives import objective_of
 from bert_jax.objectives.base import Frozen
 from bert_jax.objectives.replaced_tokens import ReplacedTokens, copying_loss, copying_nats, draw, generator_model

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from bert_jax.architectures import BertConfig
-from bert_jax.config import Config, MaskedTokensConfig
+from bert_jax.config import Config
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.span_boundary import MOST_TARGETS, boundaries
+from bert_jax.objective_configs import MaskedTokensConfig
 from bert_jax.objectives import objective_of
 from bert_jax.objectives.masked_tokens import MaskedTokens
 from bert_jax.training.step import init_params

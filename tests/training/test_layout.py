@@ -15,14 +15,12 @@ import pytest
 from bert_jax.architectures import ARCHITECTURES, EncoderConfig
 from bert_jax.config import (
   Config,
-  MaskedTokensConfig,
   OptimConfig,
-  PermutationConfig,
-  ReplacedTokensConfig,
   RuntimeConfig,
   TrainConfig,
 )
 from bert_jax.models import networks
+from bert_jax.objective_configs import MaskedTokensConfig, PermutationConfig, ReplacedTokensConfig
 from bert_jax.objectives import objective_of
 from bert_jax.training import layout as layouts
 from bert_jax.training.layout import make_layout, mesh_sizes

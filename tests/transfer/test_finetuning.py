@@ -15,7 +15,7 @@ import pytest
 import bert_jax
 from bert_jax import settings
 from bert_jax.architectures import BertConfig
-from bert_jax.config import ClassificationConfig, Config
+from bert_jax.config import Config
 from bert_jax.data import tokenizers
 from bert_jax.data.examples import Task, TaskExamples
 from bert_jax.inference.model import Model
@@ -23,6 +23,7 @@ from bert_jax.models.bert import BertEncoder
 from bert_jax.models.dropout import Noise
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.networks import ForSequenceClassification
+from bert_jax.objective_configs import ClassificationConfig
 from bert_jax.objectives import objective_of
 from bert_jax.objectives.classification import Classification
 from bert_jax.training.layout import Layout, make_layout

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from etils import epath
 
-from bert_jax.config import Problem
 from bert_jax.data import tables
 from bert_jax.data.examples import Task
 from bert_jax.data.frames import Frame, frame_of
@@ -23,6 +22,7 @@ from bert_jax.data.labelled import Columns, Labelled
 from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.inference.model import Model
 from bert_jax.inference.prompts import Prompts
+from bert_jax.objective_configs import Problem
 from bert_jax.transfer import metrics
 from bert_jax.transfer.metrics import Scores
 

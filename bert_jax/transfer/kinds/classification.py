@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from bert_jax.config import ClassificationConfig
 from bert_jax.data import labelled
 from bert_jax.data.labelled import Columns, Labelled
 from bert_jax.inference import scores
 from bert_jax.inference.predictions import Prediction
+from bert_jax.objective_configs import ClassificationConfig
 from bert_jax.transfer import metrics
 from bert_jax.transfer.kinds import texts
 from bert_jax.transfer.kinds.base import Kind, Prepared, Reading, Scores, Units, text_columns, text_fields

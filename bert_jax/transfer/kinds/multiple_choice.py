@@ -8,13 +8,13 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from bert_jax.config import MultipleChoiceConfig
 from bert_jax.data import labelled
 from bert_jax.data.examples import Task, TaskExamples, padded
 from bert_jax.data.frames import encode
 from bert_jax.data.labelled import Columns, Labelled
 from bert_jax.inference import scores
 from bert_jax.inference.predictions import Choice
+from bert_jax.objective_configs import MultipleChoiceConfig
 from bert_jax.transfer.kinds.base import Kind, Prepared, Reading, Scores, Units, cut_note
 
 

@@ -11,7 +11,6 @@ from absl import logging
 from etils import epath
 
 from bert_jax import foreign
-from bert_jax.config import QuestionAnsweringConfig
 from bert_jax.data import labelled, passages, squad
 from bert_jax.data.examples import Task, TaskExamples, padded, padded_labels
 from bert_jax.data.frames import Encoded
@@ -19,6 +18,7 @@ from bert_jax.data.labelled import Columns, Labelled
 from bert_jax.data.squad import Question
 from bert_jax.inference.answers import Answer
 from bert_jax.inference.model import Model
+from bert_jax.objective_configs import QuestionAnsweringConfig
 from bert_jax.transfer import metrics, squad_metrics
 from bert_jax.transfer.kinds.base import Kind, Prepared, Reading, Scores, windows_note
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from bert_jax.config import ClassificationConfig
 from bert_jax.data.labelled import Columns, Labelled
 from bert_jax.inference.model import Model
 from bert_jax.inference.predictions import Value
+from bert_jax.objective_configs import ClassificationConfig
 from bert_jax.transfer import metrics
 from bert_jax.transfer.kinds import texts
 from bert_jax.transfer.kinds.base import Kind, Prepared, Reading, Scores, Units, text_columns, text_fields

@@ -13,13 +13,13 @@ from absl import logging
 from etils import epath
 from scipy import sparse
 
-from bert_jax.config import SimilarityConfig
 from bert_jax.data import labelled
 from bert_jax.data.examples import Task, TaskExamples, padded
 from bert_jax.data.frames import encode
 from bert_jax.data.labelled import Columns, Labelled
 from bert_jax.inference.model import Model
 from bert_jax.inference.predictions import Value
+from bert_jax.objective_configs import SimilarityConfig
 from bert_jax.transfer import metrics
 from bert_jax.transfer.kinds import texts
 from bert_jax.transfer.kinds.base import Kind, Prepared, Reading, Scores, cut_note, text_columns, text_fields

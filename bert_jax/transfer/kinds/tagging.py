@@ -10,13 +10,13 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from bert_jax.config import TaggingConfig
 from bert_jax.data import conll, labelled, tag_schemes, words
 from bert_jax.data.examples import Task, TaskExamples, padded, padded_labels
 from bert_jax.data.frames import Encoded
 from bert_jax.data.labelled import Columns, Labelled
 from bert_jax.inference.model import Model
 from bert_jax.inference.tags import Tags
+from bert_jax.objective_configs import TaggingConfig
 from bert_jax.transfer import metrics
 from bert_jax.transfer.kinds.base import Kind, Prepared, Reading, Scores, Units, windows_note
 

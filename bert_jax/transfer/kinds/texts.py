@@ -7,11 +7,11 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from bert_jax.config import Objective
 from bert_jax.data import labelled
 from bert_jax.data.examples import Task, TaskExamples, padded
 from bert_jax.data.frames import encode
 from bert_jax.data.labelled import Columns, Labelled
+from bert_jax.objective_configs import Objective
 from bert_jax.transfer.kinds.base import Prepared, Reading, cut_note, text_fields
 
 
