@@ -17,7 +17,7 @@ ORDER = (
   ("results",),
   ("architectures", "objective_configs"),
   ("config",),
-  ("validation", "published"),
+  ("validation", "published", "costs"),
   ("recipes", "flags", "scales", "provenance", "console", "data"),
   ("models",),
   ("objectives",),

@@ -21,6 +21,7 @@ from bert_jax.data.tokenizers import Tokenizer
 from bert_jax.inference import windows
 from bert_jax.models import networks
 from bert_jax.models.inputs import Inputs
+from bert_jax.objective_configs import MaskedTokensConfig
 
 if TYPE_CHECKING:
   from bert_jax.inference.model import Model
@@ -107,7 +108,11 @@ def probabilities(model: "Model", rows: Sequence[Masked]) -> list[np.ndarray]:
     logging.warning(
       "the text has %d tokens, and the model was trained on %d at most", longest, model.run.data.max_seq_len
     )
-  score = _score(model.config, model.network)
+  # An XLNet that was trained on masked tokens, as its paper's denoising baseline, never trained its query stream.
+  queried = model.network == "permutation_lm" and not (
+    model.run is not None and isinstance(model.run.objective, MaskedTokensConfig)
+  )
+  score = _score(model.config, model.network, queried)
   found: list[list[np.ndarray]] = [[] for _ in rows]
   for size, length, indices in windows.batches(lengths, _ROWS, model.config.longest_input):
     batch = frame.batch([rows[i].token_ids for i in indices], size, length, tokenizer.pad_id)
@@ -129,12 +134,12 @@ def probabilities(model: "Model", rows: Sequence[Masked]) -> list[np.ndarray]:
 
 
 @functools.cache
-def _score(config: EncoderConfig, name: str):
-  """(params, inputs, mlm_positions [B, K]) → probabilities [B, K, V]."""
+def _score(config: EncoderConfig, name: str, queried: bool):
+  """(params, inputs, mlm_positions [B, K]) → probabilities [B, K, V]; queried: asked by XLNet's second stream."""
   network = networks.build(name, config, scan_layers=True)
 
   def score(params: Any, inputs: Inputs, mlm_positions: jax.Array) -> jax.Array:
-    if name == "permutation_lm":
+    if queried:
       # Only the query stream asks at a mask, and no token attends to what stands there.
       rows, length = inputs.token_ids.shape
       mapping = jax.nn.one_hot(mlm_positions, length)

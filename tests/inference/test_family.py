@@ -1,13 +1,20 @@
 """Architectures that are framed, padded or asked in ways of their own, as models to ask."""
 
+import dataclasses
+from typing import Any
+
+import jax
 import numpy as np
 import pytest
 
+from bert_jax.config import Config
 from bert_jax.data.frames import Frame, frame_of
 from bert_jax.inference import masks, windows
 from bert_jax.inference.embedding import Pooling
 from bert_jax.inference.model import Model
+from bert_jax.models import networks
 from bert_jax.models.inputs import Inputs
+from bert_jax.objective_configs import MaskedTokensConfig
 from tests.interop import small
 
 TEXTS = ["Snow is white.", "The cat sat on the mat, and the sea is cold.", "cat"]
@@ -45,7 +52,7 @@ def test_xlnet_fills_a_mask_from_what_stands_around_it() -> None:
   model = model_of("xlnet")
   ids = model.encode("the cat is white").token_ids
   places = np.full((1, 8), 2, np.int32)
-  score = masks._score(model.config, "permutation_lm")
+  score = masks._score(model.config, "permutation_lm", queried=True)
 
   def probabilities(token: int, other: int) -> np.ndarray:
     row = ids.copy()
@@ -56,3 +63,18 @@ def test_xlnet_fills_a_mask_from_what_stands_around_it() -> None:
   np.testing.assert_array_equal(probabilities(ids[2], ids[3]), probabilities(ids[0], ids[3]))
   assert np.abs(probabilities(ids[2], ids[3]) - probabilities(ids[2], ids[0])).max() > 1e-4
   assert len(model.fill_mask("the cat [MASK] white", top_k=3)) == 3
+
+
+def test_an_xlnet_that_was_trained_on_masks_is_asked_at_them() -> None:
+  """Such a run trains no query stream: what fills a mask is what stands at the mask token."""
+  model = dataclasses.replace(model_of("xlnet"), run=Config(objective=MaskedTokensConfig()))
+  ids, place = model.encode("the cat is white").token_ids.copy(), 2
+  ids[place] = model.tokenizer.mask_id
+  (found,) = masks.probabilities(model, [masks.Masked(ids, np.array([place]))])
+  network = networks.build("permutation_lm", model.config, scan_layers=True)
+  inputs = frame_of(model.config).batch([ids], 1, len(ids), model.tokenizer.pad_id)
+  outputs: Any = network.apply({"params": model.params}, Inputs.of(inputs))
+  wanted = jax.nn.softmax(outputs["mlm_scores"].logits(), axis=-1)[0, place]
+  np.testing.assert_allclose(found[0], wanted, rtol=1e-4, atol=1e-7)
+  (queried,) = masks.probabilities(model_of("xlnet"), [masks.Masked(ids, np.array([place]))])
+  assert np.abs(found - queried).max() > 1e-4

@@ -1,0 +1,110 @@
+"""Counted computation against the products of matrices in the traced step."""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from bert_jax.architectures import (
+  AlbertConfig,
+  Architecture,
+  BertConfig,
+  CrammedBertConfig,
+  DistilBertConfig,
+  ElectraConfig,
+  ModernBertConfig,
+  MosaicBertConfig,
+  RobertaConfig,
+  XlnetConfig,
+)
+from bert_jax.config import Config, DataConfig, TrainConfig
+from bert_jax.costs import multiplications
+from bert_jax.objective_configs import MaskedTokensConfig
+from bert_jax.objectives import objective_of
+from bert_jax.training import step
+from tests.models.networks import noise_of
+
+B, T, K, V = 8, 40, 6, 256  # the product with the vocabulary pads it to a multiple of 128
+SIZES: dict[str, Any] = {"num_layers": 3, "hidden_size": 24, "num_heads": 3, "intermediate_size": 52, "vocab_size": V}
+ZERO = {"hidden_dropout": 0.0, "attention_dropout": 0.0}
+
+
+def products(jaxpr: Any) -> int:
+  """Multiply-adds of every dot_general in a traced program, loops multiplied out, of branches the first."""
+  total = 0
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == "dot_general":
+      (contracted, _), _ = equation.params["dimension_numbers"]
+      inner = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+      total += inner * math.prod(equation.outvars[0].aval.shape)
+    times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+    if equation.primitive.name == "cond":
+      total += products(equation.params["branches"][0].jaxpr)
+      continue
+    for value in equation.params.values():
+      for item in value if isinstance(value, tuple | list) else (value,):
+        inside = getattr(item, "jaxpr", item)
+        if hasattr(inside, "eqns"):
+          total += times * products(inside)
+  return total
+
+
+@pytest.mark.parametrize(
+  "kind",
+  [
+    BertConfig,
+    RobertaConfig,
+    DistilBertConfig,
+    AlbertConfig,
+    ElectraConfig,
+    ModernBertConfig,
+    MosaicBertConfig,
+    CrammedBertConfig,
+  ],
+)
+def test_what_is_counted_is_what_the_step_multiplies(kind: Any):
+  sizes = SIZES | ZERO | ({"embedding_size": 20} if kind in (AlbertConfig, ElectraConfig) else {})
+  model: Architecture = kind(**sizes)
+  config = Config(
+    model,
+    data=DataConfig(max_seq_len=T),
+    objective=MaskedTokensConfig(),
+    train=TrainConfig(steps=1, batch_size=B),
+  )
+  objective = objective_of(config)
+  params = step.init_params(objective, 0)
+  batch = {
+    "token_ids": jnp.ones((B, T), jnp.int32),
+    "segment_ids": jnp.zeros((B, T), jnp.int32),
+    "attention_mask": jnp.ones((B, T), bool),
+    "mlm_positions": jnp.zeros((B, K), jnp.int32),
+    "mlm_labels": jnp.ones((B, K), jnp.int32),
+    "mlm_weights": jnp.ones((B, K)),
+  }
+  loss = lambda params: objective.sums(params, None, batch, noise_of(B), 1)["mlm_loss"][0]
+  traced = products(jax.make_jaxpr(jax.value_and_grad(loss))(params).jaxpr)
+  # Not counted: segments looked up by a product, and the gradient of the vocabulary's bias.
+  rest = (2 * B * T * 2 * SIZES["hidden_size"]) + B * K * V
+  assert traced - rest <= multiplications(config) <= traced
+
+
+def test_phases_are_counted_by_their_lengths_and_batches():
+  config = Config(
+    BertConfig(**SIZES),
+    data=DataConfig(max_seq_len=T),
+    train=TrainConfig(steps=10, batch_size=B, phases="0.7*16x4,0.3*40x8"),
+  )
+
+  def plain(length: int, rows: int, steps: int) -> int:
+    train = TrainConfig(steps=steps, batch_size=rows)
+    return multiplications(dataclasses.replace(config, data=DataConfig(max_seq_len=length), train=train))
+
+  assert multiplications(config) == plain(16, 4, 7) + plain(40, 8, 3)
+
+
+def test_what_is_not_counted_is_refused():
+  with pytest.raises(ValueError, match=r"counted for masked tokens with bert, [a-z, -]*; got masked_tokens with xlnet"):
+    multiplications(Config(XlnetConfig()))
