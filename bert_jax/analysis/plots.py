@@ -69,17 +69,20 @@ def draw(results: Results) -> dict[str, Drawn]:
 
 def forest(results: Results, measures: list[Measure]) -> "Figure | None":
   """One panel a measure, one row a comparison: mean, interval and single seeds of the paired differences."""
-  return _forest([rows for rows in map(results.on, measures) if any(row.mean is not None for row in rows)])
+  return _forest(list(map(results.on, measures)))
 
 
 def first_look(results: Results) -> "Figure | None":
   """The changes on the loss at [MASK], and each arm's gain over random weights on the first task."""
   gains = [gain for gain in results.gains if gain.against == RANDOM and gain.mean is not None]
   panels = [results.on(LOSS), [gain for gain in gains if gain.measure == gains[0].measure]]
-  return _forest([rows for rows in panels if any(row.mean is not None for row in rows)]) if results.on(LOSS) else None
+  return _forest(panels) if results.on(LOSS) else None
 
 
 def _forest(panels: list[list[Comparison]]) -> "Figure | None":
+  # A difference that cannot be judged, as the tables say, has no place on an axis from better to worse.
+  panels = [[row for row in rows if row.verdict != "not measured"] for rows in panels]
+  panels = [rows for rows in panels if any(row.mean is not None for row in rows)]
   if not panels:
     return None
   heights = [0.34 * len(rows) + 0.75 for rows in panels]

@@ -316,3 +316,15 @@ def test_neither_jax_nor_matplotlib_is_needed_to_import_the_package() -> None:
   code = "import sys, bert_jax.analysis.report; print(sorted({'jax', 'matplotlib'} & set(sys.modules)))"
   done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
   assert done.stdout == "[]\n"
+
+
+def test_a_difference_that_cannot_be_judged_is_said_and_not_drawn(tmp_path: Path) -> None:
+  write_sweep(tmp_path, arms=("mlm", "electra", "fifteen"), seeds=(0, 1), tasks=())
+  for arm, loss in (("electra", 5.6), ("fifteen", 5.9)):
+    for seed in (0, 1):
+      write_run(tmp_path, arm, seed, loss + 0.01 * seed, replaced_loss=0.2)
+  report = write_report(tmp_path).read_text()
+  assert "not measured" in report
+  drawing = (tmp_path / "plots/differences.svg").read_text()
+  assert "fifteen vs electra" in drawing
+  assert "electra vs mlm" not in drawing
