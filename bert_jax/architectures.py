@@ -420,6 +420,19 @@ ARCHITECTURES: dict[str, type[EncoderConfig]] = {
 }
 
 
+def narrower(model: EncoderConfig, width: float, layers: float) -> EncoderConfig:
+  """ELECTRA's generator: shares of a model's width and layers, the same embeddings (configure_pretraining.py)."""
+  hidden = max(1, round(model.hidden_size * width))
+  wanted = max(1, round(hidden * model.num_heads / model.hidden_size))  # heads of about the model's width
+  return dataclasses.replace(
+    model,
+    hidden_size=hidden,
+    num_layers=max(1, round(model.num_layers * layers)),
+    num_heads=next(heads for heads in range(wanted, 0, -1) if hidden % heads == 0),
+    intermediate_size=max(1, round(model.intermediate_size * hidden / model.hidden_size)),
+  )
+
+
 def check(model: EncoderConfig, prefix: str = "model.") -> None:
   """Checks the bounds of every setting of a model, and the rules between them.
 

@@ -144,7 +144,7 @@ def _main(experiment: Experiment, arguments: Sequence[str], run: Callable[[Plan]
       raise ValueError(f"{' '.join(arguments)!r} is no flag; flags look like --scale=smoke, and --help lists them")
     plan = _plan(experiment)
     if FLAGS.print_settings:
-      print(_settings_of(plan))
+      print(settings_of(plan))
       return 0
     if run is not None:
       return run(plan)
@@ -156,18 +156,20 @@ def _main(experiment: Experiment, arguments: Sequence[str], run: Callable[[Plan]
     return 1
 
 
-def _settings_of(plan: Plan) -> str:
+def settings_of(plan: Plan) -> str:
   """Each arm's settings as flags: an arm beside its parent by what differs, any other in full."""
   lines = []
   for arm in plan.arms:
     config = plan.configs[arm.name]
     parent = plan.configs.get(arm.parent or "")
-    changed = list(settings.differences(parent, config)) if parent else None
+    changed = settings.differences(parent, config) if parent else None
     lines.append(f"# {arm.name}: {arm.change}" + (f"; as {arm.parent}, but for" if changed is not None else ""))
-    paths = (
-      changed if changed is not None else [leaf.path for leaf in settings.leaves(config) if leaf.path != "train.seed"]
-    )
-    paths = [path for path in paths if not path.endswith(f".{settings.KIND}")]  # which only another recipe changes
+    # Of an arm with another architecture or objective, which no flag sets, in words.
+    lines += [
+      f"# {path} is {kind}" for path, (_, kind) in (changed or {}).items() if path.endswith(f".{settings.KIND}")
+    ]
+    paths = [leaf.path for leaf in settings.leaves(config)]
+    paths = [path for path in paths if (path in changed if changed is not None else path != "train.seed")]
     lines += [f"--{path}={shlex.quote(setting_flags.shown(lookup(config, path)))}" for path in paths]
     lines.append("")
   return "\n".join([*lines, f"# seeds {', '.join(map(str, plan.seeds))}; workdir {plan.workdir}"])

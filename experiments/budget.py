@@ -9,27 +9,10 @@ All arms do as many multiplications as the first (`bert_jax/costs.py`), and so t
 is the same share of them. Equal multiplications are not equal minutes: the report's costs say how long each arm took.
 """
 
-from bert_jax import scales, settings
+from bert_jax import scales
 from bert_jax.command_line import main
-from bert_jax.config import Config
-from bert_jax.costs import multiplications
+from bert_jax.costs import for_as_much
 from bert_jax.experiment import Arm, Experiment, Size
-
-
-def for_as_much(changes: settings.Assignments) -> settings.Assignments:
-  """The changes, with the number of steps after which they have cost what the parent costs."""
-
-  def scaled(steps: int, c: Config) -> int:
-    changed = settings.assign(c, changes)
-    return max(1, round(steps * multiplications(c) / multiplications(changed)))
-
-  return {
-    **changes,
-    "train.steps": lambda c: scaled(c.train.steps, c),
-    "optim.warmup_steps": lambda c: scaled(c.optim.warmup_steps, c),
-    "evaluation.every_steps": lambda c: scaled(c.evaluation.every_steps, c),
-  }
-
 
 EXPERIMENT = Experiment(
   name="budget",

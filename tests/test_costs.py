@@ -22,7 +22,7 @@ from bert_jax.architectures import (
 )
 from bert_jax.config import Config, DataConfig, TrainConfig
 from bert_jax.costs import multiplications
-from bert_jax.objective_configs import MaskedTokensConfig
+from bert_jax.objective_configs import MaskedTokensConfig, Objective, ReplacedTokensConfig
 from bert_jax.objectives import objective_of
 from bert_jax.training import step
 from tests.models.networks import noise_of
@@ -52,26 +52,33 @@ def products(jaxpr: Any) -> int:
   return total
 
 
+KINDS = (
+  BertConfig,
+  RobertaConfig,
+  DistilBertConfig,
+  AlbertConfig,
+  ElectraConfig,
+  ModernBertConfig,
+  MosaicBertConfig,
+  CrammedBertConfig,
+)
+
+
 @pytest.mark.parametrize(
-  "kind",
+  ("kind", "aim"),
   [
-    BertConfig,
-    RobertaConfig,
-    DistilBertConfig,
-    AlbertConfig,
-    ElectraConfig,
-    ModernBertConfig,
-    MosaicBertConfig,
-    CrammedBertConfig,
+    *((kind, MaskedTokensConfig()) for kind in KINDS),
+    (ElectraConfig, ReplacedTokensConfig(generator_size=0.5, generator_layers=0.7)),
+    (ElectraConfig, ReplacedTokensConfig(predicts="tokens", sharing="none")),
   ],
 )
-def test_what_is_counted_is_what_the_step_multiplies(kind: Any):
+def test_what_is_counted_is_what_the_step_multiplies(kind: Any, aim: Objective):
   sizes = SIZES | ZERO | ({"embedding_size": 20} if kind in (AlbertConfig, ElectraConfig) else {})
   model: Architecture = kind(**sizes)
   config = Config(
     model,
     data=DataConfig(max_seq_len=T),
-    objective=MaskedTokensConfig(),
+    objective=aim,
     train=TrainConfig(steps=1, batch_size=B),
   )
   objective = objective_of(config)
@@ -84,10 +91,17 @@ def test_what_is_counted_is_what_the_step_multiplies(kind: Any):
     "mlm_labels": jnp.ones((B, K), jnp.int32),
     "mlm_weights": jnp.ones((B, K)),
   }
-  loss = lambda params: objective.sums(params, None, batch, noise_of(B), 1)["mlm_loss"][0]
+
+  def loss(params: Any) -> Any:
+    sums = objective.sums(params, None, batch, noise_of(B), 1)
+    return sum(sums[name][0] for name in objective.loss_weights)
+
   traced = products(jax.make_jaxpr(jax.value_and_grad(loss))(params).jaxpr)
-  # Not counted: segments looked up by a product, and the gradient of the vocabulary's bias.
-  rest = (2 * B * T * 2 * SIZES["hidden_size"]) + B * K * V
+  # Not counted: segments looked up by a product, the gradient of the vocabulary's bias, and the
+  # scores of all tokens once more for their gradient, as the gate that copies has it.
+  networks = 2 if isinstance(aim, ReplacedTokensConfig) else 1
+  predictions = T if isinstance(aim, ReplacedTokensConfig) and aim.predicts == "tokens" else 0
+  rest = networks * 2 * B * T * 2 * SIZES["hidden_size"] + B * (K + predictions) * V + B * predictions * 20 * V
   assert traced - rest <= multiplications(config) <= traced
 
 
@@ -106,5 +120,5 @@ def test_phases_are_counted_by_their_lengths_and_batches():
 
 
 def test_what_is_not_counted_is_refused():
-  with pytest.raises(ValueError, match=r"counted for masked tokens with bert, [a-z, -]*; got masked_tokens with xlnet"):
+  with pytest.raises(ValueError, match=r"with bert, [a-z, -]*; got masked_tokens with xlnet"):
     multiplications(Config(XlnetConfig()))

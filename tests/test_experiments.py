@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from etils import epath
 
-from bert_jax import recipes, results, settings
+from bert_jax import command_line, recipes, results, settings
 from bert_jax.config import num_prediction_slots, row_rate
-from bert_jax.experiment import SCALES, Experiment, Scale
+from bert_jax.experiment import SCALES, Experiment, Plan, Scale
 from bert_jax.results import Gates
 from bert_jax.training.optimizers import hyperparameters, learning_rate
 from bert_jax.validation import validate
@@ -80,6 +80,22 @@ def test_a_big_batch_has_its_rate_all_the_way(name: str, arm: str, scale: Scale)
   steps = jnp.arange(1, int(0.8 * mine.train.steps))
   ratios = learning_rate(steps, ours, mine.optim.schedule) / learning_rate(4 * steps, theirs, parent.optim.schedule)
   np.testing.assert_allclose(ratios, 2.0, rtol=0.01)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_settings_of_every_arm_can_be_printed(name: str) -> None:
+  """Also of one that takes another architecture or objective than its parent, and so has other settings."""
+  declared = experiment(name)
+  base = settings.assign_shared(recipes.recipe(declared.recipe), declared.sizes["demo"].assignments)
+  configs = declared.configs(base, {}, "demo")
+  printed = command_line.settings_of(Plan(declared, "demo", base, declared.arms, configs, (0,), "w", None))
+  for arm in declared.arms:
+    part = printed.split(f"# {arm.name}: ")[1].split("\n\n")[0]
+    assert arm.change in part
+    parent = configs.get(arm.parent or "")
+    for group in ("model", "objective"):
+      kinds = [getattr(config, group).kind for config in (parent, configs[arm.name]) if config]
+      assert (f"{group}.kind is {kinds[-1]}" in part) == (len(set(kinds)) == 2)
 
 
 # The others differ from these in settings alone, which the tests above read, and in optimizers, which

@@ -18,7 +18,7 @@ import optax
 from flax import traverse_util
 from jaxtyping import Bool, Float, Float32, Int
 
-from bert_jax.architectures import EncoderConfig
+from bert_jax.architectures import EncoderConfig, narrower
 from bert_jax.config import DataConfig
 from bert_jax.models import networks
 from bert_jax.models.arrays import Array
@@ -39,19 +39,6 @@ _SHARED = r"encoder/(embeddings/.*|words|positions|segments)$"
 _TABLES = r"encoder/(embeddings/)?(words|positions|segments)$"
 
 
-def generator_model(model: EncoderConfig, settings: ReplacedTokensConfig) -> EncoderConfig:
-  """The generator's settings: the model's, narrower, behind embeddings of the same width (configure_pretraining.py)."""
-  hidden = max(1, round(model.hidden_size * settings.generator_size))
-  wanted = max(1, round(hidden * model.num_heads / model.hidden_size))  # heads of about the model's width
-  return dataclasses.replace(
-    model,
-    hidden_size=hidden,
-    num_layers=max(1, round(model.num_layers * settings.generator_layers)),
-    num_heads=next(heads for heads in range(wanted, 0, -1) if hidden % heads == 0),
-    intermediate_size=max(1, round(model.intermediate_size * hidden / model.hidden_size)),
-  )
-
-
 @dataclasses.dataclass(frozen=True)
 class ReplacedTokens(Objective):
   """`params` are `discriminator` and, where it is trained, `generator`, less what it has of the discriminator."""
@@ -60,7 +47,7 @@ class ReplacedTokens(Objective):
 
   @property
   def generator(self) -> EncoderConfig:
-    return generator_model(self.model, self.settings)
+    return narrower(self.model, self.settings.generator_size, self.settings.generator_layers)
 
   @property
   def _generator_network(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from bert_jax.architectures import DebertaV2Config, ElectraConfig
+from bert_jax.architectures import DebertaV2Config, ElectraConfig, narrower
 from bert_jax.config import Config
 from bert_jax.models import networks
 from bert_jax.models.dropout import OutsideLayers, outside_layers, random_bits
@@ -18,7 +18,7 @@ from bert_jax.models.vocabulary import VocabularyScores
 from bert_jax.objective_configs import MaskedTokensConfig, ReplacedTokensConfig
 from bert_jax.objectives import objective_of
 from bert_jax.objectives.base import Frozen
-from bert_jax.objectives.replaced_tokens import ReplacedTokens, copying_loss, copying_nats, draw, generator_model
+from bert_jax.objectives.replaced_tokens import ReplacedTokens, copying_loss, copying_nats, draw
 from bert_jax.training.step import init_params
 from tests.models.networks import noise_of, random_batch
 
@@ -124,7 +124,7 @@ def test_draws_follow_the_softmax_and_are_a_function_of_the_row() -> None:
 @pytest.mark.parametrize(("hidden", "heads", "size", "wanted"), [(768, 12, 1 / 3, (256, 4)), (256, 4, 0.25, (64, 1))])
 def test_a_generator_has_the_published_width(hidden: int, heads: int, size: float, wanted: tuple[int, int]) -> None:
   model = ElectraConfig(hidden_size=hidden, num_heads=heads, intermediate_size=4 * hidden)
-  found = generator_model(model, ReplacedTokensConfig(generator_size=size))
+  found = narrower(model, size, 1.0)
   assert (found.hidden_size, found.num_heads, found.intermediate_size) == (*wanted, 4 * wanted[0])
   assert isinstance(found, ElectraConfig)
   assert (found.num_layers, found.embedding_size) == (12, 768)
