@@ -56,6 +56,8 @@ def test_a_workdir_that_cannot_be_made_is_an_error(source: str, tmp_path: Path) 
     sweep.run(tiny.plan(source, tmp_path / "file" / "W"))
 
 
+@pytest.mark.slow
+@pytest.mark.exhaustive  # that none is read is tested beside the checkpoints
 def test_flipped_bits_cost_the_way_from_the_checkpoint_before(
   source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,7 +100,7 @@ def test_the_settings_of_every_arm_can_be_printed(name: str) -> None:
 
 # The others differ from these in settings alone, which the tests above read, and in optimizers, which
 # tests/training/test_optimizers.py has.
-SMOKED = ("bert_vs_roberta", "masking", "pretrain", "transfer")
+SMOKED = ("bert_vs_roberta", "pretrain")
 
 
 @pytest.mark.slow

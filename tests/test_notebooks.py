@@ -93,6 +93,7 @@ def test_colab(workdir: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.notebook
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_tour(workdir: Path, tmp_path: Path) -> None:
   book = executed("tour.ipynb", tmp_path, workdir)

@@ -177,6 +177,7 @@ def test_killed_with_all_it_started_the_same_comes_out(
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_worker_that_is_killed_is_replaced_and_a_signal_saves_all(
   source: str, one_by_one: bytes, env: dict[str, str], tmp_path: Path
 ) -> None:

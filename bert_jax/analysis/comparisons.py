@@ -194,8 +194,7 @@ def _rung(sweep: Sweep, arm: PlannedArm, parent: str, measure: Measure, void: se
   is_answer = measure.key.endswith("_balanced_accuracy")
   row = _unjudged(arm.name, parent, measure, seeds, differences, 0 if is_answer else arm.direction, void)
   if measure == LOSS and (
-    any(_is_unmeasured(sweep, name) for name in (arm.name, parent))
-    or is_of_generator(sweep, arm.name) != is_of_generator(sweep, parent)
+    any(_is_unmeasured(sweep, name) for name in (arm.name, parent)) or has_one_generator(sweep, arm.name, parent)
   ):
     return dataclasses.replace(row, verdict="not measured", agreement="no claim")
   pool = _pool(sweep, measure.key, void - {arm.name, parent})
@@ -211,6 +210,11 @@ def is_of_generator(sweep: Sweep, arm: str) -> bool:
   """Whether an arm's loss at [MASK] is that of a network beside the one it is about: ELECTRA's generator."""
   values = [run.values for run in sweep.finished(arm)]
   return any("replaced_loss" in found or "tokens_loss" in found for found in values)
+
+
+def has_one_generator(sweep: Sweep, arm: str, parent: str) -> bool:
+  """Whether the loss at [MASK] is of other networks in the two arms."""
+  return is_of_generator(sweep, arm) != is_of_generator(sweep, parent)
 
 
 def _gain(sweep: Sweep, arm: PlannedArm, task: str, baseline: str, void: set[str]) -> Comparison:

@@ -3,7 +3,15 @@
 from collections.abc import Sequence
 
 from bert_jax.analysis import formatting
-from bert_jax.analysis.comparisons import LEARNED_MARGIN, LOSS, RANDOM, Comparison, Results, task_measure
+from bert_jax.analysis.comparisons import (
+  LEARNED_MARGIN,
+  LOSS,
+  RANDOM,
+  Comparison,
+  Results,
+  has_one_generator,
+  task_measure,
+)
 from bert_jax.analysis.document import Block, Bullets, Paragraph, Table
 from bert_jax.analysis.formatting import CONFIDENCE_LEVEL, NOTHING
 
@@ -83,7 +91,7 @@ def _headline(results: Results) -> str:
     "no difference": "made no difference worth the name",
     "not shown": "not shown to matter",
     "void": "cannot be judged, since no arm of the pair has learned from context",
-    "not measured": "cannot be judged at [MASK], which an arm never saw",
+    "not measured": "cannot be compared at [MASK]",
     "not run": "not run yet",
   }
   parts = []
@@ -209,8 +217,12 @@ def _findings(results: Results) -> list[str]:
       " this many tokens and the other does not."
     )
   unmeasured = [row for row in rows if row.verdict == "not measured"]
-  if unmeasured:
-    items.append(f"**Not measured**, since an arm never sees [MASK] in training: {_pairs(unmeasured)}.")
+  generators = [row for row in unmeasured if has_one_generator(results.sweep, row.arm, row.against)]
+  if generators:
+    items.append(f"**Not measured**, since one arm's loss at [MASK] is a small generator's: {_pairs(generators)}.")
+  unseen = [row for row in unmeasured if row not in generators]
+  if unseen:
+    items.append(f"**Not measured**, since an arm never sees [MASK] in training: {_pairs(unseen)}.")
   absent = [row for row in rows if row.verdict == "not run"]
   if absent:
     items.append(f"**Not run**, or without a finished pair of runs: {_pairs(absent)}.")

@@ -212,7 +212,7 @@ def test_other_tasks_stay_where_they_were_measured_alike() -> None:
 # ---- what it is read by ----
 
 
-@pytest.mark.parametrize("kind", ["bert", "xlnet"])
+@pytest.mark.parametrize("kind", ["bert", pytest.param("xlnet", marks=pytest.mark.exhaustive)])
 def test_whole_texts_are_read_in_windows_and_all_layers_count(
   kind: str, tokenizer: tokenizers.Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,6 +126,7 @@ def test_what_is_not_there_is_said_before_anything_is_done(data: Path, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_sentences_are_compared_in_three_ways(
   data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
