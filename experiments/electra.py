@@ -27,7 +27,7 @@ EXPERIMENT = Experiment(
     Arm(
       name="electra",
       parent="mlm",
-      change="ELECTRA: which tokens did a small generator replace?",
+      change="ELECTRA: tell which tokens a small generator replaced",
       assignments=for_as_much(
         {
           "objective.kind": "replaced_tokens",
