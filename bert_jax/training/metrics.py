@@ -168,7 +168,7 @@ class Progress:
       logging.info("%s: %s", self._label, what)
 
   def update(self, step: int, values: dict[str, float]) -> None:
-    """Shows loss, token/s and the share of time spent waiting for data; the time left is the bar's own."""
+    """Shows losses, token/s and the share of time spent waiting for data; the time left is the bar's own."""
     if self._terminal:
       self._bar.set_postfix_str(_shown(values))
     elif time.monotonic() - self._said >= 60:
@@ -182,5 +182,7 @@ class Progress:
 
 
 def _shown(values: dict[str, float]) -> str:
-  loss = next(f"loss {value:.3f}" for name, value in values.items() if name.endswith("_loss"))
-  return f"{loss}, {values['tokens_per_second'] / 1000:.1f}k token/s, data wait {values['data_wait_share']:.0%}"
+  losses = {name.removesuffix("_loss"): value for name, value in values.items() if name.endswith("_loss")}
+  # Of several each by its name: which of them comes first says nothing.
+  shown = ", ".join(f"{name if len(losses) > 1 else 'loss'} {value:.3f}" for name, value in losses.items())
+  return f"{shown}, {values['tokens_per_second'] / 1000:.1f}k token/s, data wait {values['data_wait_share']:.0%}"

@@ -180,6 +180,10 @@ def test_without_a_terminal_it_is_a_line_a_minute(monkeypatch: pytest.MonkeyPatc
       progress.advance(step)
   assert len(lines) == 5
   assert lines[0] == "bert, seed 0: step 60 of 400, loss 4.250, 12.3k token/s, data wait 3%, 6 min left"
+  with Progress("student", 0, 400) as progress:
+    clock[0] += 60
+    progress.update(60, {"cosine_loss": 0.07} | VALUES)
+  assert "step 60 of 400, cosine 0.070, mlm 4.250, 12.3k token/s" in lines[-1]
 
 
 def test_a_run_in_one_line_says_where_it_was_measured() -> None:
