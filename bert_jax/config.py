@@ -12,6 +12,7 @@ and `recipes/` holds the published values.
   examples    how documents are cut into examples
   order       which examples are trained on, and in which order
   evaluation  the held-out examples that all arms are compared on
+  networks    which networks an objective trains, and with which weights they start
 """
 
 import dataclasses

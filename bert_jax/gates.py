@@ -12,13 +12,13 @@ from bert_jax.training.pretraining import read_config
 from bert_jax.workdir import read_result, run_folder
 
 # What each gate is about: the fingerprint of it is equal wherever no setting differs that decides it.
-GATES = {"initialization": (), "data_order": ("store", "examples", "order"), "evaluation": ("evaluation",)}
+GATES = {"initialization": ("networks",), "data_order": ("store", "examples", "order"), "evaluation": ("evaluation",)}
 
 
 def _decided(config: Config, gate: str) -> Any:
   """The settings that decide what a gate is about."""
   if gate == "initialization":
-    return config.model, config.train.seed, config.train.start_from
+    return config.model, config.train.seed, config.train.start_from, settings.deciding(config, *GATES[gate])
   return settings.deciding(config, *GATES[gate])
 
 
@@ -44,10 +44,15 @@ def check(workdir: epath.Path, plan: Plan) -> list[Gate]:
   return gates
 
 
-def _compared(theirs: Any, ours: Any) -> tuple[bool, str]:
-  """Whether two fingerprints are equal, and what they are; of networks with other heads, those of the shared parts."""
+def _compared(theirs: Any, ours: Any) -> tuple[bool, str] | None:
+  """Whether two fingerprints are equal, and what they are; of networks with other heads, those of the shared parts.
+
+  None where they share none.
+  """
   if isinstance(ours, dict):
     both = [name for name in ours if name in theirs]
+    if not both:
+      return None
     theirs, ours = (", ".join(f"{name} {of[name]}" for name in both) for of in (theirs, ours))
   detail = f"fingerprint {ours}" if theirs == ours else f"{theirs} against {ours}"
   return theirs == ours, detail

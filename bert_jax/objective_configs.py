@@ -39,6 +39,7 @@ class ReplacedTokensConfig:
   predicts: Literal["replaced", "tokens"] = setting(
     "replaced",
     "of every token, whether it was replaced; or, tokens, which one stood there (the paper's all-tokens MLM, 3.5)",
+    decides="networks",
   )
   loss_over: Literal["all", "masked"] = setting(
     "all", "the model's loss is over all tokens, or over those alone that were masked (its ELECTRA 15 %, 3.5)"
@@ -47,11 +48,13 @@ class ReplacedTokensConfig:
     "embeddings",
     "of the two networks: their embeddings (ELECTRA); nothing; or disentangled, where the model's tables are the"
     " generator's, which its loss does not move, plus a part of its own (DeBERTaV3, He et al. 2021, section 3)",
+    decides="networks",
   )
   generator_from: str | None = setting(
     None,
     "a run or folder with a masked language model, which is then the generator and is not trained: the paper's"
     " two-stage training (3.2), for which train.start_from names the same; none: train both together",
+    decides="networks",
   )
   enhanced_decoder: bool = setting(False, "DeBERTa: of the generator; see masked_tokens")
   generator_size: float = setting(
@@ -60,8 +63,11 @@ class ReplacedTokensConfig:
     " generator_from",
     above=0,
     at_most=1,
+    decides="networks",
   )
-  generator_layers: float = setting(1.0, "layers of the generator, as a share of the model's", above=0, at_most=1)
+  generator_layers: float = setting(
+    1.0, "layers of the generator, as a share of the model's", above=0, at_most=1, decides="networks"
+  )
   weight: float = setting(
     50.0, "of the replaced tokens' loss beside the generator's masked tokens'", at_least=0, at_most=1e6
   )
