@@ -80,11 +80,14 @@ class DistillationConfig:
 
   kind: ClassVar[str] = "distillation"
 
-  teacher: str | None = setting(None, "a run or folder with a masked language model that has the same tokenizer")
+  teacher: str | None = setting(
+    None, "a run or folder with a masked language model that has the same tokenizer", decides="networks"
+  )
   initialize: Literal["teacher", "random"] = setting(
     "teacher",
     "where the model starts: with evenly spaced layers of the teacher and its embeddings, or at random; of no effect"
     " with train.start_from",
+    decides="networks",
   )
   temperature: float = setting(2.0, "of both softmaxes; distillation/train.py", above=0, at_most=1e3)
   loss_over: Literal["all", "masked"] = setting(
