@@ -1,4 +1,4 @@
-"""The best encoder that a given amount of computation buys: of which size, with which rows, masks and updates?
+"""The best encoder that a given amount of computation buys: of which size, with which batch, masks and updates?
 
     python experiments/budget.py                                  # demo: one change at a time
     python experiments/budget.py --arms=small,muon --seeds=0,1,2,3
@@ -16,7 +16,7 @@ from bert_jax.experiment import Arm, Experiment, Size
 
 EXPERIMENT = Experiment(
   name="budget",
-  question="The best encoder that a given amount of computation buys: which size, rows, masks and updates?",
+  question="The best encoder that a given amount of computation buys: which size, batch, masks and updates?",
   arms=(
     Arm(
       name="small",
