@@ -119,7 +119,7 @@ def test_a_length_bucket_is_compiled_once(model: Model) -> None:
   masks._score.cache_clear()
   for text in ("[MASK] is white.", "snow [MASK] white.", "the [MASK] is."):
     model.fill_mask(text)
-  score = masks._score(model.config, "masked_lm")
+  score = masks._score(model.config, "masked_lm", False)
   assert score._cache_size() == 1
   model.fill_mask("the [MASK] " * 17)
   assert score._cache_size() == 2
