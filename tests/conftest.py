@@ -17,6 +17,9 @@ from tests import shapes
 jaxtyping.install_import_hook(["bert_jax.models", "bert_jax.objectives"], f"{shapes.__name__}.checked")
 
 PARITY_NEEDS = ("torch", "transformers")
+# XLA's emitters of fusions cost more of the compiler's time than all the rest of it, and programs this small run no
+# quicker by them. What a test starts inherits this.
+LESS_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -25,11 +28,12 @@ def pytest_configure(config: pytest.Config) -> None:
   slow = hypothesis.HealthCheck.too_slow
   hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[slow])
   hypothesis.settings.load_profile("untimed")
+  if LESS_TO_COMPILE not in (given := os.environ.get("XLA_FLAGS", "")):
+    os.environ["XLA_FLAGS"] = f"{given} {LESS_TO_COMPILE}"
   jax.config.update("jax_platforms", "cpu")
   jax.config.update("jax_num_cpu_devices", 4)
   jax.config.update("jax_numpy_rank_promotion", "raise")
-  # Tests spend most of their time in the compiler. Those that run experiments keep all optimizations, as users have
-  # them.
+  # Tests spend most of their time in the compiler. Those that run experiments keep all optimizations.
   jax.config.update("jax_disable_most_optimizations", True)
   if not jax.config.values["jax_compilation_cache_dir"] and config.cache is not None:
     jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("compiled")))

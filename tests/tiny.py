@@ -124,7 +124,7 @@ def environment(cache: Path, devices: int = 1) -> dict[str, str]:
     "JAX_COMPILATION_CACHE_DIR": str(cache),
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # each number of devices is a program to compile
     "TINY_LABELS": "1",
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
   }
 
 
