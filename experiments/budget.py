@@ -84,6 +84,12 @@ EXPERIMENT = Experiment(
       expects="better: half of the work for the same loss (Liu et al. 2025, on decoders)",
       direction=1,
     ),
+    Arm(
+      name="together",
+      parent="muon",
+      change="two fifths of the tokens masked too",
+      assignments=for_as_much({"data.masking.rate": 0.4}),
+    ),
   ),
   sizes={
     "smoke": Size(scales.SMOKE, seeds=(0,), note=scales.SMOKE_NOTE),

@@ -17,8 +17,8 @@ from tests import shapes
 jaxtyping.install_import_hook(["bert_jax.models", "bert_jax.objectives"], f"{shapes.__name__}.checked")
 
 PARITY_NEEDS = ("torch", "transformers")
-# XLA's emitters of fusions cost more of the compiler's time than all the rest of it, and programs this small run no
-# quicker by them. What a test starts inherits this.
+# XLA's emitters of fusions cost more of the compiler's time than all the rest of it, and a test runs what it compiles
+# a few times. What a test starts inherits this.
 LESS_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false"
 
 
