@@ -35,8 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
   jax.config.update("jax_numpy_rank_promotion", "raise")
   # Tests spend most of their time in the compiler. Those that run experiments keep all optimizations.
   jax.config.update("jax_disable_most_optimizations", True)
-  if not jax.config.values["jax_compilation_cache_dir"] and config.cache is not None:
-    jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("compiled")))
+  cache = getattr(config, "cache", None)  # none with -p no:cacheprovider
+  if not jax.config.values["jax_compilation_cache_dir"] and cache is not None:
+    jax.config.update("jax_compilation_cache_dir", str(cache.mkdir("compiled")))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 

@@ -3,6 +3,7 @@
 N examples, Q queries.
 """
 
+import functools
 import itertools
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,10 +16,16 @@ from bert_jax.data.tasks import require_sklearn
 Scores = dict[str, float]
 
 
-def classification(labels: Sequence[str], predicted: Sequence[str]) -> Scores:
+def classification(
+  labels: Sequence[str], predicted: Sequence[str], counts: np.ndarray | None = None, only: str | None = None
+) -> Scores:
   """accuracy, macro_f1 (the mean of the classes' F1) and matthews; of two classes f1 too, of the second as sorted.
 
   That is GLUE's F1 of MRPC and QQP, whose second class is 1.
+
+  Args:
+    counts: how often each pair of label and answer comes up, int64 [N]; once where that is not given.
+    only: the measure to compute, where not all are wanted.
   """
   require_sklearn()
   from sklearn import metrics
@@ -27,14 +34,15 @@ def classification(labels: Sequence[str], predicted: Sequence[str]) -> Scores:
   true, answered = np.split(numbers, [len(labels)])
   with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)  # of a resample with one class only, whose Matthews is 0
-    found: Scores = {
-      "accuracy": float(metrics.accuracy_score(true, answered)),
-      "macro_f1": float(metrics.f1_score(true, answered, average="macro", zero_division=0)),  # pyright: ignore
-      "matthews": float(metrics.matthews_corrcoef(true, answered)),
+    f1 = functools.partial(metrics.f1_score, true, answered, sample_weight=counts, zero_division=0)  # pyright: ignore
+    measures: dict[str, Callable[[], Any]] = {
+      "accuracy": lambda: metrics.accuracy_score(true, answered, sample_weight=counts),
+      "macro_f1": lambda: f1(average="macro"),
+      "matthews": lambda: metrics.matthews_corrcoef(true, answered, sample_weight=counts),
     }
     if len(classes) == 2:
-      found["f1"] = float(metrics.f1_score(true, answered, zero_division=0))  # pyright: ignore
-  return found
+      measures["f1"] = f1
+    return {name: float(measure()) for name, measure in measures.items() if only in (None, name)}
 
 
 def multi_label(labels: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> Scores:

@@ -9,8 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bert_jax.data.labelled import Labelled
 from bert_jax.data.squad import Question
+from bert_jax.inference.predictions import Prediction
 from bert_jax.transfer import metrics, squad_metrics
+from bert_jax.transfer.kinds.base import Kind
+from bert_jax.transfer.kinds.classification import Classification
 
 pytest.importorskip("sklearn", reason="needs the extra demo")
 
@@ -64,6 +68,22 @@ def test_an_interval_over_examples() -> None:
   assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.15)  # of a thousand resamples
   assert metrics.bootstrap(lambda chosen: 1.0, 400) is None
   assert metrics.bootstrap(lambda chosen: float(chosen.sum()), 1) is None
+
+
+@pytest.mark.parametrize(
+  ("measure", "classes"), [("accuracy", 3), ("macro_f1", 2), ("macro_f1", 4), ("matthews", 3), ("f1", 2)]
+)
+def test_an_interval_of_classes_is_that_of_resampled_examples(
+  measure: str, classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  monkeypatch.setattr(Classification, "rounds", 40)
+  draw, kind = np.random.default_rng(3), Classification()
+  labels = tuple(str(number) for number in draw.integers(0, classes, 30))
+  answers = [Prediction(label if draw.random() < 0.6 else "1", 1.0, np.ones(1, np.float32)) for label in labels]
+  examples = Labelled("x", labels, labels)
+  wanted = Kind.interval(kind, examples, answers, measure)
+  assert wanted is not None
+  assert kind.interval(examples, answers, measure) == pytest.approx(wanted, rel=1e-12)
 
 
 # ---- SQuAD ----

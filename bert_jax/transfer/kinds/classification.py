@@ -1,5 +1,6 @@
 """One of several classes for a text or a pair of texts: CoLA, SST-2, MNLI, intents, topics."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -35,6 +36,24 @@ class Classification(Kind):
 
   def score(self, examples: Labelled, answers: Sequence[Prediction]) -> Scores:
     return metrics.classification(list(examples.labels), [answer.label for answer in answers])
+
+  def interval(self, examples: Labelled, answers: Sequence[Prediction], measure: str) -> tuple[float, float] | None:
+    pairs = [(label, answer.label) for label, answer in zip(examples.labels, answers, strict=True)]
+    if measure == "accuracy":
+      right = np.array([label == found for label, found in pairs], np.float64)
+      return metrics.bootstrap(lambda chosen: float(right[chosen].mean()), len(pairs), rounds=self.rounds)
+    # scikit-learn takes milliseconds for each resample, and more the longer it is: of many examples it has few pairs.
+    cells = sorted(set(pairs))
+    number = {cell: place for place, cell in enumerate(cells)}
+    cell_of = np.array([number[pair] for pair in pairs])
+
+    def score(chosen: np.ndarray) -> float:
+      found, counts = np.unique(cell_of[chosen], return_counts=True)
+      labels, predicted = zip(*(cells[i] for i in found), strict=True)
+      # Of a resample with one class only there is no F1.
+      return metrics.classification(labels, predicted, counts, measure).get(measure, math.nan)
+
+    return metrics.bootstrap(score, len(pairs), rounds=self.rounds)
 
   def table(self, examples: Labelled, answers: Sequence[Prediction]) -> Iterable[Sequence[Any]]:
     yield [*text_columns(examples), "label", "predicted", "probability"]
