@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from absl import logging
@@ -94,7 +95,8 @@ class _TensorBoard:
       ImportError: tensorboardX is not installed.
       OSError: it cannot be written.
     """
-    from tensorboardX import event_file_writer, summary
+    with _not_there("torch"):  # tensorboardX loads all of PyTorch where it is installed, for the name of a type
+      from tensorboardX import event_file_writer, summary
 
     event_pb2: Any = importlib.import_module("tensorboardX.proto.event_pb2")  # whose names are made at its import
     self._event, self._scalar = event_pb2.Event, summary.scalar
@@ -112,6 +114,19 @@ class _TensorBoard:
 
   def close(self) -> None:
     self._events.close()
+
+
+@contextlib.contextmanager
+def _not_there(package: str) -> Iterator[None]:
+  """Imports find no such package, unless it is loaded already."""
+  if package in sys.modules:
+    yield
+    return
+  sys.modules[package] = None  # type: ignore[assignment]
+  try:
+    yield
+  finally:
+    del sys.modules[package]
 
 
 def _tensorboard(folder: epath.Path, step: int) -> _TensorBoard | None:

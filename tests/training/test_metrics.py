@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import math
+import os
 import struct
 import sys
 from pathlib import Path
@@ -121,6 +122,20 @@ def test_tensorboard_files_hold_the_same_numbers(tmp_path: Path) -> None:
   scalars = [(event.step, value) for event in events(tmp_path) for value in event.summary.value]
   assert [(step, value.tag) for step, value in scalars] == [(3, "train/mlm_loss"), (6, "train/mlm_loss")]
   assert [value.simple_value for _, value in scalars] == pytest.approx([3 / 7, 6 / 7])
+
+
+def test_tensorboard_files_are_written_without_pytorch(tmp_path: Path) -> None:
+  """Where it is installed, it would take seconds of every run to load."""
+  (tmp_path / "torch.py").write_text("raise AssertionError('loaded')")
+  code = (
+    "import sys; from etils import epath; from bert_jax.training.metrics import MetricsWriter as M;"
+    " M(epath.Path(sys.argv[1]), 0).__exit__(); assert 'torch' not in sys.modules; import torch"
+  )
+  environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(tiny.ROOT)])}
+  done = tiny.run([sys.executable, "-c", code, str(tmp_path / "run")], environment)
+  assert done.stderr.endswith("AssertionError: loaded\n"), "and it is there again"
+  assert "M(epath" not in done.stderr
+  assert list((tmp_path / "run" / "tensorboard").iterdir())
 
 
 def test_tensorboard_is_told_to_hide_what_a_rewound_run_wrote(tmp_path: Path) -> None:
