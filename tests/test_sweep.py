@@ -335,16 +335,21 @@ def wait_for_lines(process: subprocess.Popen[str], workdir: Path, more: int) -> 
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_it_ends_the_same(source: str, undisturbed: Path, cache: Path, tmp_path: Path) -> None:
+def test_killed_and_told_to_stop_at_random_moments_it_ends_the_same(
+  source: str, undisturbed: Path, cache: Path, tmp_path: Path
+) -> None:
   """Steps take milliseconds here and saves tenths of seconds, so most kills fall into a save."""
-  draws, kills = random.Random(5), 0
-  while kills < 2:
+  draws = random.Random(5)
+  for sent in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
     process = start(source, tmp_path, tiny.environment(cache))
-    wait_for_lines(process, tmp_path, draws.randint(1, 5))
+    wait_for_lines(process, tmp_path, draws.randint(1, 4))
     time.sleep(draws.uniform(0, 0.4))
-    process.kill()
-    process.communicate()
-    kills += 1
+    process.send_signal(sent)
+    _, errors = process.communicate(timeout=200)
+    if sent == signal.SIGTERM:
+      assert process.returncode == loop.EXIT_PREEMPTED, errors
+      assert "the same command goes on from there" in errors
+      assert "Traceback" not in errors
   done = tiny.run(tiny.command(source, tmp_path, *LONGER), tiny.environment(cache))
   assert done.returncode == 0, done.stderr
   assert (tmp_path / "results.csv").read_bytes() == (undisturbed / "results.csv").read_bytes()
@@ -355,16 +360,14 @@ def test_killed_at_random_moments_it_ends_the_same(source: str, undisturbed: Pat
 
 
 @pytest.mark.slow
-def test_sigterm_saves_exits_75_and_other_devices_go_on(
-  source: str, undisturbed: Path, cache: Path, tmp_path: Path
-) -> None:
+@pytest.mark.exhaustive
+def test_after_sigterm_other_devices_go_on(source: str, undisturbed: Path, cache: Path, tmp_path: Path) -> None:
+  """As training/test_loop.py has it within one process."""
   process = start(source, tmp_path, tiny.environment(cache))
   wait_for_lines(process, tmp_path, 6)
   process.send_signal(signal.SIGTERM)
   _, errors = process.communicate(timeout=200)
   assert process.returncode == loop.EXIT_PREEMPTED, errors
-  assert "the same command goes on from there" in errors
-  assert "Traceback" not in errors
   done = tiny.run(tiny.command(source, tmp_path, *LONGER), tiny.environment(cache, 4))
   assert done.returncode == 0, done.stderr
   for row, wanted in zip(rows(tmp_path), rows(undisturbed), strict=True):
