@@ -103,7 +103,7 @@ class TrainBatches:
     while visit < end:
       epoch, begin, count = self._locate(visit)
       taken = min(end - visit, count - begin)
-      parts.append((epoch, self._order(epoch)[begin : begin + taken]))
+      parts.append((epoch, self._order(epoch)(np.arange(begin, begin + taken))))
       visit += taken
     return self._lay_out(parts, range(first, first + rows), times)
 
@@ -138,10 +138,8 @@ class TrainBatches:
       visit -= count
     raise AssertionError("a visit lies in one of the epochs of its round")
 
-  def _draw_order(self, epoch: int) -> np.ndarray:
-    return random_bits.permutation(
-      self.num_examples(epoch), random_bits.bits(self.seed, random_bits.EXAMPLE_ORDER, epoch)
-    )
+  def _draw_order(self, epoch: int) -> random_bits.Order:
+    return random_bits.Order(self.num_examples(epoch), random_bits.bits(self.seed, random_bits.EXAMPLE_ORDER, epoch))
 
   def _cached(self, segmentation: int) -> Examples:
     def build() -> Examples:
@@ -292,8 +290,8 @@ class EvalBatches:
     self.random_share = self._examples.random_share
     self.num_held_out = len(self._examples)
     self.num_examples = min(max_examples, self.num_held_out)
-    order = random_bits.permutation(len(self._examples), random_bits.bits(EVAL_SEED, random_bits.EXAMPLE_ORDER, 0))
-    self._indices = order[: self.num_examples]
+    order = random_bits.Order(len(self._examples), random_bits.bits(EVAL_SEED, random_bits.EXAMPLE_ORDER, 0))
+    self._indices = order(np.arange(self.num_examples))
     starts = self._examples.piece_starts[self._examples.piece_offsets[self._indices]]
     document_starts = corpus.sentence_offsets[corpus.document_offsets]
     self.documents = np.searchsorted(document_starts, starts, side="right") - 1

@@ -5,6 +5,7 @@ drawn before. Mixing is the finalizer of splitmix64 (Steele, Lea and Flood 2014,
 """
 
 import itertools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,6 +14,9 @@ import numpy as np
 DOCUMENT_ORDER, BUILD, EXAMPLE_ORDER, MASK_ORDER, MASK_COUNT, MASK_KIND, MASK_TOKEN = range(7)
 MASK_LENGTH, MASK_PREDICTED = range(7, 9)
 TARGET_LENGTH, TARGET_PLACE, TARGET_FILL, FACTORIZATION = range(9, 13)
+
+LARGE = 1 << 20  # an order of more than these takes no memory of its own
+_ROUNDS = 8  # of the network below; four are enough for a perfect round function (Luby and Rackoff 1988)
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -68,3 +72,36 @@ def words(key: np.ndarray) -> Iterator[int]:
 def permutation(size: int, key: np.ndarray) -> np.ndarray:
   """A random order of range(size), int64: by sorting random bits, so that no library's shuffle is relied on."""
   return np.argsort(bits(key, np.arange(size)), kind="stable")
+
+
+class Order:
+  """A random order of range(size), asked place by place: what stands at these places?
+
+  Of up to `LARGE` it is `permutation`, kept; every order is as likely as another. Of more it is computed anew for each
+  place, in constant memory: 300 million sorted numbers would take 2.4 GB and half a minute. A place is written as
+  (left, right), with right below √size, and in turn each part is shifted by a hash of the other; what falls outside of
+  the size goes round again (Black and Rogaway 2002, "Ciphers with arbitrary finite domains", methods 2 and 3).
+  """
+
+  def __init__(self, size: int, key: np.ndarray):
+    """Sorts, where the size is small; `key` is uint64 [1]."""
+    self._size, self._key = size, key
+    self._table = permutation(size, key) if size <= LARGE else None
+    self._right = math.isqrt(size)
+    self._left = -(-size // self._right) if size else 0
+
+  def __call__(self, places: np.ndarray) -> np.ndarray:
+    """Each place's number, int64, of the places' shape."""
+    if self._table is not None:
+      return self._table[places]
+    numbers = self._pass(places)
+    while len(outside := np.flatnonzero(numbers >= self._size)):
+      numbers[outside] = self._pass(numbers[outside])
+    return numbers
+
+  def _pass(self, numbers: np.ndarray) -> np.ndarray:
+    left, right = np.divmod(numbers, self._right)
+    for turn in range(0, _ROUNDS, 2):
+      left = (left + below(bits(self._key, turn, right), self._left)) % self._left
+      right = (right + below(bits(self._key, turn + 1, left), self._right)) % self._right
+    return left * self._right + right

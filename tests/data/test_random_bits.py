@@ -57,9 +57,35 @@ def test_permutations_hold_each_index_once(size: int):
   np.testing.assert_array_equal(np.sort(random_bits.permutation(size, random_bits.bits(size))), np.arange(size))
 
 
-def test_permutations_are_uniform_over_places_and_pairs():
+@pytest.mark.parametrize("size", [1, 2, 3, 10, 1000, 40_001])
+def test_an_order_without_a_table_holds_each_index_once(size: int, monkeypatch: pytest.MonkeyPatch):
+  monkeypatch.setattr(random_bits, "LARGE", 0)
+  order = random_bits.Order(size, random_bits.bits(size))
+  numbers = order(np.arange(size))
+  assert order._table is None
+  np.testing.assert_array_equal(np.sort(numbers), np.arange(size))
+  np.testing.assert_array_equal(order(np.arange(size)[::-3]), numbers[::-3])
+  if size > 100:
+    # What stands near the beginning comes from everywhere, neighbours are no neighbours, and few stay where they are.
+    assert abs(numbers[: size // 10].mean() / (size - 1) - 0.5) < 5 / np.sqrt(12 * size / 10)
+    assert abs(np.corrcoef(numbers[1:], numbers[:-1])[0, 1]) < 5 / np.sqrt(size)
+    assert np.sum(numbers == np.arange(size)) < 10
+    other = random_bits.Order(size, random_bits.bits(size + 1))(np.arange(size))
+    assert abs(np.corrcoef(numbers, other)[0, 1]) < 5 / np.sqrt(size)
+
+
+def test_an_order_of_few_is_the_permutation_and_of_many_never_changes():
+  key = random_bits.bits(11)
+  np.testing.assert_array_equal(random_bits.Order(7, key)(np.arange(7)), random_bits.permutation(7, key))
+  many = random_bits.Order(300_000_000, key)(np.array([0, 1, 2, 299_999_999]))
+  np.testing.assert_array_equal(many, [30408306, 110844449, 14967669, 278640844])
+
+
+@pytest.mark.parametrize("sorts", [True, False])
+def test_permutations_are_uniform_over_places_and_pairs(sorts: bool, monkeypatch: pytest.MonkeyPatch):
+  monkeypatch.setattr(random_bits, "LARGE", 5 * sorts)
   trials, size = 4000, 5
-  table = np.stack([random_bits.permutation(size, random_bits.bits(3, trial)) for trial in range(trials)])
+  table = np.stack([random_bits.Order(size, random_bits.bits(3, trial))(np.arange(size)) for trial in range(trials)])
   expected = trials / size
   for place in range(size):
     counts = np.bincount(table[:, place], minlength=size)
