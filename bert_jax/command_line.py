@@ -14,14 +14,14 @@ from absl import app, flags
 from bert_jax import console, recipes, settings
 from bert_jax import flags as setting_flags
 from bert_jax.config import MODEL_SETTINGS, Config
-from bert_jax.experiment import ARM, SCALES, Experiment, Plan, Scale, needs
+from bert_jax.experiment import ARM, SCALES, Experiment, Plan, Processes, Scale, needs
 from bert_jax.settings import lookup
 from bert_jax.validation import validate
 
 FLAGS = flags.FLAGS
 OWN_FLAGS = (
   *("scale", "recipe", "arms", "seeds", "workdir", "platform", "print_settings"),
-  *("parallel_runs", "cores_per_run", "coordinator", "num_processes", "process_index"),
+  *("parallel_runs", "cores_per_run", "coordinator", "num_processes", "process_index", "handshake_seconds"),
 )
 
 
@@ -46,6 +46,7 @@ def main(experiment: Experiment, run: Callable[[Plan], int] | None = None) -> No
   flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, where several train as one; auto on a TPU pod")
   flags.DEFINE_integer("num_processes", None, "processes that train as one, each with this command")
   flags.DEFINE_integer("process_index", None, "which of them this is, from 0")
+  flags.DEFINE_integer("handshake_seconds", 300, "until all processes have to have come", lower_bound=1)
   flags.DEFINE_bool("print_settings", False, "print the settings of every arm, as flags, and stop")
   setting_flags.define_settings()
   app.run(lambda left: sys.exit(_main(experiment, left[1:], run)), flags_parser=lambda given: _parse(experiment, given))
@@ -245,7 +246,7 @@ def _plan(experiment: Experiment) -> Plan:
       if needed not in known:
         raise ValueError(f"arm {name}: there is no arm {needed}; there are {', '.join(known)}")
   workdir = FLAGS.workdir or os.path.join("runs", f"{experiment.name}-{scale}")
-  processes = FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_index
+  processes = Processes(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_index, FLAGS.handshake_seconds)
   number = "auto" if FLAGS.parallel_runs == "auto" else int(FLAGS.parallel_runs) if FLAGS.parallel_runs.isdigit() else 0
   if number == 0:
     raise ValueError(f"--parallel_runs={FLAGS.parallel_runs} must be a number of runs from 1, or auto")

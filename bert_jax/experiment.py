@@ -120,6 +120,23 @@ def _require_all_predictions(arm: Arm, config: Config) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
+class Processes:
+  """Those that train as one; see `training/processes.py`.
+
+  Attributes:
+    coordinator: HOST:PORT of process 0; `auto` on a cluster that JAX knows (a TPU pod, Slurm, Open MPI); None: alone.
+    number: how many there are; None with `auto`.
+    index: which one this is, from 0; None with `auto`.
+    handshake_seconds: until the others have to have come.
+  """
+
+  coordinator: str | None = None
+  number: int | None = None
+  index: int | None = None
+  handshake_seconds: float = 300
+
+
+@dataclasses.dataclass(frozen=True)
 class Plan:
   """An experiment with everything that the command line decides.
 
@@ -138,7 +155,7 @@ class Plan:
   seeds: tuple[int, ...]
   workdir: str
   platform: str | None
-  processes: tuple[str | None, int | None, int | None] = (None, None, None)  # see `processes.initialize`
+  processes: Processes = Processes()
   parallel_runs: int | Literal["auto"] = 1
   cores_per_run: int | None = None
   command: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)

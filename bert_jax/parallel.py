@@ -72,7 +72,7 @@ def shares(plan: Plan, jobs: Sequence[Job]) -> list[Share]:
   alone = [Share(cores[:of_run] if of_run else ())]
   if asked == 1 or len(jobs) < 2 or (asked == "auto" and plan.scale == "smoke"):
     return alone  # runs of seconds are done before a second process has started
-  if plan.processes[0] is not None:
+  if plan.processes.coordinator is not None:
     if asked == "auto":
       return alone
     raise ValueError("--parallel_runs is for runs of one process each; leave it or --coordinator out")

@@ -21,6 +21,7 @@ import jax
 from absl import logging
 from etils import epath
 
+import bert_jax
 from bert_jax import claims, console, gates, one_run, parallel, results, settings
 from bert_jax.analysis.report import write_report
 from bert_jax.config import Config, phases
@@ -67,26 +68,55 @@ def run(plan: Plan) -> int:
       if len(split) > 1:
         return _watch(workdir, plan, to_do, split)
       parallel.take_cores(split[0].cores)
-      processes.initialize(*plan.processes)
-      if processes.is_several():
-        platform.select_platform(plan.platform)  # before they ask each other
-        if not processes.is_first():
-          logging.set_verbosity(logging.WARNING)  # the first one speaks for all
-      work = _check(workdir, plan)
-      failed = _run_all(workdir, plan, work) if work.to_do else {}
-      if not processes.is_first() or plan.is_worker:
-        return 0
-      if failed:
-        _report_in_spite_of(workdir, plan)
-        raise _in_one(failed, len(work.jobs))
-      if not work.to_do and not has_sweep(workdir):
-        write_sweep(workdir, plan, [device.device_kind for device in jax.devices()])
-      report = _report(workdir, plan)
-      print(f"The report is {report}" if work.to_do else _nothing_to_do(workdir, len(work.jobs), report))
-      return 0
+      with _joined(plan):
+        return _do(workdir, plan)
   except loop.Preempted as stopped:
     print(stopped, file=sys.stderr)
     return loop.EXIT_PREEMPTED
+
+
+def _do(workdir: epath.Path, plan: Plan) -> int:
+  """What is left to do, in this process. Returns and raises as `run` does."""
+  work = _check(workdir, plan)
+  failed = _run_all(workdir, plan, work) if work.to_do else {}
+  if not processes.is_first() or plan.is_worker:
+    return 0
+  if failed:
+    _report_in_spite_of(workdir, plan)
+    raise _in_one(failed, len(work.jobs))
+  if not work.to_do and not has_sweep(workdir):
+    write_sweep(workdir, plan, [device.device_kind for device in jax.devices()])
+  report = _report(workdir, plan)
+  print(f"The report is {report}" if work.to_do else _nothing_to_do(workdir, len(work.jobs), report))
+  return 0
+
+
+@contextlib.contextmanager
+def _joined(plan: Plan) -> Iterator[None]:
+  """With the processes that train as one with this, if there are some; they learn how this one ends."""
+  about: dict[str, Any] = {"bert_jax": bert_jax.__version__, "--seeds": list(plan.seeds)}
+  for name, config in plan.configs.items():
+    for leaf in settings.leaves(config):
+      if leaf.path not in ("data.store", "runtime.num_workers"):  # of each machine
+        about[f"{name}: {leaf.path}"] = settings.lookup(config, leaf.path)
+  others = processes.initialize(plan.processes, about)
+  how, reason = "failed", ""
+  try:
+    if processes.is_several():
+      platform.select_platform(plan.platform)  # before they ask each other
+      if not processes.is_first():
+        logging.set_verbosity(logging.WARNING)  # the first one speaks for all
+    yield
+    how = "done"
+  except loop.Preempted:
+    how = "stopped"
+    raise
+  except Exception as error:
+    reason = f"{error}"
+    raise
+  finally:
+    if others is not None:
+      others.leave(how, reason)
 
 
 def work() -> None:

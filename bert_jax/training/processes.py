@@ -6,6 +6,7 @@ first alone writes what people read. What is decided by looking at a file or at 
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -13,43 +14,40 @@ import numpy as np
 from etils import epath
 
 from bert_jax import results, settings
+from bert_jax.experiment import Processes
+from bert_jax.training import peers
 
-HANDSHAKE_SECONDS = 300
 
-
-def initialize(coordinator: str | None, number: int | None, index: int | None) -> None:
+def initialize(processes: Processes, about: Mapping[str, Any]) -> peers.Peers | None:
   """Joins the other processes; nothing without a coordinator.
 
   Args:
-    coordinator: HOST:PORT of the first process, or `auto` on a cluster that JAX knows (a TPU pod, Slurm, Open MPI).
-    number: how many processes there are; None with `auto`.
-    index: which one this is, from 0; None with `auto`.
+    about: what this process was started with, which has to be the same in all of them.
+
+  Returns:
+    The others, who want to know how this process ends; None where there are none, or with `auto`, where JAX alone
+    connects them.
 
   Raises:
-    ValueError: the others did not all come within `HANDSHAKE_SECONDS`, or a flag is missing.
+    ValueError: the others did not all come in time, or with something else, or a flag is missing.
   """
+  coordinator, number, index = processes.coordinator, processes.number, processes.index
   if coordinator is None:
     if number is not None or index is not None:
       raise ValueError("--num_processes and --process_index need --coordinator=HOST:PORT, the address of process 0")
-    return
+    return None
   if coordinator != "auto" and (number is None or index is None or not 0 <= index < number):
     raise ValueError(
       f"--coordinator={coordinator} needs --num_processes=N and --process_index=I, from 0 to N - 1. Got {number} and"
       f" {index}"
     )
-  given = {} if coordinator == "auto" else {"coordinator_address": coordinator}
-  try:
-    jax.distributed.initialize(
-      **given,  # pyright: ignore[reportArgumentType]
-      num_processes=number,
-      process_id=index,
-      initialization_timeout=HANDSHAKE_SECONDS,
-    )
-  except Exception as error:
-    raise ValueError(
-      f"the processes did not all meet at --coordinator={coordinator} within {HANDSHAKE_SECONDS} s: {error}; start"
-      " every one of them with the same --num_processes and an index of its own"
-    ) from error
+  seconds = processes.handshake_seconds
+  if coordinator == "auto" or number is None or index is None:
+    jax.distributed.initialize(num_processes=number, process_id=index, initialization_timeout=round(seconds))
+    return None
+  met = peers.meet(coordinator, number, index, about, seconds)
+  jax.distributed.initialize(coordinator, number, index, initialization_timeout=round(seconds))
+  return met
 
 
 def count() -> int:
