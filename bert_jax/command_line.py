@@ -14,8 +14,9 @@ from absl import app, flags
 from bert_jax import console, recipes, settings
 from bert_jax import flags as setting_flags
 from bert_jax.config import MODEL_SETTINGS, Config
-from bert_jax.experiment import ARM, SCALES, Experiment, Plan, Processes, Scale, needs
+from bert_jax.experiment import ARM, SCALES, Experiment, Plan, Scale, needs
 from bert_jax.settings import lookup
+from bert_jax.training.peers import Processes
 from bert_jax.validation import validate
 
 FLAGS = flags.FLAGS

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from bert_jax import settings
 from bert_jax.config import MODEL_SETTINGS, Config, num_prediction_slots
+from bert_jax.training.peers import Processes
 
 Scale = Literal["smoke", "demo", "night", "paper"]
 SCALES: tuple[Scale, ...] = ("smoke", "demo", "night", "paper")
@@ -117,23 +118,6 @@ def _require_all_predictions(arm: Arm, config: Config) -> None:
       f"data.masking.max_predictions={allowed} is fewer than the {wanted} of {data.max_seq_len} tokens that the arm"
       f" {arm.name} is about (data.masking.rate={data.masking.rate}); set it to none"
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Processes:
-  """Those that train as one; see `training/processes.py`.
-
-  Attributes:
-    coordinator: HOST:PORT of process 0; `auto` on a cluster that JAX knows (a TPU pod, Slurm, Open MPI); None: alone.
-    number: how many there are; None with `auto`.
-    index: which one this is, from 0; None with `auto`.
-    handshake_seconds: until the others have to have come.
-  """
-
-  coordinator: str | None = None
-  number: int | None = None
-  index: int | None = None
-  handshake_seconds: float = 300
 
 
 @dataclasses.dataclass(frozen=True)

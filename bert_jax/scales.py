@@ -142,7 +142,7 @@ EQUAL_TOKENS: Assignments = {
 }
 
 DEMO_NOTE = (
-  "The models have two layers and see four to six million tokens of short rows, so they are past the beginning of what"
+  "The models have two layers and see three to six million tokens of short rows, so they are past the beginning of what"
   " BERT learns: words from their neighbours, and some of what a text is about. Differences of optimization and of data"
   " show at this size; those that the papers found after 100,000 times the work may be absent or point the other way."
 )

@@ -9,6 +9,7 @@ probes, within `SILENCE_SECONDS`.
 
 import atexit
 import contextlib
+import dataclasses
 import json
 import os
 import socket
@@ -31,6 +32,23 @@ _IN_PEACE = ("done", "with another")  # the latter's reason is known to all
 _NOTICE_SECONDS = 1.0  # JAX may raise an error about a process that has died before it is known here that it has
 
 Connection = tuple[socket.socket, IO[str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+  """Those that train as one, as the command line says.
+
+  Attributes:
+    coordinator: HOST:PORT of process 0; `auto` on a cluster that JAX knows (a TPU pod, Slurm, Open MPI); None: alone.
+    number: how many there are; None with `auto`.
+    index: which one this is, from 0; None with `auto`.
+    handshake_seconds: until the others have to have come.
+  """
+
+  coordinator: str | None = None
+  number: int | None = None
+  index: int | None = None
+  handshake_seconds: float = 300
 
 
 class Peers:

@@ -14,8 +14,8 @@ import numpy as np
 from etils import epath
 
 from bert_jax import results, settings
-from bert_jax.experiment import Processes
 from bert_jax.training import peers
+from bert_jax.training.peers import Processes
 
 
 def initialize(processes: Processes, about: Mapping[str, Any]) -> peers.Peers | None:
