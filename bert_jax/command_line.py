@@ -26,14 +26,21 @@ OWN_FLAGS = (
 )
 
 
-def main(experiment: Experiment, run: Callable[[Plan], int] | None = None) -> None:
+def main(
+  experiment: Experiment,
+  run: Callable[[Plan], int] | None = None,
+  usual_scale: Scale = "demo",
+  more_flags: Sequence[str] = (),
+) -> None:
   """Reads the command line and runs an experiment; the body of every experiment file.
 
   Args:
     run: what is done with the plan; by default, its sweep. It returns the exit status.
+    usual_scale: without --scale, where the experiment has it.
+    more_flags: names of flags that the caller has defined.
   """
   scales = [scale for scale in SCALES if scale in experiment.sizes]
-  default = "demo" if "demo" in scales else scales[0]
+  default = usual_scale if usual_scale in scales else scales[0]
   flags.DEFINE_string("scale", default, f"how big: {', '.join(scales)}; bert_jax/scales.py has what they set")
   flags.DEFINE_string("recipe", experiment.recipe, f"what all arms start from: {', '.join(recipes.RECIPES)}")
   flags.DEFINE_list(
@@ -50,7 +57,10 @@ def main(experiment: Experiment, run: Callable[[Plan], int] | None = None) -> No
   flags.DEFINE_integer("handshake_seconds", 300, "until all processes have to have come", lower_bound=1)
   flags.DEFINE_bool("print_settings", False, "print the settings of every arm, as flags, and stop")
   setting_flags.define_settings()
-  app.run(lambda left: sys.exit(_main(experiment, left[1:], run)), flags_parser=lambda given: _parse(experiment, given))
+  names = (*more_flags, *OWN_FLAGS)
+  app.run(
+    lambda left: sys.exit(_main(experiment, left[1:], run)), flags_parser=lambda given: _parse(experiment, given, names)
+  )
 
 
 def study(run: Callable[[], int], required: Sequence[str] = ()) -> None:
@@ -101,17 +111,17 @@ def study(run: Callable[[], int], required: Sequence[str] = ()) -> None:
   app.run(lambda left: sys.exit(checked(left)), flags_parser=parsed)
 
 
-def _parse(experiment: Experiment, arguments: list[str]) -> list[str]:
+def _parse(experiment: Experiment, arguments: list[str], names: Sequence[str]) -> list[str]:
   """What is left of the command line once its flags are read; answers a call for help and a wrong flag, and ends."""
   asked = [argument for argument in arguments if argument in ("--help", "-help", "-h", "-?")]
   try:
     left = FLAGS([argument for argument in arguments if argument not in asked])
     if asked:
-      print(_help(experiment))
+      print(_help(experiment, names))
       sys.exit(0)
     return left
   except flags.UnrecognizedFlagError as error:
-    found = setting_flags.meant(error.flagname, OWN_FLAGS)
+    found = setting_flags.meant(error.flagname, names)
     meant = f"; did you mean {' or '.join(f'--{name}' for name in found)}?" if found else ";"
     print(f"error: --{error.flagname} is no flag{meant} --help lists them", file=sys.stderr)
   except (flags.Error, ValueError) as error:
@@ -119,7 +129,7 @@ def _parse(experiment: Experiment, arguments: list[str]) -> list[str]:
   sys.exit(1)
 
 
-def _help(experiment: Experiment) -> str:
+def _help(experiment: Experiment, names: Sequence[str]) -> str:
   """The experiment's flags, and every setting with the value that it has in this command before an arm changes it."""
   arms: dict[str, list[str]] = {}
   for arm in experiment.arms:
@@ -128,9 +138,7 @@ def _help(experiment: Experiment) -> str:
   notes = {
     path: f"set by {'the arm' if len(names) == 1 else 'arms'} {', '.join(names)}" for path, names in arms.items()
   }
-  own = "\n".join(
-    f"  --{name}={setting_flags.shown(FLAGS[name].value)}\n      {FLAGS[name].help}" for name in OWN_FLAGS
-  )
+  own = "\n".join(f"  --{name}={setting_flags.shown(FLAGS[name].value)}\n      {FLAGS[name].help}" for name in names)
   return (
     f"{(sys.modules['__main__'].__doc__ or experiment.question).strip()}\n\nflags:\n{own}\n\nsettings, as"
     f" --recipe={FLAGS.recipe} --scale={FLAGS.scale} has them:\n{setting_flags.describe(_base(experiment), notes)}\n\n"

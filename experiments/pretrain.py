@@ -19,7 +19,7 @@ EXPERIMENT = Experiment(
     "smoke": Size({**scales.SMOKE, **scales.in_proportion(32, 16)}, seeds=(0,), note=scales.SMOKE_NOTE),
     "demo": Size(scales.DEMO, seeds=(0,), note=scales.DEMO_NOTE),
     "night": Size(scales.NIGHT, seeds=(0,), note=scales.NIGHT_NOTE),
-    "paper": Size({}, seeds=(0,), note="The recipe as published."),
+    "paper": Size(scales.ACCELERATED, seeds=(0,), note="The recipe as published."),
   },
 )
 

@@ -26,7 +26,7 @@ ORDER = (
   ("interop",),
   ("transfer",),
   ("analysis",),
-  ("adaptation",),
+  ("adaptation", "planning"),
   ("experiment", "claims"),
   ("workdir",),
   ("gates", "parallel", "one_run"),

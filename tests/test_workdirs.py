@@ -15,7 +15,7 @@ import bert_jax
 from bert_jax import records, results, settings, sweep
 from bert_jax.objectives import objective_of
 from bert_jax.results import RunResult
-from bert_jax.training import checkpoints, step
+from bert_jax.training import step
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints
 from tests import tiny
 
@@ -87,7 +87,7 @@ def test_stopped_before_its_baselines_it_goes_on(lost: tuple[str, ...], copy: Pa
   for name in lost:
     (run_of(copy) / name).unlink()
   shutil.rmtree(copy / "baselines")
-  for cached in (step._init, checkpoints._shapes):  # as in a process of its own
+  for cached in (step._init, step.state_shapes):  # as in a process of its own
     cached.cache_clear()
   assert again(source, copy) == 0
   assert result_of(copy) == wanted

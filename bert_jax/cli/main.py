@@ -18,6 +18,7 @@ from bert_jax.cli import (
   fill_mask,
   finetune,
   importing,
+  plan,
   predict,
   run,
   search,
@@ -27,6 +28,7 @@ from bert_jax.cli import (
 VERBS = {
   "experiments": experiments,
   "run": run,
+  "plan": plan,
   "import": importing,
   "export": export,
   "embed": embed,

@@ -11,7 +11,6 @@ before it as they were. It keeps no checksums: a flipped bit would come back sil
 
 import base64
 import dataclasses
-import functools
 import glob
 import math
 import os
@@ -32,7 +31,7 @@ from bert_jax.config import Config
 from bert_jax.data import tokenizers
 from bert_jax.training import processes
 from bert_jax.training.layout import Layout
-from bert_jax.training.step import TrainState, init_state
+from bert_jax.training.step import TrainState, state_shapes
 
 # The settings that a checkpoint and a resuming run must share.
 RESULT_GROUPS = ("model", "data", "objective", "optim", "train")
@@ -288,7 +287,7 @@ class Checkpoints:
     about = self.about(step)
     self._packed_tokenizer(step, about)
     config = settings.from_dict(about["config"], Config)
-    state = self._read(step, state=ocp.args.StandardRestore(_shapes(config, layout)))["state"]
+    state = self._read(step, state=ocp.args.StandardRestore(state_shapes(config, layout)))["state"]
     found, wanted = checksums(state), about["checksums"]
     damaged = [name for name in wanted if found.get(name) != wanted[name]]
     if damaged or set(found) != set(wanted):
@@ -320,15 +319,6 @@ def _alias(folder: epath.Path) -> epath.Path | None:
   alias = Path(tempfile.mkdtemp(prefix="bert_jax-")) / "checkpoints"
   alias.symlink_to(folder, target_is_directory=True)
   return epath.Path(alias)
-
-
-@functools.cache
-def _shapes(config: Config, layout: Layout) -> TrainState:
-  """What a state of `config` looks like on the devices of a layout; Orbax cannot read for other devices without it."""
-  shapes = jax.eval_shape(lambda: init_state(config, layout))
-  return jax.tree.map(
-    lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), shapes, layout.of_state(shapes)
-  )
 
 
 def _losses(about: dict[str, Any]) -> dict[int, float]:

@@ -8,6 +8,7 @@ share the products of a layer (Shoeybi et al. 2019).
 import dataclasses
 import functools
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -125,10 +126,11 @@ class Layout:
       raise ValueError(f"{path}={batch_size} must be divisible by {what}; try {' or '.join(map(str, near))}")
 
 
-def make_layout(mesh: str = "data") -> Layout:
+def make_layout(mesh: str = "data", devices: Sequence[Any] | None = None) -> Layout:
   """The layout of `runtime.mesh`.
 
   Args:
+    devices: to lay it over; all that JAX finds, where not given.
     mesh: axes with their sizes, as `data:2,fsdp:2,tensor:2`; one axis may go without, and gets all devices that are
       left. Axes that are not named have size 1.
 
@@ -136,7 +138,7 @@ def make_layout(mesh: str = "data") -> Layout:
     ValueError: another form, or more devices than there are.
   """
   keep_freed_memory()
-  return _make_layout(mesh, tuple(jax.devices()))
+  return _make_layout(mesh, tuple(jax.devices() if devices is None else devices))
 
 
 def local_layout() -> Layout:

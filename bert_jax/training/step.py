@@ -91,6 +91,15 @@ def init_state(config: Config, layout: Layout, start: Params | None = None) -> T
   return jax.jit(state, out_shardings=layout.of_state(jax.eval_shape(state, params)))(params)
 
 
+@functools.cache
+def state_shapes(config: Config, layout: Layout) -> TrainState:
+  """What a state of `config` looks like on the devices of a layout, which need not be there; nothing is allocated."""
+  shapes = jax.eval_shape(lambda: init_state(config, layout))
+  return jax.tree.map(
+    lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), shapes, layout.of_state(shapes)
+  )
+
+
 def started(fresh: Params, start: Params) -> Params:
   """`fresh` with the arrays that `start` has in their place.
 

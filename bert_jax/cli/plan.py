@@ -1,0 +1,81 @@
+"""Says whether an experiment fits on some chips, how long it takes and what it costs; no accelerator is needed.
+
+  bert-jax plan experiments/pretrain.py --recipe=bert_large --topology=v5e:4x4
+  bert-jax plan pretrain --recipe=roberta_base --topology=gpu:h100x8 --train.batch_size=2048
+
+The real training step is compiled by the compiler of TPUs, which `pip install "bert_jax[plan]"` brings, so what is said
+of memory is what the chips would say. For GPUs the memory is not asked about. The times are bounds, from what a step
+multiplies, reads and sends. All flags but --topology and --prices are the experiment's; its scale is `paper` where it
+has that.
+"""
+
+import argparse
+import itertools
+import os
+import pathlib
+import runpy
+import sys
+
+HELP = "fits, how long, what price: asked before a run, without its chips"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument("experiment", metavar="EXPERIMENT", help="a file, or a name that `bert-jax experiments` lists")
+  parser.add_argument("flags", metavar="FLAGS", nargs=argparse.REMAINDER, help="--topology=…, and the experiment's")
+
+
+def run(given: argparse.Namespace) -> int:
+  from absl import flags
+
+  from bert_jax import command_line
+  from bert_jax.cli import experiments
+  from bert_jax.planning import compiled
+
+  file = pathlib.Path(given.experiment)
+  if file.suffix != ".py":
+    files = experiments.found()
+    if given.experiment not in files:
+      raise ValueError(f"there is no experiment {given.experiment}; there are {', '.join(files)}")
+    file = files[given.experiment]
+  if not file.is_file():
+    raise ValueError(f"there is no file {file}")
+  experiment = runpy.run_path(str(file)).get("EXPERIMENT")
+  if experiment is None:
+    raise ValueError(f"{file} declares no EXPERIMENT, so there is nothing to plan")
+  os.environ.update(compiled.ENVIRONMENT)  # a TPU is not needed, and not looked for
+  flags.DEFINE_list("topology", None, "chips: v5e:4x4, v5p:2x2x1, gpu:h100x8, …; several with commas")
+  flags.DEFINE_bool("table", False, "a line for each of them, as Markdown")
+  flags.DEFINE_string("prices", None, "a table of prices, in place of the package's planning/prices.csv")
+  sys.argv[:] = [str(file), *given.flags]
+  command_line.main(experiment, _print, "paper", ("topology", "table", "prices"))
+  return 0
+
+
+def _print(asked: "object") -> int:
+  from absl import flags
+
+  from bert_jax.experiment import Plan
+  from bert_jax.planning import accelerators, prices
+
+  assert isinstance(asked, Plan)
+  if not flags.FLAGS.topology:
+    raise ValueError("--topology is needed: the chips, such as v5e:4x4 or gpu:h100x8")
+  topologies = [accelerators.topology(name) for name in flags.FLAGS.topology]
+  table = prices.read(pathlib.Path(flags.FLAGS.prices) if flags.FLAGS.prices else prices.TABLE)
+  from bert_jax.planning import plan  # heavy, and of no use before the chips are known
+
+  fits = True
+  if flags.FLAGS.table:
+    print(f"| {' | '.join(plan.COLUMNS)} |\n|{' --- |' * len(plan.COLUMNS)}")
+  for arm, topology in itertools.product(asked.arms, topologies):
+    if len(asked.arms) > 1 and not flags.FLAGS.table:
+      print(f"{arm.name}: {arm.change}")
+    for planned in plan.plan(asked.configs[arm.name], topology, plan.compile_elsewhere):
+      if flags.FLAGS.table:
+        print(f"| {' | '.join(plan.row(arm.name, planned, table))} |", flush=True)
+      else:
+        lines = plan.in_words(planned, table)
+        print("\n".join(f"  {what:<14} {how_much}" for what, how_much in lines), flush=True)
+        print()
+      fits = fits and (planned.fit is None or planned.fit.fits)
+  return 0 if fits else 1

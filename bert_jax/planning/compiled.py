@@ -1,0 +1,92 @@
+"""Compiles the training step for a TPU that is not there, and says what it takes of each device's memory.
+
+A program: what is asked comes as JSON on stdin, the answer goes as JSON to stdout. The compiler of TPUs takes a process
+of its own, since it holds what it needs until the end, and may end it.
+"""
+
+import json
+import re
+import sys
+from typing import Any
+
+ENVIRONMENT = {
+  # The compiler comes with libtpu, which otherwise looks for a TPU.
+  "JAX_PLATFORMS": "cpu",
+  "TPU_SKIP_MDS_QUERY": "1",
+  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+_UNITS = {"B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def compile_step(asked: dict[str, Any]) -> dict[str, Any]:
+  """What is known of the compiled step.
+
+  Args:
+    asked: config: of a phase, as `settings.to_dict` makes it; topology: its name.
+
+  Returns:
+    fits; bytes: of each device, where the compiler says; of these held: by the state and the batch; limit: how many
+    there are, where it says; seconds: that compiling took.
+  """
+  import time
+
+  import jax
+  from jax.experimental import topologies
+
+  from bert_jax import settings
+  from bert_jax.config import Config
+  from bert_jax.objectives import objective_of
+  from bert_jax.planning.shapes import batch_shapes
+  from bert_jax.training.layout import make_layout
+  from bert_jax.training.optimizers import hyperparameters
+  from bert_jax.training.step import state_shapes, train_step_of
+
+  config = settings.from_dict(asked["config"], Config)
+  described = topologies.get_topology_desc(platform="tpu", topology_name=asked["topology"])
+  layout = make_layout(config.runtime.mesh, described.devices)
+  layout.check_batch_size("train.batch_size", config.train.batch_size, config.runtime.accumulation_steps)
+
+  def placed(shapes: Any, where: Any) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), shapes)
+
+  hyper = jax.eval_shape(lambda: hyperparameters(config.optim, config.train.steps, objective_of(config).loss_weights))
+  seed = jax.ShapeDtypeStruct((), "uint32")
+  began = time.monotonic()
+  lowered = train_step_of(config, layout).lower(
+    state_shapes(config, layout),
+    None,
+    placed(batch_shapes(config), layout.rows),
+    placed(hyper, layout.whole),
+    placed(seed, layout.whole),
+  )
+  try:
+    compiled = lowered.compile()
+  except jax.errors.JaxRuntimeError as error:
+    if (found := too_large(str(error))) is None:
+      raise
+    return {"fits": False, "bytes": found[0], "held": None, "limit": found[1], "seconds": time.monotonic() - began}
+  memory: Any = compiled.memory_analysis()
+  taken = (
+    memory.argument_size_in_bytes
+    + memory.output_size_in_bytes
+    - memory.alias_size_in_bytes
+    + memory.temp_size_in_bytes
+    + memory.generated_code_size_in_bytes
+  )
+  held = memory.argument_size_in_bytes
+  return {"fits": True, "bytes": taken, "held": held, "limit": None, "seconds": time.monotonic() - began}
+
+
+def too_large(message: str) -> tuple[float | None, float | None] | None:
+  """(bytes needed, bytes there are) of the compiler's complaint, as far as it says; None where it is about another."""
+  if "hbm" not in message.lower() and "RESOURCE_EXHAUSTED" not in message:
+    return None
+  found = re.search(r"[Uu]sed ([\d.]+)([BKMGT])\w* of ([\d.]+)([BKMGT])\w* hbm", message)
+  if found is None:
+    return None, None
+  return float(found[1]) * _UNITS[found[2]], float(found[3]) * _UNITS[found[4]]
+
+
+if __name__ == "__main__":
+  answer = compile_step(json.load(sys.stdin))
+  print(json.dumps(answer), file=sys.stdout)
