@@ -5,8 +5,10 @@ Each is one file that asks one question; `bert-jax run NAME --help` shows its fl
 
 import argparse
 import ast
+import runpy
 import shutil
 from pathlib import Path
+from typing import Any
 
 import bert_jax
 
@@ -44,6 +46,25 @@ def found() -> dict[str, Path]:
   if folder is None:
     raise ValueError(f"there are no experiments beside {package}; install the package anew, or run a clone's")
   return {file.stem: file for file in sorted(folder.iterdir()) if file.suffix == ".py"}
+
+
+def declared(experiment: str) -> tuple[Path, Any]:
+  """The file of an experiment, which is a path or a name, and what it declares.
+
+  Raises:
+    ValueError: there is none, or it declares no `EXPERIMENT`, as those that train nothing from scratch do not.
+  """
+  file = Path(experiment)
+  if file.suffix != ".py":
+    files = found()
+    if experiment not in files:
+      raise ValueError(f"there is no experiment {experiment}; there are {', '.join(files)}")
+    file = files[experiment]
+  if not file.is_file():
+    raise ValueError(f"there is no file {file}")
+  if (declaration := runpy.run_path(str(file)).get("EXPERIMENT")) is None:
+    raise ValueError(f"{file} declares no EXPERIMENT; its flags are its own")
+  return file, declaration
 
 
 def question(file: Path) -> str:

@@ -11,6 +11,7 @@ import bert_jax
 from bert_jax import console
 from bert_jax.cli import (
   adapt,
+  doctor,
   embed,
   evaluate,
   experiments,
@@ -29,6 +30,7 @@ VERBS = {
   "experiments": experiments,
   "run": run,
   "plan": plan,
+  "doctor": doctor,
   "import": importing,
   "export": export,
   "embed": embed,

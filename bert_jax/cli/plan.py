@@ -13,7 +13,6 @@ import argparse
 import itertools
 import os
 import pathlib
-import runpy
 import sys
 
 HELP = "fits, how long, what price: asked before a run, without its chips"
@@ -31,22 +30,12 @@ def run(given: argparse.Namespace) -> int:
   from bert_jax.cli import experiments
   from bert_jax.planning import compiled
 
-  file = pathlib.Path(given.experiment)
-  if file.suffix != ".py":
-    files = experiments.found()
-    if given.experiment not in files:
-      raise ValueError(f"there is no experiment {given.experiment}; there are {', '.join(files)}")
-    file = files[given.experiment]
-  if not file.is_file():
-    raise ValueError(f"there is no file {file}")
-  experiment = runpy.run_path(str(file)).get("EXPERIMENT")
-  if experiment is None:
-    raise ValueError(f"{file} declares no EXPERIMENT, so there is nothing to plan")
+  file, experiment = experiments.declared(given.experiment)
   os.environ.update(compiled.ENVIRONMENT)  # a TPU is not needed, and not looked for
   flags.DEFINE_list("topology", None, "chips: v5e:4x4, v5p:2x2x1, gpu:h100x8, …; several with commas")
   flags.DEFINE_bool("table", False, "a line for each of them, as Markdown")
   flags.DEFINE_string("prices", None, "a table of prices, in place of the package's planning/prices.csv")
-  sys.argv[:] = [str(file), *given.flags]
+  sys.argv[:] = [os.fspath(file), *given.flags]
   command_line.main(experiment, _print, "paper", ("topology", "table", "prices"))
   return 0
 
