@@ -112,6 +112,7 @@ NOT_RUN = {
   r"bert-jax serve ": "tests/app starts it",
   r"bert-jax adapt ": "tests/cli/test_adapt.py runs it on text of its own",
   r"bert-jax doctor ": "tests/planning looks at texts of its own",
+  r"bert-jax selftest": "tests/planning runs it, on four devices",
   r"bert-jax plan ": "tests/planning runs it; what needs the compiler of TPUs, where that is installed",
   r"python docs/note/": "tests/test_note.py runs both",
   r"curl ": "tests/app/test_server.py sends each of them",

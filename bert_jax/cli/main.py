@@ -23,6 +23,7 @@ from bert_jax.cli import (
   predict,
   run,
   search,
+  selftest,
   serve,
 )
 
@@ -31,6 +32,7 @@ VERBS = {
   "run": run,
   "plan": plan,
   "doctor": doctor,
+  "selftest": selftest,
   "import": importing,
   "export": export,
   "embed": embed,
