@@ -5,8 +5,8 @@
 
 The real training step is compiled by the compiler of TPUs, which `pip install "bert_jax[plan]"` brings, so what is said
 of memory is what the chips would say. For GPUs the memory is not asked about. The times are bounds, from what a step
-multiplies, reads and sends. All flags but --topology and --prices are the experiment's; its scale is `paper` where it
-has that.
+multiplies, reads and sends. Beside --topology, --minutes, --table and --prices the flags are the experiment's; its scale
+is `paper` where it has that.
 """
 
 import argparse
@@ -33,10 +33,11 @@ def run(given: argparse.Namespace) -> int:
   file, experiment = experiments.declared(given.experiment)
   os.environ.update(compiled.ENVIRONMENT)  # a TPU is not needed, and not looked for
   flags.DEFINE_list("topology", None, "chips: v5e:4x4, v5p:2x2x1, gpu:h100x8, …; several with commas")
+  flags.DEFINE_float("minutes", 3.0, "of compiling, in which the largest batch is searched for", lower_bound=0)
   flags.DEFINE_bool("table", False, "a line for each of them, as Markdown")
   flags.DEFINE_string("prices", None, "a table of prices, in place of the package's planning/prices.csv")
   sys.argv[:] = [os.fspath(file), *given.flags]
-  command_line.main(experiment, _print, "paper", ("topology", "table", "prices"))
+  command_line.main(experiment, _print, "paper", ("topology", "minutes", "table", "prices"))
   return 0
 
 
@@ -59,7 +60,7 @@ def _print(asked: "object") -> int:
   for arm, topology in itertools.product(asked.arms, topologies):
     if len(asked.arms) > 1 and not flags.FLAGS.table:
       print(f"{arm.name}: {arm.change}")
-    for planned in plan.plan(asked.configs[arm.name], topology, plan.compile_elsewhere):
+    for planned in plan.plan(asked.configs[arm.name], topology, plan.compile_elsewhere, flags.FLAGS.minutes):
       if flags.FLAGS.table:
         print(f"| {' | '.join(plan.row(arm.name, planned, table))} |", flush=True)
       else:

@@ -5,6 +5,7 @@ of its own, since it holds what it needs until the end, and may end it.
 """
 
 import json
+import math
 import re
 import sys
 from typing import Any
@@ -26,7 +27,7 @@ def compile_step(asked: dict[str, Any]) -> dict[str, Any]:
 
   Returns:
     fits; bytes: of each device, where the compiler says; of these held: by the state and the batch; limit: how many
-    there are, where it says; seconds: that compiling took.
+    there are, where it says; seconds: that compiling took, which is long only for what fits.
   """
   import time
 
@@ -50,21 +51,18 @@ def compile_step(asked: dict[str, Any]) -> dict[str, Any]:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), shapes)
 
   hyper = jax.eval_shape(lambda: hyperparameters(config.optim, config.train.steps, objective_of(config).loss_weights))
-  seed = jax.ShapeDtypeStruct((), "uint32")
+  state, batch = state_shapes(config, layout), placed(batch_shapes(config), layout.rows)
+  seed = placed(jax.ShapeDtypeStruct((), "uint32"), layout.whole)
+  held = sum(math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves((state, batch)))
   began = time.monotonic()
-  lowered = train_step_of(config, layout).lower(
-    state_shapes(config, layout),
-    None,
-    placed(batch_shapes(config), layout.rows),
-    placed(hyper, layout.whole),
-    placed(seed, layout.whole),
-  )
+  lowered = train_step_of(config, layout).lower(state, None, batch, placed(hyper, layout.whole), seed)
   try:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
     if (found := too_large(str(error))) is None:
       raise
-    return {"fits": False, "bytes": found[0], "held": None, "limit": found[1], "seconds": time.monotonic() - began}
+    taken, limit = None if found[0] is None else found[0] + held * found[2], found[1]
+    return {"fits": False, "bytes": taken, "held": held, "limit": limit, "seconds": time.monotonic() - began}
   memory: Any = compiled.memory_analysis()
   taken = (
     memory.argument_size_in_bytes
@@ -73,18 +71,22 @@ def compile_step(asked: dict[str, Any]) -> dict[str, Any]:
     + memory.temp_size_in_bytes
     + memory.generated_code_size_in_bytes
   )
-  held = memory.argument_size_in_bytes
   return {"fits": True, "bytes": taken, "held": held, "limit": None, "seconds": time.monotonic() - began}
 
 
-def too_large(message: str) -> tuple[float | None, float | None] | None:
-  """(bytes needed, bytes there are) of the compiler's complaint, as far as it says; None where it is about another."""
+def too_large(message: str) -> tuple[float | None, float | None, bool] | None:
+  """(bytes needed, bytes there are, whether what is held all along comes on top) of the compiler's complaint.
+
+  As far as it says; None where it is about something else.
+  """
   if "hbm" not in message.lower() and "RESOURCE_EXHAUSTED" not in message:
     return None
-  found = re.search(r"[Uu]sed ([\d.]+)([BKMGT])\w* of ([\d.]+)([BKMGT])\w* hbm", message)
-  if found is None:
-    return None, None
-  return float(found[1]) * _UNITS[found[2]], float(found[3]) * _UNITS[found[4]]
+  size = r"\(?([\d.]+)([BKMGT])\w*\)?"
+  if found := re.search(rf"[Uu]sed {size} of {size} hbm", message):
+    return float(found[1]) * _UNITS[found[2]], float(found[3]) * _UNITS[found[4]], False
+  if found := re.search(rf"temporaries {size} exceeds available HBM {size}", message):
+    return float(found[1]) * _UNITS[found[2]], float(found[3]) * _UNITS[found[4]], True
+  return None, None, False
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from bert_jax.planning.prices import Price
 from bert_jax.training.layout import mesh_sizes
 
 _MOST_COMPILED = 4  # of the search for the largest batch, which as a rule needs two
-_SECONDS_OF_SEARCH = 200.0  # that compiling has taken, after which the search ends
 _MOST_GROWTH = 64  # of a batch from one trial to the next: of a tiny network little can be told of a large one's memory
 _TIMEOUT = 1200.0  # seconds of one compilation
 _GIB = 2**30
@@ -38,6 +37,7 @@ class Fit:
     there: bytes of a device.
     largest: the largest batch that was compiled and fits; 0 where none did.
     refused: the smallest batch that was compiled and does not fit; None where all did.
+    reckoned: the largest batch by the figures of those that were compiled, where the search was not ended.
     seconds: that compiling took, now or when it was done.
   """
 
@@ -46,6 +46,7 @@ class Fit:
   there: float
   largest: int
   refused: int | None
+  reckoned: int | None
   seconds: float
 
 
@@ -69,11 +70,12 @@ class Planned:
 Compile = Callable[[Config, Topology], dict[str, Any]]
 
 
-def plan(config: Config, topology: Topology, compile_step: Compile) -> list[Planned]:
+def plan(config: Config, topology: Topology, compile_step: Compile, minutes: float = 3.0) -> list[Planned]:
   """Each phase of a run.
 
   Args:
     compile_step: what `compiled.compile_step` says of a config on these chips.
+    minutes: that compiling may take in all, once the run's own batches are compiled; see `_search`.
 
   Raises:
     ValueError: the run takes up another network, its batch cannot be split so, or the compiler is not there.
@@ -83,47 +85,64 @@ def plan(config: Config, topology: Topology, compile_step: Compile) -> list[Plan
       raise ValueError(f"{path} takes up another network, which a plan does not know; plan the run without it")
   if config.model.vocab_size is None:
     config = settings.assign(config, {"model.vocab_size": config.data.tokenizer.vocab_size})
-  found, parts = [], phases(config)
-  for phase, end in zip(parts, [*(later.first_step for later in parts[1:]), config.train.steps], strict=True):
-    alone = shapes.of_phase(config, phase.max_seq_len, phase.batch_size)
-    fit = _fit(alone, topology, compile_step) if topology.chip.kind == "tpu" else None
-    found.append(Planned(alone, end - phase.first_step, topology, fit, estimate(alone, topology)))
-  return found
+  parts = phases(config)
+  alone = [shapes.of_phase(config, phase.max_seq_len, phase.batch_size) for phase in parts]
+  ends = [*(phase.first_step for phase in parts[1:]), config.train.steps]
+  fits = _search(alone, topology, compile_step, 60 * minutes) if topology.chip.kind == "tpu" else {}
+  return [
+    Planned(own, end - phase.first_step, topology, fits.get(number), estimate(own, topology))
+    for number, (own, phase, end) in enumerate(zip(alone, parts, ends, strict=True))
+  ]
 
 
-def _fit(config: Config, topology: Topology, compile_step: Compile) -> Fit:
-  """Compiles the run's batch, then what by these figures is the largest that fits, as long as it pays."""
-  mesh = mesh_sizes(config.runtime.mesh, topology.devices)
-  unit = mesh["data"] * mesh["fsdp"] * config.runtime.accumulation_steps  # rows of a microbatch, one on each device
-  there = topology.chip.memory / topology.chip.devices
-  asked = config.train.batch_size
-  if asked % unit:
-    raise ValueError(
-      f"train.batch_size={asked} must be divisible by the {unit} of --topology={topology.name}, runtime.mesh and"
-      " runtime.accumulation_steps together"
-    )
-  answers: dict[int, dict[str, Any]] = {}  # by rows of a microbatch on a device
-  rows = asked // unit
-  for _ in range(_MOST_COMPILED):
-    answers[rows] = compile_step(settings.assign(config, {"train.batch_size": rows * unit}), topology)
-    there = answers[rows]["limit"] or there
-    spent = sum(answer["seconds"] for answer in answers.values())
-    if spent > _SECONDS_OF_SEARCH or (rows := _next(answers, there)) is None:
-      break
-  own = answers[asked // unit]
-  fitting = [n for n, answer in answers.items() if answer["fits"]]
-  refused = [n for n, answer in answers.items() if not answer["fits"]]
+Answers = dict[int, dict[str, Any]]  # of the compiler, by rows of a microbatch on a device
+
+
+def _search(configs: list[Config], topology: Topology, compile_step: Compile, seconds: float) -> dict[int, Fit]:
+  """Compiles the batch of each phase, then what by these figures is the largest that fits, as long as there is time."""
+  mesh = mesh_sizes(configs[0].runtime.mesh, topology.devices)
+  unit = mesh["data"] * mesh["fsdp"] * configs[0].runtime.accumulation_steps  # one row of a microbatch on each device
+  for config in configs:
+    if config.train.batch_size % unit:
+      raise ValueError(
+        f"train.batch_size={config.train.batch_size} must be divisible by the {unit} of --topology={topology.name},"
+        " runtime.mesh and runtime.accumulation_steps together"
+      )
+  limit = [topology.chip.memory / topology.chip.devices]
+  known: list[Answers] = [{} for _ in configs]
+
+  def ask(phase: int, rows: int) -> None:
+    changed = settings.assign(configs[phase], {"train.batch_size": rows * unit})
+    known[phase][rows] = compile_step(changed, topology)
+    limit[0] = known[phase][rows]["limit"] or limit[0]
+
+  for phase, config in enumerate(configs):
+    ask(phase, config.train.batch_size // unit)
+  for phase, answers in enumerate(known):
+    while len(answers) < _MOST_COMPILED and (rows := _next(answers, limit[0])) is not None:
+      each = [answer["seconds"] for of_phase in known for answer in of_phase.values()]
+      if sum(each) + 1.5 * max(each) > seconds:  # a larger batch takes longer
+        break
+      ask(phase, rows)
+  return {i: _found(known[i], config, unit, limit[0]) for i, config in enumerate(configs)}
+
+
+def _found(answers: Answers, config: Config, unit: int, there: float) -> Fit:
+  own, rest = answers[config.train.batch_size // unit], _next(answers, there)
+  fitting = [rows for rows, answer in answers.items() if answer["fits"]]
+  refused = [rows for rows, answer in answers.items() if not answer["fits"]]
   return Fit(
     own["fits"],
     own["bytes"],
     there,
     max(fitting, default=0) * unit,
     min(refused) * unit if refused else None,
+    None if rest is None else rest * unit,
     sum(answer["seconds"] for answer in answers.values()),
   )
 
 
-def _next(answers: dict[int, dict[str, Any]], there: float) -> int | None:
+def _next(answers: Answers, there: float) -> int | None:
   """Rows to try next, for a device's memory as a straight line of its rows; None where that would say little more."""
   low = max((n for n, answer in answers.items() if answer["fits"]), default=0)
   high = min((n for n, answer in answers.items() if not answer["fits"]), default=None)
@@ -132,16 +151,17 @@ def _next(answers: dict[int, dict[str, Any]], there: float) -> int | None:
     slope = (known[-1][1] - known[0][1]) / (known[-1][0] - known[0][0])
     guess = int(known[0][0] + (there - known[0][1]) / slope)
   elif known and answers[known[0][0]]["held"] is not None:
-    # One point alone: what is not held for the whole step grows with the rows.
-    (rows, taken), held = known[0], answers[known[0][0]]["held"]
-    guess = int(rows * (there - held) / max(taken - held, 1.0))
+    # One point alone. What is not held for the whole step grows with the rows, but for the gradient, which is as large
+    # as the weights: a third of the state.
+    (rows, taken), held = known[0], answers[known[0][0]]["held"] * 4 / 3
+    guess = int(rows * (there - held) / max(taken - held, 0.05 * taken))
   else:
     guess = low * 2 if high is None else (low + high) // 2
   guess = min(guess, _MOST_GROWTH * max(low, min(answers)))
   step = 8 if guess >= 16 else 1  # a TPU works on rows in eights
   guess = guess // step * step
-  if high is not None:
-    guess = min(guess, high - 1)
+  if high is not None and guess >= high:
+    guess = (low + high) // 2
   # One that is a sixteenth larger than what fits already is not worth a minute.
   return guess if guess > low * 17 / 16 and guess not in answers and guess > 0 else None
 
@@ -199,7 +219,7 @@ def row(arm: str, planned: Planned, prices: dict[str, Price]) -> list[str]:
   if fit is not None:
     taken = f"{'?' if fit.taken is None else f'{fit.taken / _GIB:.1f}'} of {fit.there / _GIB:.1f}"
     taken += "" if fit.fits else ": does not fit"
-    largest = f"{fit.largest:,}" if fit.largest else "none"
+    largest = f"about {fit.reckoned:,}" if fit.reckoned else f"{fit.largest:,}" if fit.largest else "none"
   usual, price = found.usual_seconds, prices.get(planned.topology.chip.name)
   hours = None if usual is None else planned.steps * usual / 3600
   return [
@@ -222,19 +242,20 @@ def _run(planned: Planned) -> str:
 def _fit_in_words(fit: Fit, config: Config) -> list[tuple[str, str]]:
   taken = "more than" if fit.taken is None else f"{fit.taken / _GIB:.2f} of"
   said = f"{taken} {fit.there / _GIB:.2f} GiB a device"
+  largest = fit.largest or fit.reckoned
   if not fit.fits:
     steps = config.runtime.accumulation_steps
-    way_out = (
-      f"; runtime.accumulation_steps={-(-config.train.batch_size // fit.largest) * steps}, or a larger slice"
-      if fit.largest
+    said += (
+      f"; runtime.accumulation_steps={-(-config.train.batch_size // largest) * steps}, or a larger slice"
+      if largest
       else "; a larger slice, runtime.mesh with fsdp, or runtime.remat"
     )
-    said += way_out
-  largest = f"{fit.largest:,} sequences fit" if fit.largest else "none that was tried fits"
-  beyond = f"; {fit.refused:,} do not" if fit.refused else ""
+  tried = f"{fit.largest:,} sequences fit" if fit.largest else "none that was compiled fits"
+  tried += f"; {fit.refused:,} do not" if fit.refused else ""
+  tried += f"; by these figures about {fit.reckoned:,} would, which --minutes=10 may compile" if fit.reckoned else ""
   return [
     ("fits" if fit.fits else "does not fit", f"{said} (compiled: {fit.seconds:.0f} s)"),
-    ("largest batch", largest + beyond),
+    ("largest batch", tried),
   ]
 
 
