@@ -4,6 +4,7 @@ import logging as stdlib_logging
 import os
 import sys
 import warnings
+from typing import Any
 
 from absl import logging
 from tqdm import tqdm
@@ -43,7 +44,12 @@ def log_own_lines_only() -> None:
 
   # TensorStore reads on after one array of a damaged checkpoint, and would say so with a traceback for each other one.
   unraisable = sys.unraisablehook
-  sys.unraisablehook = lambda what: None if str(what.exc_value) == "Event loop is closed" else unraisable(what)
+
+  def of_orbax(what: Any) -> bool:
+    code = getattr(what.object, "cr_code", None)  # of a coroutine
+    return str(what.exc_value) == "Event loop is closed" or (code is not None and silent[0] in code.co_filename)
+
+  sys.unraisablehook = lambda what: None if of_orbax(what) else unraisable(what)
 
 
 def progress_bar(total: int, unit: str, shown: bool | None = None) -> tqdm:

@@ -188,3 +188,15 @@ def test_lines_are_for_a_person(capfd: pytest.CaptureFixture[str]) -> None:
   )
   done = call(code)
   assert done.stderr == "bert, seed 0: step 5\nwarning: hm\nwarning: careful\n"
+
+
+@pytest.mark.parametrize(("library", "shown"), [("orbax", False), ("other", True)])
+def test_reads_that_a_damaged_checkpoint_leaves_behind_say_nothing(library: str, shown: bool) -> None:
+  body = r"async def f():\n  try:\n    await g()\n  finally:\n    raise Exception('left behind')"
+  code = (
+    "import types; from bert_jax import console; console.log_own_lines_only();"
+    f'exec(compile("{body}", "/lib/{library}/x.py", "exec"));'
+    "g = types.coroutine(lambda: (yield));"
+    "left = f(); left.send(None); del left"
+  )
+  assert ("left behind" in call(code).stderr) == shown

@@ -45,7 +45,8 @@ def _arms(results: Results) -> list[Block]:
   items = []
   for arm in results.sweep.arms:
     base = f", against `{arm.parent}`" if arm.parent else ""
-    items.append(f"**`{arm.name}`**{base}: {arm.change}." + (f" The paper: {arm.expects}." if arm.expects else ""))
+    change = arm.change if arm.change.endswith("?") else f"{arm.change}."
+    items.append(f"**`{arm.name}`**{base}: {change}" + (f" The paper: {arm.expects}." if arm.expects else ""))
   return [
     Heading(2, "The arms"),
     Paragraph("Each arm is one recipe" + (", compared with the arm that it changes." if results.comparisons else ".")),

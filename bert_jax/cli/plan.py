@@ -5,8 +5,8 @@
 
 The real training step is compiled by the compiler of TPUs, which `pip install "bert_jax[plan]"` brings, so what is said
 of memory is what the chips would say. For GPUs the memory is not asked about. The times are bounds, from what a step
-multiplies, reads and sends. Beside --topology, --minutes, --table and --prices the flags are the experiment's; its scale
-is `paper` where it has that.
+multiplies, reads and sends. Beside --topology, --minutes, --table and --prices the flags are the experiment's, and its
+scale is `paper` where it has that.
 """
 
 import argparse
