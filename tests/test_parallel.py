@@ -14,6 +14,7 @@ import pytest
 from bert_jax import parallel
 from bert_jax.experiment import Plan
 from bert_jax.training import loop
+from bert_jax.training.peers import Processes
 from tests import tiny
 
 RUNS = 4
@@ -53,7 +54,7 @@ def test_cores_are_shared_out(source: str, tmp_path: Path, cores: None) -> None:
   with pytest.raises(ValueError, match="--cores_per_run=6: this process may use 5"):
     split(cores_per_run=6)
   with pytest.raises(ValueError, match="one process each; leave it or --coordinator out"):
-    split(parallel_runs=2, processes=("host:1", 2, 0))
+    split(parallel_runs=2, processes=Processes("host:1", 2, 0))
 
 
 def test_memory_bounds_what_auto_starts(

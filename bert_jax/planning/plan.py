@@ -310,8 +310,10 @@ def _versions() -> dict[str, str]:
   except importlib.metadata.PackageNotFoundError as error:
     raise ValueError('the compiler of TPUs is not installed: pip install "bert_jax[plan]"') from error
   hasher = hashlib.sha256()
-  for path in sorted(pathlib.Path(bert_jax.__file__).parent.rglob("*.py")):
-    hasher.update(path.read_bytes())
+  for folder, _, names in sorted(os.walk(pathlib.Path(bert_jax.__file__).parent)):
+    for name in sorted(names):
+      if name.endswith(".py"):
+        hasher.update(pathlib.Path(folder, name).read_bytes())
   return {**known, "code": hasher.hexdigest()}
 
 

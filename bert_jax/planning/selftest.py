@@ -200,7 +200,8 @@ def _resumed(config: Config, corpus: Corpus, folder: epath.Path) -> Iterator[Che
 
 
 def _flipped(folder: epath.Path, sums: Any, layout: Layout) -> Iterator[Check]:
-  files = [path for path in sorted(Path(os.fspath(folder)).glob(f"{_STEPS}/state/**/*")) if path.is_file()]
+  walked = sorted(os.walk(folder / f"{_STEPS}" / "state"))
+  files = [Path(within, name) for within, _, names in walked for name in sorted(names)]
   found = harmless = silent = 0
   for path in files:
     whole = path.read_bytes()
