@@ -46,11 +46,21 @@ def prepared(source: str, workdir: epath.Path, given: dict[str, Any]) -> tuple[C
 
 @pytest.fixture
 def examine(source: str, workdir: epath.Path) -> Examine:
-  """What is found of the tiny text with some settings, by what it is about; `text` gives another folder."""
+  """What is found of the tiny text with some settings, by what it is about; `text` gives another folder.
 
-  def call(given: dict[str, Any] | None = None, text: str | None = None, seconds: float = 20) -> dict[str, Finding]:
+  With `until`, no further than to this: the first steps, which come last, take a program to be compiled.
+  """
+
+  def call(
+    given: dict[str, Any] | None = None, text: str | None = None, seconds: float = 20, until: str = ""
+  ) -> dict[str, Finding]:
     config, corpus = prepared(text or source, workdir, given or {})
-    return {f.what: f for f in doctor.examine(config, corpus, workdir, make_layout("data:1"), seconds)}
+    found: dict[str, Finding] = {}
+    for finding in doctor.examine(config, corpus, workdir, make_layout("data:1"), seconds):
+      found[finding.what] = finding
+      if finding.what == until:
+        break
+    return found
 
   return call
 
@@ -66,13 +76,13 @@ def test_of_a_good_text_and_good_settings_nothing_is_to_be_looked_at(examine: Ex
 def test_a_rate_of_zero_learns_nothing_and_large_weights_do_not_guess(examine: Examine) -> None:
   found = examine({"optim.peak_lr": 1e-12}, seconds=2)
   assert "not learned at optim.peak_lr" in found["8 rows by heart"].advice
-  assert "model.initializer_range" in examine({"model.initializer_range": 3.0}, seconds=0)["first loss"].advice
+  assert "model.initializer_range" in examine({"model.initializer_range": 3.0}, until="first loss")["first loss"].advice
 
 
 def test_rows_that_are_mostly_padding(examine: Examine) -> None:
   long = {"data.max_seq_len": 400, "model.max_positions": 400}
   given = {"data.format": "doc_sentences", "objective.sentence": "none", **long}
-  assert "a smaller data.max_seq_len" in examine(given, seconds=0)["rows"].advice
+  assert "a smaller data.max_seq_len" in examine(given, until="rows")["rows"].advice
 
 
 def test_a_text_with_copies(examine: Examine, source: str, tmp_path: Path) -> None:
@@ -80,7 +90,7 @@ def test_a_text_with_copies(examine: Examine, source: str, tmp_path: Path) -> No
   shutil.copytree(source.removeprefix("text:"), folder)
   for file in sorted(folder.glob("*.txt"))[:60]:
     (folder / f"copy-{file.name}").write_text(file.read_text() + " And so on.")
-  found = examine(text=f"text:{folder}", seconds=0)
+  found = examine(text=f"text:{folder}", until="near duplicates")
   assert "learned several times" in found["near duplicates"].advice
 
 
@@ -88,7 +98,7 @@ def test_special_tokens_in_the_text(examine: Examine, monkeypatch: pytest.Monkey
   """As tokenizers from elsewhere may find them there; ours take them for the words that they look like."""
   sample = doctor._sample
   monkeypatch.setattr(doctor, "_sample", lambda corpus: np.append(sample(corpus), corpus.tokenizer.mask_id))
-  assert "never predicted" in examine(seconds=0)["special tokens in the text"].advice
+  assert "never predicted" in examine(until="special tokens in the text")["special tokens in the text"].advice
 
 
 def test_a_tokenizer_of_other_text(examine: Examine, source: str, workdir: epath.Path, tmp_path: Path) -> None:
@@ -97,14 +107,14 @@ def test_a_tokenizer_of_other_text(examine: Examine, source: str, workdir: epath
   shutil.copytree(source.removeprefix("text:"), folder)
   for file in sorted(folder.glob("*.txt"))[::3]:
     file.write_text("Это другой язык. " + file.read_text())
-  found = examine({"data.tokenizer.path": str(corpus.folder / "tokenizer")}, f"text:{folder}", 0)
+  found = examine({"data.tokenizer.path": str(corpus.folder / "tokenizer")}, f"text:{folder}", until="unknown tokens")
   assert "another data.tokenizer.path" in found["unknown tokens"].advice
 
 
 def test_a_full_disk_would_stop_the_run(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
   usage = shutil.disk_usage("/")
   monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
-  finding = examine(seconds=0)["checkpoints"]
+  finding = examine(until="checkpoints")["checkpoints"]
   assert finding.stops
   assert "lower runtime.keep_latest" in finding.advice
 
@@ -125,6 +135,6 @@ def test_batches_that_take_longer_than_steps(examine: Examine, monkeypatch: pyte
 def test_labels_of_which_one_is_nearly_all(monkeypatch: pytest.MonkeyPatch, examine: Examine) -> None:
   of_topics = ["topics/a"] * 150 + ["topics/b"] * 15 + [None] * 15
   monkeypatch.setattr(Corpus, "document_labels", property(lambda _: of_topics))
-  finding = examine({"transfer.tasks": "topics"}, seconds=0)["labels of topics"]
+  finding = examine({"transfer.tasks": "topics"}, until="labels of topics")["labels of topics"]
   assert finding.said == "2 classes, 15 to 150 texts each; the most frequent has 91%"
   assert "the same answer always has as much" in finding.advice

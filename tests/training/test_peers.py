@@ -70,7 +70,7 @@ def test_without_process_0_the_others_say_where_they_looked() -> None:
 def test_what_does_not_belong_together_is_told_to_all_that_have_come(
   indices: list[int], about: dict[int, Any], message: str
 ) -> None:
-  told = all_meet(free_port(), 3, indices, about, 3.0)
+  told = all_meet(free_port(), 3, indices, about, 1.5)
   assert sum(bool(re.search(message, said)) for said in told.values()) >= 2
 
 
@@ -164,8 +164,8 @@ def test_one_that_dies_ends_the_others_in_words(three: list[subprocess.Popen[str
     assert "the same command goes on from the last checkpoint" in said
 
 
-@pytest.mark.parametrize("fails", [0, 2])
-def test_one_that_fails_tells_why_and_waits_for_nobody(three: list[subprocess.Popen[str]], fails: int) -> None:
+def test_one_that_fails_tells_why_and_waits_for_nobody(three: list[subprocess.Popen[str]]) -> None:
+  fails = 2  # what process 0 passes on
   assert three[fails].stdin is not None
   three[fails].communicate("failed no-luck\n", timeout=30)
   assert three[fails].returncode == 1
