@@ -11,6 +11,10 @@ looked at. The status is 1 where a run would end in an error.
 import argparse
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from bert_jax.experiment import Plan
 
 HELP = "a run's text and first steps, looked at before it is run"
 
@@ -30,17 +34,15 @@ def run(given: argparse.Namespace) -> int:
   return 0
 
 
-def _examine(asked: "object") -> int:
+def _examine(asked: "Plan") -> int:
   from etils import epath
 
   from bert_jax import settings
-  from bert_jax.experiment import Plan
   from bert_jax.planning import doctor
   from bert_jax.training import platform
   from bert_jax.training.layout import make_layout
   from bert_jax.training.pretraining import check_corpus, prepare_corpus, resolve
 
-  assert isinstance(asked, Plan)
   platform.select_platform(asked.platform)
   platform.use_compilation_cache()
   workdir = epath.Path(asked.workdir)

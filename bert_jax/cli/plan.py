@@ -14,6 +14,10 @@ import itertools
 import os
 import pathlib
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+  from bert_jax.experiment import Plan
 
 HELP = "fits, how long, what price: asked before a run, without its chips"
 
@@ -41,13 +45,11 @@ def run(given: argparse.Namespace) -> int:
   return 0
 
 
-def _print(asked: "object") -> int:
+def _print(asked: "Plan") -> int:
   from absl import flags
 
-  from bert_jax.experiment import Plan
   from bert_jax.planning import accelerators, prices
 
-  assert isinstance(asked, Plan)
   if not flags.FLAGS.topology:
     raise ValueError("--topology is needed: the chips, such as v5e:4x4 or gpu:h100x8")
   topologies = [accelerators.topology(name) for name in flags.FLAGS.topology]

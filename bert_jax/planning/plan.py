@@ -108,23 +108,24 @@ def _search(configs: list[Config], topology: Topology, compile_step: Compile, se
         f"train.batch_size={config.train.batch_size} must be divisible by the {unit} of --topology={topology.name},"
         " runtime.mesh and runtime.accumulation_steps together"
       )
-  limit = [topology.chip.memory / topology.chip.devices]
+  there = topology.chip.memory / topology.chip.devices
   known: list[Answers] = [{} for _ in configs]
 
   def ask(phase: int, rows: int) -> None:
+    nonlocal there
     changed = settings.assign(configs[phase], {"train.batch_size": rows * unit})
     known[phase][rows] = compile_step(changed, topology)
-    limit[0] = known[phase][rows]["limit"] or limit[0]
+    there = known[phase][rows]["limit"] or there
 
   for phase, config in enumerate(configs):
     ask(phase, config.train.batch_size // unit)
   for phase, answers in enumerate(known):
-    while len(answers) < _MOST_COMPILED and (rows := _next(answers, limit[0])) is not None:
+    while len(answers) < _MOST_COMPILED and (rows := _next(answers, there)) is not None:
       each = [answer["seconds"] for of_phase in known for answer in of_phase.values()]
       if sum(each) + 1.5 * max(each) > seconds:  # a larger batch takes longer
         break
       ask(phase, rows)
-  return {i: _found(known[i], config, unit, limit[0]) for i, config in enumerate(configs)}
+  return {i: _found(known[i], config, unit, there) for i, config in enumerate(configs)}
 
 
 def _found(answers: Answers, config: Config, unit: int, there: float) -> Fit:

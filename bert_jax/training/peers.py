@@ -52,12 +52,16 @@ class Processes:
 
 
 class Peers:
-  """The other processes, met.
-
-  Args of the constructor are what `meet` has: the connections by the number of the process at the other end, and names.
-  """
+  """The other processes, once they have met; see `meet`."""
 
   def __init__(self, index: int, connections: Mapping[int, Connection], hosts: Mapping[int, str]):
+    """Listens to each of them, in a thread of its own.
+
+    Args:
+      index: this process's number.
+      connections: by the number of the process at the other end.
+      hosts: the names of all machines, by the number of the process.
+    """
     self._index, self._connections, self._hosts = index, dict(connections), dict(hosts)
     self._left = False
     self._lock = threading.Lock()  # of what is sent
@@ -84,16 +88,16 @@ class Peers:
 
   def _listen(self, number: int) -> None:
     """Follows what comes from one process until the connection ends; process 0 passes it on to the others."""
-    others_left = False
+    has_left = False
     with contextlib.suppress(OSError, ValueError):
       for line in self._connections[number][1]:
         message = json.loads(line)
-        others_left = others_left or message["number"] == number
+        has_left = has_left or message["number"] == number
         if self._index == 0:
           self._send(message, but=number)
         if message["left"] not in _IN_PEACE:
           self._end(message["number"], message["left"], message["reason"])
-    if not others_left:
+    if not has_left:
       if self._index == 0:
         self._send({"left": "gone", "number": number, "reason": ""}, but=number)
       self._end(number, "gone", "")
@@ -142,6 +146,7 @@ def _receive(port: int, me: dict[str, Any], seconds: float) -> Peers:
   """Process 0's side of `meet`."""
   number, deadline = me["number"], time.monotonic() + seconds
   came: dict[int, Connection] = {}
+  told: list[socket.socket] = []  # how it ended, two of one number included
   hosts, wrong = {0: me["host"]}, ""
   with _listening(port) as server:
     say = time.monotonic() + _SAY_SECONDS
@@ -156,6 +161,7 @@ def _receive(port: int, me: dict[str, Any], seconds: float) -> Peers:
         said = json.loads(reader.readline())
         who, where = said["index"], said["host"]
         wrong = _difference(said, me, came)
+        told.append(connection)
         came[who], hosts[who] = (connection, reader), where
   if not wrong and len(came) < number - 1:
     absent = _numbers(set(range(1, number)) - set(came))
@@ -164,7 +170,7 @@ def _receive(port: int, me: dict[str, Any], seconds: float) -> Peers:
       f"{absent} of {number} did not come within {seconds:g} s; there are {there}. Start all of them with one command,"
       " each with an index of its own, and see that their machines reach --coordinator"
     )
-  for connection, _ in came.values():
+  for connection in told:
     with contextlib.suppress(OSError):
       connection.sendall(_line({"wrong": wrong, "hosts": hosts}))
       _keep(connection)
@@ -201,7 +207,7 @@ def _difference(said: Mapping[str, Any], me: Mapping[str, Any], came: Mapping[in
   who = f"process {said['index']} on {said['host']}"
   if said["number"] != me["number"]:
     return f"{who} was started with --num_processes={said['number']}, and process 0 with {me['number']}"
-  if said["index"] in came or not 0 < said["index"] < me["number"]:
+  if said["index"] in came:
     return f"two processes were started with --process_index={said['index']}, one of them on {said['host']}"
   there, here = said["about"], json.loads(json.dumps(me["about"]))
   differ = [name for name in {**here, **there} if there.get(name) != here.get(name)]

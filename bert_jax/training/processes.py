@@ -43,7 +43,13 @@ def initialize(processes: Processes, about: Mapping[str, Any]) -> peers.Peers | 
     )
   seconds = processes.handshake_seconds
   if coordinator == "auto" or number is None or index is None:
-    jax.distributed.initialize(num_processes=number, process_id=index, initialization_timeout=round(seconds))
+    try:
+      jax.distributed.initialize(num_processes=number, process_id=index, initialization_timeout=round(seconds))
+    except Exception as error:
+      raise ValueError(
+        f"--coordinator=auto: JAX finds no other processes here: {error}; give --coordinator=HOST:PORT, --num_processes"
+        " and --process_index"
+      ) from error
     return None
   met = peers.meet(coordinator, number, index, about, seconds)
   jax.distributed.initialize(coordinator, number, index, initialization_timeout=round(seconds))

@@ -56,22 +56,22 @@ def test_without_process_0_the_others_say_where_they_looked() -> None:
 
 
 @pytest.mark.parametrize(
-  ("indices", "about", "message"),
+  ("indices", "about", "at_least", "message"),
   [
-    ([0, 1, 1], {}, "two processes were started with --process_index=1"),
-    ([0, 1, 3], {}, "two processes were started with --process_index=3"),
+    ([0, 1, 1], {}, 3, "two processes were started with --process_index=1"),
     (
       [0, 1, 2],
       {2: {"rate": 0.4}},
+      2,  # process 1 may come when it is over
       "process 2 on .* was started with something else: rate is 0.4 there and 0.15 in process 0",
     ),
   ],
 )
 def test_what_does_not_belong_together_is_told_to_all_that_have_come(
-  indices: list[int], about: dict[int, Any], message: str
+  indices: list[int], about: dict[int, Any], at_least: int, message: str
 ) -> None:
   told = all_meet(free_port(), 3, indices, about, 1.5)
-  assert sum(bool(re.search(message, said)) for said in told.values()) >= 2
+  assert sum(bool(re.search(message, said)) for said in told.values()) >= at_least
 
 
 def test_something_else_that_knocks_is_let_in_by_nobody() -> None:
