@@ -176,6 +176,13 @@ class DataConfig:
     at_most=1_000_000,
     decides="order",
   )
+  packing: int = setting(
+    1,
+    "examples that may share a row, where they are short enough; each reads itself alone, and the losses are those of"
+    " one example a row",
+    at_least=1,
+    at_most=1024,
+  )
   preceding_tokens: int = setting(
     0,
     "permutation: tokens of the document before an example, for the model's memory; 0: no memory (mem_len of XLNet's"

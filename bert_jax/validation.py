@@ -252,6 +252,13 @@ def _check_objective(config: Config, require: Any) -> None:
       f"needs the head of a pair of texts, and model={model.kind} has none",
       "set objective.sentence=none, or take a recipe of BERT or ALBERT",
     )
+  if isinstance(objective, PermutationConfig) or model.cls_last:
+    require(
+      data.packing == 1,
+      "data.packing",
+      f"is not for objective={objective.kind} with model={model.kind}, which puts [CLS] at the end of a row",
+      "set it to 1",
+    )
   if isinstance(objective, PermutationConfig):
     _check_permutation(config, require)
   else:

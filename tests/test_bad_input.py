@@ -83,6 +83,7 @@ def test_flipped_bits_cost_the_way_from_the_checkpoint_before(
   assert (run / "checkpoints" / f"{last}.damaged").is_dir()
 
 
+@pytest.mark.exhaustive  # tests/training/test_checkpoints.py has the refusal, tests/test_workdirs.py the words
 def test_with_every_checkpoint_damaged_nothing_is_touched(source: str, tmp_path: Path) -> None:
   plan = tiny.plan(source, tmp_path, arms=["bert"])
   assert sweep.run(plan) == 0

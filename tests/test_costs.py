@@ -52,10 +52,9 @@ def products(jaxpr: Any) -> int:
   return total
 
 
+AS_BERT = (RobertaConfig, DistilBertConfig)
 KINDS = (
   BertConfig,
-  RobertaConfig,
-  DistilBertConfig,
   AlbertConfig,
   ElectraConfig,
   ModernBertConfig,
@@ -68,6 +67,7 @@ KINDS = (
   ("kind", "aim"),
   [
     *((kind, MaskedTokensConfig()) for kind in KINDS),
+    *(pytest.param(kind, MaskedTokensConfig(), marks=pytest.mark.exhaustive) for kind in AS_BERT),
     (ElectraConfig, ReplacedTokensConfig(generator_size=0.5, generator_layers=0.7)),
     (ElectraConfig, ReplacedTokensConfig(predicts="tokens", sharing="none")),
   ],

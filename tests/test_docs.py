@@ -102,12 +102,23 @@ def test_transformers_opens_a_run_of_ours_and_gives_its_outputs(done: Path) -> N
   assert np.abs(vectors - hidden).max() <= 1e-5 * np.abs(hidden).max()  # float32 sums in another order
 
 
+def test_every_fault_that_is_promised_to_be_survived_has_its_test() -> None:
+  rows = [line for line in (ROOT / "docs" / "reliability.md").read_text().splitlines() if line.startswith("| ")][2:]
+  assert len(rows) >= 15
+  for row in rows:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+    assert named, row
+    for path, name in named:
+      assert f"def {name}(" in (ROOT / path).read_text(), f"{path} has no {name}"
+
+
 # ---- code blocks ----
 
 # What no test runs as it stands, and why.
 NOT_RUN = {
   r"pip install ": "an installation; .ci/run makes one of its own",
   r"python -m pytest ": "the tests themselves",
+  r"python -m tests.soak ": "takes an hour; tests/test_sweep.py and test_checkpoints.py do a little of it",
   r"python benchmarks/": "speed is not tested; benchmarks are run by hand, and their figures stand beside them",
   r"bert-jax serve ": "tests/app starts it",
   r"bert-jax adapt ": "tests/cli/test_adapt.py runs it on text of its own",

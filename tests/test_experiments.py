@@ -99,9 +99,9 @@ def test_the_settings_of_every_arm_can_be_printed(name: str) -> None:
       assert (f"{group}.kind is {kinds[-1]}" in part) == (len(set(kinds)) == 2)
 
 
-# The others differ from these in settings alone, which the tests above read, and in optimizers, which
-# tests/training/test_optimizers.py has.
-SMOKED = ("bert_vs_roberta", "pretrain")
+# The others differ from this one in settings alone, which the tests above read, in optimizers, which
+# tests/training/test_optimizers.py has, and in objectives and networks, which tests/test_trunk.py trains.
+SMOKED = ("bert_vs_roberta",)
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ import pytest
 from tests import tiny
 
 DEVICES = 4  # of all processes
-TASK = ("--transfer.tasks=parity", "--transfer.draws=3", "--transfer.finetuned_draws=1")
+SHORT = ("--train.steps=30",)
+WITH_A_TASK = (*SHORT, "--transfer.tasks=parity", "--transfer.draws=3", "--transfer.finetuned_draws=1")
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def begin(source: str, workdir: Path, cache: Path, *flags: str, number: int = 2)
       tiny.command(
         source,
         workdir,
-        *("--arms=bert", *TASK, "--runtime.mesh=data:2,fsdp:2", *flags),
+        *("--arms=bert", "--runtime.mesh=data:2,fsdp:2", *flags),
         *(f"--coordinator=localhost:{port}", f"--num_processes={number}", f"--process_index={index}"),
       ),
       cwd=tiny.ROOT,
@@ -72,16 +73,14 @@ def assert_alike(one: Path, other: Path) -> None:
         assert a[name] == b[name], name
 
 
-@pytest.fixture(scope="module")
-def alone(source: str, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-  workdir = tmp_path_factory.mktemp("alone") / "W"
-  flags = ("--arms=bert", *TASK, "--train.steps=30")
-  done = tiny.run(tiny.command(source, workdir, *flags), tiny.environment(cache))
+def alone(source: str, cache: Path, workdir: Path, *flags: str) -> Path:
+  """The run, or the rest of it, in one process."""
+  done = tiny.run(tiny.command(source, workdir, "--arms=bert", *flags), tiny.environment(cache))
   assert done.returncode == 0, done.stderr
   return workdir
 
 
-def begin_and_send(source: str, workdir: Path, cache: Path, number: int, sent: int) -> list[str]:
+def begin_and_send(source: str, workdir: Path, cache: Path, number: int, sent: int, *flags: str) -> list[str]:
   """After a few more steps the signal reaches process 1, which writes nothing; what all of them said on stderr."""
 
   def lines() -> int:
@@ -89,7 +88,7 @@ def begin_and_send(source: str, workdir: Path, cache: Path, number: int, sent: i
     return metrics.read_text().count("\n") if metrics.exists() else 0
 
   before, deadline = lines(), time.monotonic() + 200
-  running = begin(source, workdir, cache, "--train.steps=30", "--runtime.log_every_steps=1", number=number)
+  running = begin(source, workdir, cache, *flags, "--runtime.log_every_steps=1", number=number)
   while lines() < before + 6 and time.monotonic() < deadline:
     time.sleep(0.02)
   running[1].send_signal(sent)
@@ -100,37 +99,36 @@ def begin_and_send(source: str, workdir: Path, cache: Path, number: int, sent: i
 
 
 @pytest.mark.slow
-def test_two_processes_are_one_stopped_or_not(source: str, cache: Path, alone: Path, tmp_path: Path) -> None:
-  begin_and_send(source, tmp_path, cache, 2, signal.SIGTERM)
-  first, second = end(begin(source, tmp_path, cache, "--train.steps=30"))
+@pytest.mark.parametrize("flags", [SHORT, pytest.param(WITH_A_TASK, marks=pytest.mark.exhaustive)], ids=["", "task"])
+def test_two_processes_are_one_stopped_or_not(source: str, cache: Path, flags: tuple[str, ...], tmp_path: Path) -> None:
+  begin_and_send(source, tmp_path / "two", cache, 2, signal.SIGTERM, *flags)
+  first, second = end(begin(source, tmp_path / "two", cache, *flags))
   assert "going on from step" in first
   assert "held-out loss" in first
   assert "held-out loss" not in second, "one of them speaks"
-  assert_alike(alone, tmp_path)
+  assert_alike(alone(source, cache, tmp_path / "one", *flags), tmp_path / "two")
 
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_four_of_which_one_is_killed_then_two_then_one(source: str, cache: Path, alone: Path, tmp_path: Path) -> None:
-  first, _, third, fourth = begin_and_send(source, tmp_path, cache, 4, signal.SIGKILL)
+def test_four_of_which_one_is_killed_then_two_then_one(source: str, cache: Path, tmp_path: Path) -> None:
+  workdir, flags = tmp_path / "four", WITH_A_TASK
+  first, _, third, fourth = begin_and_send(source, workdir, cache, 4, signal.SIGKILL, *flags)
   for said in (first, third, fourth):
     assert "has died, or its machine or network has; this process ends too" in said
-  first, _ = begin_and_send(source, tmp_path, cache, 2, signal.SIGTERM)
+  first, _ = begin_and_send(source, workdir, cache, 2, signal.SIGTERM, *flags)
   assert "going on from step" in first
-  command = tiny.command(source, tmp_path, "--arms=bert", *TASK, "--train.steps=30")
-  done = tiny.run(command, tiny.environment(cache))
-  assert done.returncode == 0, done.stderr
-  assert "going on from step" in done.stderr
-  assert_alike(alone, tmp_path)
+  assert_alike(alone(source, cache, tmp_path / "one", *flags), alone(source, cache, workdir, *flags))
 
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_two_processes_start_from_given_weights(source: str, cache: Path, alone: Path, tmp_path: Path) -> None:
+def test_two_processes_start_from_given_weights(source: str, cache: Path, tmp_path: Path) -> None:
   """Each reads them onto a device of its own."""
-  flags = (f"--train.start_from={alone}", "--train.steps=4", "--optim.peak_lr=1e-9", "--transfer.tasks=")
+  weights = alone(source, cache, tmp_path / "one", *SHORT)
+  flags = (f"--train.start_from={weights}", "--train.steps=4", "--optim.peak_lr=1e-9")
   end(begin(source, tmp_path / "two", cache, *flags))
-  (given,), (then,) = rows(alone), rows(tmp_path / "two")
+  (given,), (then,) = rows(weights), rows(tmp_path / "two")
   assert float(then["mask_loss"]) == pytest.approx(float(given["mask_loss"]), rel=1e-4)
 
 

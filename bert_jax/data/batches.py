@@ -20,7 +20,7 @@ import numpy as np
 from absl import logging
 
 from bert_jax.config import Config, DataConfig, MaskingConfig, num_copies, phases
-from bert_jax.data import formats, masking, random_bits
+from bert_jax.data import formats, masking, packing, random_bits
 from bert_jax.data.formats import Examples
 from bert_jax.data.rows import Batch, Pieces, Prepare, Rows, lay_out, pad_rows
 from bert_jax.settings import deciding, fingerprint
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 EVAL_SEED = 15  # of the frozen held-out examples and masks; never a run's seed
 EVAL_MASKING = MaskingConfig(policy="static", duplicates=1, unit="token", rate=0.15, rounding="nearest")
+_PACKED_SIZES = 16  # different numbers of rows that packed batches may have, and so programs to compile, at most
 _SEGMENTATION_BITS = 40  # an example's id is its segmentation above this many bits of its number
 
 
@@ -55,6 +56,7 @@ class TrainBatches:
     prepare: Prepare = masking.mask,
     first_step: int = 0,
     rows_before: int = 0,
+    row_unit: int = 1,
   ):
     """Builds no examples yet.
 
@@ -67,6 +69,7 @@ class TrainBatches:
       prepare: what the objective makes of rows.
       first_step: the step that begins with the row `rows_before`.
       rows_before: rows that were trained on before.
+      row_unit: what the rows of a batch must be divisible by, where examples are packed (`packing.py`).
 
     Raises:
       ValueError: no documents to train on, or too few for pairs.
@@ -74,6 +77,7 @@ class TrainBatches:
     self.corpus, self.data, self.seed, self.batch_size = corpus, data, seed, batch_size
     self._prepare = prepare
     self._shift = rows_before - first_step * batch_size  # of a step's first row
+    self._row_unit = -(-batch_size // (_PACKED_SIZES * row_unit)) * row_unit
     self._cache_folder = None if cache_folder is None else pathlib.Path(cache_folder)
     self._documents = corpus.documents("train", data.eval_fraction, data.train_fraction)
     self._examples: dict[int, Examples] = {}
@@ -86,26 +90,28 @@ class TrainBatches:
     Raises:
       ValueError: process_count does not divide the batch size.
     """
-    rows = self.rows(step, process_index, process_count)
-    return self._prepare(rows, self.seed, self.data, self.corpus.tokenizer)
+    if self.data.packing == 1:
+      rows = self.rows(step, process_index, process_count)
+      return self._prepare(rows, self.seed, self.data, self.corpus.tokenizer)
+    # All processes lay the same plan, of the lengths alone; each makes what goes into its own rows.
+    chosen = self._chosen(self._shift + step * self.batch_size, self.batch_size)
+    whole = packing.plan(chosen.lengths, self.data.max_seq_len, self.data.packing, self._row_unit)
+    examples, plan = whole.part(process_index, process_count)
+    # A part without examples is made of one that is then taken out again: it has the shapes of the others.
+    rows = self._lay_out(chosen.take(examples if len(examples) else np.zeros(1, np.int64)))
+    batch = self._prepare(rows, self.seed, self.data, self.corpus.tokenizer)
+    batch = {name: array[: len(examples)] for name, array in batch.items()}
+    return packing.pack(batch, plan, self.data, self.corpus.tokenizer.pad_id)
 
   def rows(self, step: int, process_index: int = 0, process_count: int = 1) -> Rows:
-    """The same before anything is masked."""
+    """The same before anything is masked or packed."""
     if self.batch_size % process_count:
       raise ValueError(
         f"train.batch_size={self.batch_size} must be divisible by the {process_count} processes; "
         f"try {self.batch_size // process_count * process_count or process_count}"
       )
-    rows, times = self.batch_size // process_count, num_copies(self.data.masking)
-    first = self._shift + step * self.batch_size + process_index * rows
-    visit, end = first // times, -(-(first + rows) // times)
-    parts = []
-    while visit < end:
-      epoch, begin, count = self._locate(visit)
-      taken = min(end - visit, count - begin)
-      parts.append((epoch, self._order(epoch)(np.arange(begin, begin + taken))))
-      visit += taken
-    return self._lay_out(parts, range(first, first + rows), times)
+    rows = self.batch_size // process_count
+    return self._lay_out(self._chosen(self._shift + step * self.batch_size + process_index * rows, rows))
 
   def examples(self, segmentation: int) -> Examples:
     """The examples of one cutting of the training documents, built, read from the cache or kept from before."""
@@ -163,39 +169,64 @@ class TrainBatches:
       logging.info("examples of segmentation %d are in %s", segmentation, folder)
     return Examples.load(folder)
 
-  def _lay_out(self, parts: list[tuple[int, np.ndarray]], rows: range, times: int) -> Rows:
-    """The rows of some visits.
-
-    Args:
-      parts: epochs, and the examples visited in each.
-      rows: the numbers of its rows, counted from the first step on.
-      times: rows of each visit.
-    """
-    data = self.data
-    numbers = np.arange(rows.start, rows.stop)
-    visits = numbers // times - rows.start // times  # from the first one of `parts`
+  def _chosen(self, first: int, count: int) -> "_Chosen":
+    """The examples of `count` rows from the number `first` on, rows counted from the first step."""
+    times = num_copies(self.data.masking)
+    numbers = np.arange(first, first + count)
+    visits = numbers // times
     selected, ids, passes, labels = [], [], [], []
-    done = 0
-    for epoch, visited in parts:
-      here = visits[(visits >= done) & (visits < done + len(visited))] - done
-      indices, done = visited[here], done + len(visited)
-      segmentation = epoch % data.segmentations
+    visit, end = int(visits[0]), int(visits[-1]) + 1
+    while visit < end:
+      epoch, begin, size = self._locate(visit)
+      taken = min(end - visit, size - begin)
+      visited = self._order(epoch)(np.arange(begin, begin + taken))
+      indices = visited[visits[(visits >= visit) & (visits < visit + taken)] - visit]
+      segmentation = epoch % self.data.segmentations
       examples = self.examples(segmentation)
       selected.append(examples.select(indices))
       labels.append(examples.pair_labels[indices])
       ids.append(indices + (segmentation << _SEGMENTATION_BITS))
-      passes.append(np.full(len(indices), masking.mask_pass(epoch, data.masking)))
-    pieces = [np.concatenate(arrays) for arrays in zip(*selected, strict=True)]
+      passes.append(np.full(len(indices), masking.mask_pass(epoch, self.data.masking)))
+      visit += taken
+    pieces = Pieces(*(np.concatenate(arrays) for arrays in zip(*selected, strict=True)))
+    return _Chosen(pieces, np.concatenate(labels), np.concatenate(ids), np.concatenate(passes), numbers % times)
+
+  def _lay_out(self, chosen: "_Chosen") -> Rows:
     return lay_out(
       self.corpus,
-      Pieces(*pieces),
-      np.concatenate(labels),
-      np.concatenate(ids),
-      np.concatenate(passes),
-      numbers % times,
-      data.max_seq_len,
-      data.preceding_tokens,
+      chosen.pieces,
+      chosen.pair_labels,
+      chosen.example_ids,
+      chosen.passes,
+      chosen.copies,
+      self.data.max_seq_len,
+      self.data.preceding_tokens,
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chosen:
+  """Some rows' examples, none of whose tokens is read yet; see `Rows` for the attributes."""
+
+  pieces: Pieces
+  pair_labels: np.ndarray
+  example_ids: np.ndarray
+  passes: np.ndarray
+  copies: np.ndarray
+
+  @property
+  def lengths(self) -> np.ndarray:
+    """Tokens of each row, special ones counted: int64 [B]."""
+    firsts = np.cumsum(self.pieces.counts) - self.pieces.counts
+    return 1 + np.add.reduceat(self.pieces.lengths.astype(np.int64) + 1, firsts)
+
+  def take(self, rows: np.ndarray) -> "_Chosen":
+    """Those of some of the rows."""
+    counts = self.pieces.counts[rows]
+    firsts = (np.cumsum(self.pieces.counts) - self.pieces.counts)[rows]
+    places = np.repeat(firsts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    pieces = Pieces(counts, *(getattr(self.pieces, name)[places] for name in ("starts", "lengths", "segments")))
+    return _Chosen(pieces, self.pair_labels[rows], self.example_ids[rows], self.passes[rows], self.copies[rows])
 
 
 class PhasedBatches:
@@ -210,6 +241,7 @@ class PhasedBatches:
     config: Config,
     cache_folder: str | pathlib.Path | None = None,
     prepare: Prepare = masking.mask,
+    row_unit: int = 1,
   ):
     """Builds no examples yet; see `TrainBatches`."""
     parts = phases(config)
@@ -220,7 +252,7 @@ class PhasedBatches:
       alike = [i for i, before in enumerate(self._batches) if before.data == data]
       before = sum(self._rows[i] for i in alike)
       made = TrainBatches(
-        corpus, data, config.train.seed, phase.batch_size, cache_folder, prepare, phase.first_step, before
+        corpus, data, config.train.seed, phase.batch_size, cache_folder, prepare, phase.first_step, before, row_unit
       )
       self._batches.append(made)
       self._rows.append((end - phase.first_step) * phase.batch_size)

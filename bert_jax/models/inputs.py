@@ -1,6 +1,6 @@
 """What an encoder reads.
 
-B batch, T tokens, K predictions, M tokens of memory, D hidden size, L layers.
+B batch, T tokens, S sequences of a row, K predictions, M tokens of memory, D hidden size, L layers.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from bert_jax.models.arrays import Array
 
 _NAMES = ("token_ids", "segment_ids", "attention_mask")
-_OPTIONAL = ("position_ids", "sequence_ids")
+_OPTIONAL = ("position_ids", "sequence_ids", "sequence_starts")
 
 
 @struct.dataclass
@@ -27,6 +27,7 @@ class Inputs:
     attention_mask: False on padding.
     position_ids: of each token, where that is not its place in the row; read where positions are absolute.
     sequence_ids: which of several sequences packed into a row a token is of: a token looks at its own only.
+    sequence_starts: where each of a row's sequences begins; with it a row has a vector for each of them.
     hidden_tokens: XLNet: True where a token (row) may not look at another in the factorization order.
     target_mapping: XLNet: one-hot, which token each prediction is. With it there is a query stream.
     memory: XLNet: every layer's inputs before this segment, from `remember`; it counts as segment 0.
@@ -38,6 +39,7 @@ class Inputs:
   attention_mask: Bool[Array, "B T"]
   position_ids: Int[Array, "B T"] | None = None
   sequence_ids: Int[Array, "B T"] | None = None
+  sequence_starts: Int[Array, "B S"] | None = None
   hidden_tokens: Bool[Array, "B T T"] | None = None
   target_mapping: Float[Array, "B K T"] | None = None
   memory: Float[Array, "L B M D"] | None = None

@@ -39,16 +39,23 @@ class Network(EncoderModule):
     pooler = architecture_of(self.config).pooler(**self.settings(), name="pooler")
     return pooler(encoded.hidden, inputs.attention_mask, place)
 
-  def pooled(self, encoded: Encoded, inputs: Inputs) -> Float[Array, "B D"]:
-    """A text's vector by the pooler of pretraining: BERT's, whatever the architecture."""
-    return Pooler(**self.settings(), name="pooler")(encoded.hidden, inputs.attention_mask)
+  def pooled(self, encoded: Encoded, inputs: Inputs) -> Float[Array, "texts D"]:
+    """A text's vector by the pooler of pretraining: BERT's, whatever the architecture.
+
+    A row is one text, or where several are packed into it all that may be, row by row.
+    """
+    hidden, seen = encoded.hidden, inputs.attention_mask
+    if inputs.sequence_starts is not None:
+      firsts = at_positions(hidden, inputs.sequence_starts)
+      hidden, seen = firsts.reshape(-1, 1, firsts.shape[-1]), jnp.ones((firsts.shape[0] * firsts.shape[1], 1), bool)
+    return Pooler(**self.settings(), name="pooler")(hidden, seen)
 
   def score(self, encoded: Encoded, mlm_positions: Int[Array, "B K"] | None) -> VocabularyScores:
     """Scores of the vocabulary at these positions; None for all T."""
     scored = at_positions(encoded.hidden, mlm_positions)
     return architecture_of(self.config).mlm_head(**self.settings(), name="mlm_head")(scored, encoded.words)
 
-  def label_pair(self, pooled: Float[Array, "B D"]) -> Float32[Array, "B 2"]:
+  def label_pair(self, pooled: Float[Array, "texts D"]) -> Float32[Array, "texts 2"]:
     """Logits, of which 0 is "next" and 1 "random" (BERT), or 0 "in order" and 1 "swapped" (ALBERT)."""
     return self.dense(2, "nsp_head")(pooled).astype(jnp.float32)
 
@@ -80,7 +87,7 @@ class ForPretraining(Network):
 
     Returns:
       `hidden` float32 [B, T, D]; `mlm_scores`, `VocabularyScores` of [B, K, V] (or [B, T, V]); `pooled` float32 [B, D];
-      `pair_logits` float32 [B, 2], see `label_pair`.
+      `pair_logits` float32 [B, 2], see `label_pair`. Of rows with several texts these are [B · S, D] and [B · S, 2].
     """
     encoded = self.encode(inputs, noise)
     scores, pooled = self.score(encoded, mlm_positions), self.pooled(encoded, inputs)

@@ -90,7 +90,7 @@ class MaskedTokens(Objective):
     outputs = self._outputs(params, batch, noise)
     sums = masked_lm(outputs["mlm_scores"], batch["mlm_labels"], batch["mlm_weights"], shards)
     if self.has_pairs:
-      found = pair_label(outputs["pair_logits"], batch["pair_labels"])
+      found = pair_label(outputs["pair_logits"], batch["pair_labels"].reshape(-1))  # of packed rows [B, S]
       sums |= {f"{self.settings.sentence}_{name}": pair for name, pair in found.items()}
     if self.settings.boundary:
       found = masked_lm(

@@ -136,11 +136,15 @@ def _rows(config: Config, corpus: Corpus) -> Iterator[Finding]:
   yield Finding(
     "rows",
     f"{lengths.mean():.0f} of {batches.data.max_seq_len} tokens on average, {padding:.0%} padding",
-    "" if padding < _PADDING else "computed for nothing; a smaller data.max_seq_len, or data.format=full_sentences",
+    ""
+    if padding < _PADDING or config.data.packing > 1
+    else "computed for nothing; data.packing=8, a smaller data.max_seq_len, or data.format=full_sentences",
   )
 
 
 def _batches(config: Config, corpus: Corpus) -> Any:
+  """Those of the first phase, an example a row whatever `data.packing` is."""
+  config = settings.assign(config, {"data.packing": 1})
   found = PhasedBatches(corpus, config, str(corpus.folder / "examples"), objective_of(config).prepare)
   return found.of_step(0)
 

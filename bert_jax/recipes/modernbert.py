@@ -28,8 +28,8 @@ def modernbert(
 ) -> Config:
   """ModernBERT's first phase, at 1,024 tokens (Warner et al. 2024, section 2 and appendix A).
 
-  Left out: packing, and initialization by depth. The rate falls over the last 50 billion tokens, as it does at the end
-  of the paper's third phase.
+  Left out: initialization by depth. Packing, which changes no loss, is `data.packing`. The rate falls over the last 50
+  billion tokens, as it does at the end of the paper's third phase.
 
   Args:
     ramp: sequences at first, and billions of tokens over which they grow to the whole batch; in five equal steps here.

@@ -129,7 +129,8 @@ def pretrain(
   if frozen is not None:
     frozen = jax.device_put(frozen, layout.of_state(frozen))
   held_out = HeldOut(config, corpus, layout, frozen)
-  batches = PhasedBatches(corpus, config, str(corpus.folder / "examples"), objective.prepare)
+  unit = layout.row_shards * config.runtime.accumulation_steps
+  batches = PhasedBatches(corpus, config, str(corpus.folder / "examples"), objective.prepare, unit)
   result = Pretrained(
     status="finished",
     steps=config.train.steps,

@@ -24,8 +24,9 @@ def model_of(name: str) -> Model:
   return small.make(name, tokenizer=small.tokenizer_of())
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
-@pytest.mark.parametrize("name", ["xlnet", "deberta-v2", "modernbert", "albert"])
+@pytest.mark.parametrize(
+  ("name", "pooling"), [("xlnet", "cls"), ("deberta-v2", "mean"), ("modernbert", "cls"), ("albert", "mean")]
+)
 def test_padding_has_no_influence(name: str, pooling: Pooling, monkeypatch: pytest.MonkeyPatch) -> None:
   model = model_of(name)
   alone = np.stack([model.embed(text, pooling) for text in TEXTS])

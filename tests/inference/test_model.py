@@ -198,7 +198,7 @@ def test_encode_is_what_the_model_reads(model: Model) -> None:
   assert [e.tokens for e in model.encode(["the cat sat", ""])] == [encoding.tokens, ["[CLS]", "[SEP]"]]
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean", "max"])
+@pytest.mark.parametrize("pooling", ["mean", "max"])
 def test_an_embedding_pools_the_last_layer(model: Model, pooling: Pooling) -> None:
   """Of texts of many lengths together, so that each is padded; what is padded has no part in it."""
   texts = ["", "snow", *SENTENCES, "the sea is cold and white"]

@@ -320,7 +320,7 @@ def test_what_cannot_be_is_said(config: Config, params: Any, task: Task, finetun
     finetune(broken, settings.assign(config, {"transfer.epochs": 1}), task)
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
+@pytest.mark.parametrize("pooling", ["cls", pytest.param("mean", marks=pytest.mark.exhaustive)])
 def test_what_comes_of_it_answers_by_names_and_can_be_handed_on(
   pooling: str, config: Config, tokenizer: tokenizers.Tokenizer, finetune: Any, tmp_path: Path
 ) -> None:

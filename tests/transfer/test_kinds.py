@@ -161,12 +161,7 @@ def finetuned(kind: str, model: Path, folder: Path, *more: str) -> tuple[Path, P
 # What is peculiar to a kind is tested for itself; the way through all parts is one.
 @pytest.mark.parametrize(
   "kind",
-  [
-    pytest.param(
-      kind, marks=() if kind in ("classification", "tagging", "question_answering") else pytest.mark.exhaustive
-    )
-    for kind in KINDS
-  ],
+  [pytest.param(kind, marks=() if kind in ("classification", "tagging") else pytest.mark.exhaustive) for kind in KINDS],
 )
 def test_from_files_to_a_bundle_that_predicts(
   kind: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
