@@ -343,13 +343,22 @@ class RuntimeConfig:
   accumulation_steps: int = setting(
     1, "microbatches a step: less memory, the same gradient, dropout and all", at_least=1
   )
-  remat: bool = setting(False, "recompute activations in the backward pass: less memory, about a third more work")
+  remat: Literal["none", "dots", "full"] = setting(
+    "none",
+    "what of a layer is computed again in the backward pass, for less memory: dots all but the products with weights;"
+    " full all of it, a third more work",
+  )
   prefetch_batches: int = setting(4, "batches made ahead by a thread", at_least=1, at_most=1_000)
   num_workers: int | None = setting(None, "processes that tokenize; none: one a core", at_least=1, at_most=1_024)
   log_every_steps: int = setting(50, "steps between lines of metrics.jsonl", at_least=1)
   save_every_steps: int = setting(0, "steps between checkpoints; 0: by time alone", at_least=0)
   save_every_minutes: float = setting(10.0, "minutes between checkpoints; 0: by steps alone", at_least=0)
   keep_latest: int = setting(2, "checkpoints kept beside the best one", at_least=1, at_most=10_000)
+  profile_steps: int = setting(
+    0,
+    "steps that JAX's profiler records, from the eleventh of the command on, into the run's folder profile",
+    at_least=0,
+  )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ from bert_jax import settings
 from bert_jax.config import MODEL_SETTINGS, Config, num_prediction_slots
 from bert_jax.training.peers import Processes
 
-Scale = Literal["smoke", "demo", "night", "paper"]
-SCALES: tuple[Scale, ...] = ("smoke", "demo", "night", "paper")
+Scale = Literal["smoke", "demo", "hour", "night", "paper"]
+SCALES: tuple[Scale, ...] = ("smoke", "demo", "hour", "night", "paper")
 
 
 ARM = "arm:"  # before the name of another arm, in a setting that names a model: its run with the same seed

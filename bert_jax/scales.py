@@ -147,6 +147,35 @@ DEMO_NOTE = (
   " show at this size; those that the papers found after 100,000 times the work may be absent or point the other way."
 )
 
+# An hour of two CPU cores: what experiments/budget.py found best, and so of text, masks and updates too. A recipe that
+# lacks a setting keeps its own. Tried for an hour on one core each, on rows of 64: these two layers of 128 saw 19.9
+# million tokens and reached 2.87 nats at [MASK]; four of 192 (peak_lr 2e-3) saw 5.8 million and reached 3.11.
+HOUR: Assignments = {
+  **DEMO,
+  "model.max_positions": 64,
+  "data.format": "full_sentences",
+  "data.max_seq_len": 64,
+  "data.preceding_tokens": lambda c: c.data.preceding_tokens and 48,
+  "data.masking.policy": "dynamic",
+  "data.masking.rate": lambda c: c.data.masking.rate if c.objective.kind == "permutation" else 0.4,
+  "objective.sentence": "none",
+  "objective.window": 32,
+  "optim.name": "muon",
+  "optim.schedule": "linear",
+  "optim.decay_steps": None,
+  "optim.peak_lr": 3e-3,
+  "optim.warmup_steps": lambda c: c.optim.warmup_steps and 200,
+  # 24,000 steps × 32 sequences × 48 tokens of text = 37 million, at 12k tokens a second on both cores.
+  "train.steps": 24_000,
+  "evaluation.every_steps": 2_000,
+  "transfer.max_seq_len": 64,
+}
+
+HOUR_NOTE = (
+  "A small model that has seen tens of millions of tokens: words from their neighbours, and some of what a text is"
+  " about. One run tells nothing of its spread."
+)
+
 NIGHT: Assignments = {
   **DEMO,
   # Between BERT-tiny and BERT-mini (Turc et al. 2019, table 1), by what a night on two cores allows. These values

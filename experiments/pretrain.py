@@ -1,6 +1,7 @@
 """Pretrains once, by any recipe, on any text.
 
     python experiments/pretrain.py --recipe=bert_base --scale=smoke --data.source='text:FOLDER/*.txt' --workdir=W
+    python experiments/pretrain.py --scale=hour     # the best that is known for an hour of two CPU cores
     python experiments/pretrain.py --recipe=roberta_base --scale=demo
     python experiments/pretrain.py --recipe=bert_base --scale=paper --platform=tpu --data.source=tfds:wiki40b/en
 
@@ -18,6 +19,7 @@ EXPERIMENT = Experiment(
   sizes={
     "smoke": Size({**scales.SMOKE, **scales.in_proportion(32, 16)}, seeds=(0,), note=scales.SMOKE_NOTE),
     "demo": Size(scales.DEMO, seeds=(0,), note=scales.DEMO_NOTE),
+    "hour": Size(scales.HOUR, seeds=(0,), note=scales.HOUR_NOTE),
     "night": Size(scales.NIGHT, seeds=(0,), note=scales.NIGHT_NOTE),
     "paper": Size(scales.ACCELERATED, seeds=(0,), note="The recipe as published."),
   },

@@ -104,7 +104,7 @@ def test_help_lists_flags_and_settings_as_this_command_has_them() -> None:
     "model, roberta:",
     "--model.position_offset=2   (int)",
     "--train.batch_size=48   (int)",
-    "--runtime.remat=false   (bool)",
+    "--runtime.scan_layers=true   (bool)",
     "sequences an optimizer step, over all devices and microbatches",
     "[set by the arm faster]",
     "--helpfull",

@@ -1,7 +1,6 @@
 """Counted computation against the products of matrices in the traced step."""
 
 import dataclasses
-import math
 from typing import Any
 
 import jax
@@ -26,30 +25,11 @@ from bert_jax.objective_configs import MaskedTokensConfig, Objective, ReplacedTo
 from bert_jax.objectives import objective_of
 from bert_jax.training import step
 from tests.models.networks import noise_of
+from tests.traced import products
 
 B, T, K, V = 8, 40, 6, 256  # the product with the vocabulary pads it to a multiple of 128
 SIZES: dict[str, Any] = {"num_layers": 3, "hidden_size": 24, "num_heads": 3, "intermediate_size": 52, "vocab_size": V}
 ZERO = {"hidden_dropout": 0.0, "attention_dropout": 0.0}
-
-
-def products(jaxpr: Any) -> int:
-  """Multiply-adds of every dot_general in a traced program, loops multiplied out, of branches the first."""
-  total = 0
-  for equation in jaxpr.eqns:
-    if equation.primitive.name == "dot_general":
-      (contracted, _), _ = equation.params["dimension_numbers"]
-      inner = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
-      total += inner * math.prod(equation.outvars[0].aval.shape)
-    times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-    if equation.primitive.name == "cond":
-      total += products(equation.params["branches"][0].jaxpr)
-      continue
-    for value in equation.params.values():
-      for item in value if isinstance(value, tuple | list) else (value,):
-        inside = getattr(item, "jaxpr", item)
-        if hasattr(inside, "eqns"):
-          total += times * products(inside)
-  return total
 
 
 AS_BERT = (RobertaConfig, DistilBertConfig)

@@ -69,7 +69,9 @@ def test_little_compute_is_spent_as_published():
   assert (mosaic.optim.warmup_steps, crammed.optim.warmup_steps) == (4200, 0)
 
 
-@pytest.mark.parametrize("scale", [scales.SMOKE, scales.DEMO, scales.NIGHT], ids=["smoke", "demo", "night"])
+@pytest.mark.parametrize(
+  "scale", [scales.SMOKE, scales.DEMO, scales.HOUR, scales.NIGHT], ids=["smoke", "demo", "hour", "night"]
+)
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_is_valid_at_every_scale(name: str, scale: settings.Assignments):
   """And has a warm-up exactly where it is published with one."""

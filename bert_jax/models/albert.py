@@ -14,7 +14,7 @@ from bert_jax.architectures import AlbertConfig
 from bert_jax.models.arrays import Array
 from bert_jax.models.bert import Block, Embeddings
 from bert_jax.models.dropout import Noise, OutsideLayers, outside_layers
-from bert_jax.models.encoder import Encoded, EncoderModule
+from bert_jax.models.encoder import Encoded, EncoderModule, rematerialized
 from bert_jax.models.inputs import Inputs
 
 
@@ -59,9 +59,8 @@ class AlbertEncoder(EncoderModule):
 
   def _repeat(self, group: int, first: int, length: int, x: Any, *shared: Any) -> Any:
     """`length` applications of one group, whose parameters they share."""
-    block = nn.remat(Group, prevent_cse=not self.scan_layers) if self.remat else Group
     repeated: Any = nn.scan(
-      block,
+      rematerialized(Group, self.remat, prevent_cse=not self.scan_layers),
       variable_broadcast="params",
       split_rngs={"params": False},
       in_axes=(nn.broadcast, nn.broadcast, 0),  # pyright: ignore[reportArgumentType]

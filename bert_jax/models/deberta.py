@@ -19,7 +19,7 @@ from bert_jax.models.arrays import Array
 from bert_jax.models.attention import attention
 from bert_jax.models.bert import Block
 from bert_jax.models.dropout import InLayer, Noise, OutsideLayers, dropout, in_layer, outside_layers
-from bert_jax.models.encoder import Encoded, EncoderModule, activate
+from bert_jax.models.encoder import Encoded, EncoderModule, activate, rematerialized
 from bert_jax.models.inputs import Inputs
 
 # ---- relative positions -----------------------------------------------------------------------------------------
@@ -243,8 +243,7 @@ class DebertaEncoder(EncoderModule):
     return DebertaBlock
 
   def _block(self, name: str) -> Any:
-    block = nn.remat(self._block_class()) if self.remat else self._block_class()
-    return block(**self.settings(), name=name)
+    return rematerialized(self._block_class(), self.remat)(**self.settings(), name=name)
 
   def _convolves(self) -> bool:
     return False

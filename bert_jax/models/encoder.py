@@ -15,6 +15,8 @@ from bert_jax.architectures import EncoderConfig
 from bert_jax.models.arrays import Array
 from bert_jax.models.dense import dense_product
 
+Remat = Literal["none", "dots", "full"]
+
 
 @struct.dataclass
 class Encoded:
@@ -41,7 +43,7 @@ class EncoderModule(nn.Module):
     dtype: of matrix products; parameters, LayerNorm and softmax stay float32.
     attention_implementation: see `attention`.
     scan_layers: one compiled block in a loop, or L blocks in a row; the parameters are the same.
-    remat: recompute each block's activations in the backward pass.
+    remat: what of each block is computed again in the backward pass, see `rematerialized`.
     record: return what every layer did; its attention is then explicit.
   """
 
@@ -49,7 +51,7 @@ class EncoderModule(nn.Module):
   dtype: Any = jnp.float32
   attention_implementation: Literal["explicit", "fused"] = "explicit"
   scan_layers: bool = False
-  remat: bool = False
+  remat: Remat = "none"
   record: bool = False
 
   def settings(self) -> dict[str, Any]:
@@ -111,10 +113,8 @@ class EncoderModule(nn.Module):
     Returns:
       The last x, and what was recorded with a first axis of `length`.
     """
-    if self.remat:
-      block = nn.remat(block, prevent_cse=not self.scan_layers)  # pyright: ignore[reportAssignmentType]
     scanned = nn.scan(
-      block,
+      rematerialized(block, self.remat, prevent_cse=not self.scan_layers),
       variable_axes={"params": 0},
       split_rngs={"params": True},
       in_axes=(*[nn.broadcast] * len(shared), 0),  # pyright: ignore[reportArgumentType]
@@ -153,3 +153,18 @@ def activate(x: Float[Array, "*shape"], name: str) -> Float[Array, "*shape"]:
     return jax.nn.gelu(x, approximate=True)
   assert name == "gelu", name
   return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))  # jax.nn.gelu goes through erfc, which is slower on CPU
+
+
+def rematerialized(block: Any, remat: Remat, prevent_cse: bool = True) -> Any:
+  """A block whose activations are not kept for the backward pass but computed again there.
+
+  Args:
+    remat: `none` keeps all of them; `dots` what the products with weights made, so that attention and what is computed
+      number by number is done again; `full` nothing but the block's input.
+    prevent_cse: not needed in a loop, where the compiler cannot undo it.
+  """
+  if remat == "none":
+    return block
+  policies = jax.checkpoint_policies
+  policy = policies.dots_with_no_batch_dims_saveable if remat == "dots" else policies.nothing_saveable
+  return nn.remat(block, prevent_cse=prevent_cse, policy=policy)

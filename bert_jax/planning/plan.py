@@ -249,7 +249,7 @@ def _fit_in_words(fit: Fit, config: Config) -> list[tuple[str, str]]:
     said += (
       f"; runtime.accumulation_steps={-(-config.train.batch_size // largest) * steps}, or a larger slice"
       if largest
-      else "; a larger slice, runtime.mesh with fsdp, or runtime.remat"
+      else "; a larger slice, runtime.mesh with fsdp, or runtime.remat=full"
     )
   tried = f"{fit.largest:,} sequences fit" if fit.largest else "none that was compiled fits"
   tried += f"; {fit.refused:,} do not" if fit.refused else ""

@@ -147,7 +147,7 @@ def _gradients(config: Config, corpus: Corpus, folder: epath.Path) -> Iterator[C
   metrics, gradient = _gradient(no_dropout, corpus, whole)
   fused = settings.assign(no_dropout, {"runtime.attention": "fused"})
   yield near("fused attention has the gradient of the explicit one", fused, whole)
-  remade = settings.assign(no_dropout, {"runtime.remat": True})
+  remade = settings.assign(no_dropout, {"runtime.remat": "full"})
   yield near("activations made again have the same gradient", remade, whole)
   short = settings.assign(no_dropout, {"runtime.compute_dtype": "bfloat16"})
   yield near("bfloat16 has nearly the gradient of float32", short, whole, _BFLOAT16)

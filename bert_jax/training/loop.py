@@ -146,6 +146,7 @@ def train(config: Config, material: Material, folder: epath.Path, layout: Layout
     log = _StepLog(config, writer, progress, seen)
     feed = prefetch(lambda at: material.batches(at, *part), step, steps, runtime.prefetch_batches)
     stack.callback(feed.close)
+    profile = stack.enter_context(_Profile(folder / "profile", step, runtime.profile_steps))
     saved_time = time.monotonic()
 
     while True:
@@ -195,7 +196,9 @@ def train(config: Config, material: Material, folder: epath.Path, layout: Layout
       # 4. Step.
       if step == first:
         progress.say("compiling the training step")
+      profile.before(step)
       state, metrics = train_step(state, material.frozen, layout.put(batch), hyper, seed)
+      profile.after(step, metrics)
       if step == first:
         jax.block_until_ready(metrics)
         seen.compile_seconds += time.monotonic() - began
@@ -286,6 +289,38 @@ class _StepLog:
       self._writer.write("train", step, {**counts, **values})
       self._progress.update(step, values)
     self._progress.advance(step)
+
+
+class _Profile:
+  """Records some steps with JAX's profiler, once the first have passed: what compiles is not what takes the time."""
+
+  _PASSED = 10  # steps before
+
+  def __init__(self, folder: epath.Path, first: int, count: int):
+    self._folder, self._first, self._end = folder, first + self._PASSED, first + self._PASSED + count
+    self._records = False
+
+  def __enter__(self) -> "_Profile":
+    return self
+
+  def __exit__(self, *_: Any) -> None:
+    if self._records:
+      jax.profiler.stop_trace()
+
+  def before(self, step: int) -> None:
+    if step == self._first < self._end:
+      jax.profiler.start_trace(self._folder, create_perfetto_trace=True)
+      self._records = True
+
+  def after(self, step: int, metrics: Any) -> None:
+    if self._records and step == self._end - 1:
+      jax.block_until_ready(metrics)
+      self._records = False
+      jax.profiler.stop_trace()
+      logging.info(
+        "steps %d to %d are in %s; https://ui.perfetto.dev opens its perfetto_trace.json.gz",
+        *(self._first, step, self._folder),
+      )
 
 
 class _Signals:

@@ -93,7 +93,7 @@ def test_queries_come_from_stdin(index: Path, capsys: pytest.CaptureFixture[str]
 
 def test_a_terminal_gets_a_list(index: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
   monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-  monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((40, 20)))
+  monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((40, 20)))
   assert call("search", "query", index, LINES[3], LINES[0], "--top-k=1") == 0
   assert capsys.readouterr().out.split("\n") == [
     "Paris\ufffd[2J is the capital of France, and…",

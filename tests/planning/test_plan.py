@@ -172,7 +172,7 @@ def test_a_batch_that_does_not_fit_has_a_way_out() -> None:
   assert "53.20 of 16.00 GiB a device; runtime.accumulation_steps=4, or a larger slice" in said["does not fit"]
   assert said["largest batch"].startswith("1,0") or said["largest batch"].startswith("1,1")
   (planned,) = plan.plan(config, V5E, device_of(20.0 * 2**30, 0.2 * 2**30, 16.0 * 2**30, []))
-  assert "runtime.mesh with fsdp, or runtime.remat" in dict(plan.in_words(planned, {}))["does not fit"]
+  assert "runtime.mesh with fsdp, or runtime.remat=full" in dict(plan.in_words(planned, {}))["does not fit"]
 
 
 def test_where_compiling_takes_too_long_the_largest_batch_is_reckoned() -> None:

@@ -1,5 +1,6 @@
 """A run that is stopped, killed or moved gives what an undisturbed one gives; settings of `runtime` change nothing."""
 
+import gzip
 import signal
 import threading
 from collections.abc import Callable
@@ -325,7 +326,7 @@ def test_scheduling_does_not_change_a_bit(
 @pytest.mark.parametrize(
   ("runtime", "devices"),
   [
-    ({"scan_layers": False, "remat": True}, 1),
+    ({"scan_layers": False, "remat": "full"}, 1),
     pytest.param({"accumulation_steps": 2}, 4, marks=pytest.mark.exhaustive),  # of one step: test_step.py
   ],
   ids=str,
@@ -356,6 +357,17 @@ def test_a_packed_run_ends_in_the_losses_of_one_that_is_not(config: Config, corp
   np.testing.assert_allclose(losses(tmp_path / "4"), losses(tmp_path / "1"), rtol=1e-5)  # as above
   assert ends[0].seen.tokens == ends[1].seen.tokens
   assert ends[0].seen.predicted_tokens == ends[1].seen.predicted_tokens
+
+
+@pytest.mark.exhaustive
+def test_some_steps_are_recorded_and_nothing_changes(
+  config: Config, corpus: Corpus, tmp_path: Path, undisturbed: tuple[loop.Outcome, Path]
+) -> None:
+  config = settings.assign(config, {"runtime.profile_steps": 2})
+  assert_equal(train(config, corpus, tmp_path), tmp_path, undisturbed)
+  (trace,) = (tmp_path / "profile").rglob("perfetto_trace.json.gz")
+  with gzip.open(trace) as file:
+    assert b"XLA" in file.read()
 
 
 def test_arms_that_differ_in_traced_values_share_one_executable(
