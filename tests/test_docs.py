@@ -122,6 +122,7 @@ NOT_RUN = {
   r"python benchmarks/": "speed is not tested; benchmarks are run by hand, and their figures stand beside them",
   r"bert-jax serve ": "tests/app starts it",
   r"bert-jax adapt ": "tests/cli/test_adapt.py runs it on text of its own",
+  r"bert-jax prepare ": "tests/cli/test_prepare.py and tests/data/test_beam.py make such stores",
   r"bert-jax doctor ": "tests/planning looks at texts of its own",
   r"bert-jax selftest": "tests/planning runs it, on four devices",
   r"bert-jax plan ": "tests/planning runs it; what needs the compiler of TPUs, where that is installed",

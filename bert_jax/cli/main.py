@@ -21,6 +21,7 @@ from bert_jax.cli import (
   importing,
   plan,
   predict,
+  prepare,
   run,
   search,
   selftest,
@@ -30,6 +31,7 @@ from bert_jax.cli import (
 VERBS = {
   "experiments": experiments,
   "run": run,
+  "prepare": prepare,
   "plan": plan,
   "doctor": doctor,
   "selftest": selftest,

@@ -94,7 +94,16 @@ def group_hashes(texts: Iterable[str], hashes: Iterable[int]) -> np.ndarray:
   for text, text_hash in zip(texts, hashes, strict=True):
     own.append(text_hash)
     sketches.append(sketch(text))
-  result = np.array(own, np.uint64)
+  return least_of_linked(np.array(own, np.uint64), _alike(sketches))
+
+
+def least_of_linked(own: np.ndarray, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
+  """The least hash among all the documents that each is linked with, uint64 [N].
+
+  Args:
+    own: uint64 [N], the hash of each document.
+    pairs: documents that are alike, in any order.
+  """
   parents = list(range(len(own)))
 
   def root(i: int) -> int:
@@ -103,20 +112,29 @@ def group_hashes(texts: Iterable[str], hashes: Iterable[int]) -> np.ndarray:
       i = parents[i]
     return i
 
-  for one, other in _alike(sketches):
+  for one, other in pairs:
     parents[max(root(one), root(other))] = min(root(one), root(other))
   roots = np.array([root(i) for i in range(len(own))], np.int64)
-  least = result.copy()
-  np.minimum.at(least, roots, result)
+  least = own.copy()
+  np.minimum.at(least, roots, own)
   return least[roots]
 
 
+def alike(one: np.ndarray, other: np.ndarray) -> bool:
+  """Whether two documents share enough of what both of their sketches can see."""
+  # Beyond its last hash, a sketch that is not of the whole document says nothing.
+  limit = min(s[-1] if len(s) > SKETCH_HASHES else _ALL for s in (one, other))
+  mine, theirs = (s[: np.searchsorted(s, limit, "right")] for s in (one, other))
+  fewest = min(len(mine), len(theirs))
+  if limit < _ALL and fewest < LEAST_SEEN:
+    return False
+  return len(np.intersect1d(mine, theirs, assume_unique=True)) >= LEAST_SHARED * fewest
+
+
 def _alike(sketches: list[np.ndarray]) -> Iterable[tuple[int, int]]:
-  """Pairs of documents that share enough of what both sketches can see."""
+  """Pairs of documents that are alike, among those that are near each other in some hash."""
   if not sketches:
     return
-  # Beyond its last hash, a sketch that is not of the whole document says nothing.
-  limits = np.array([s[-1] if len(s) > SKETCH_HASHES else _ALL for s in sketches], np.uint64)
   hashes = np.concatenate(sketches)
   owners = np.repeat(np.arange(len(sketches)), [len(s) for s in sketches])
   order = np.argsort(hashes, kind="stable")
@@ -128,12 +146,7 @@ def _alike(sketches: list[np.ndarray]) -> Iterable[tuple[int, int]]:
       break
     found.append(np.stack([owners[same], owners[same + distance]], axis=1))
   for one, other in np.unique(np.concatenate(found), axis=0).tolist() if found else ():
-    limit = min(limits[one], limits[other])
-    mine, theirs = (s[: np.searchsorted(s, limit, "right")] for s in (sketches[one], sketches[other]))
-    fewest = min(len(mine), len(theirs))
-    if limit < _ALL and fewest < LEAST_SEEN:
-      continue
-    if len(np.intersect1d(mine, theirs, assume_unique=True)) >= LEAST_SHARED * fewest:
+    if alike(sketches[one], sketches[other]):
       yield one, other
 
 

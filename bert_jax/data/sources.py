@@ -16,6 +16,7 @@ from etils import epath
 from bert_jax.config import DataConfig
 from bert_jax.data import checksums, compressed, files, sentences, tfds_sets, tokenizers
 
+_RECORDS_OF_A_PART = 10_000
 _LARGE_BYTES = 10_000_000_000  # text whose fingerprint takes long enough, ten seconds or so, for a word about it
 
 KINDS = ("demo", "text", "jsonl", "tfds")
@@ -54,6 +55,16 @@ class Source(abc.ABC):
   @abc.abstractmethod
   def fingerprint(self) -> str:
     """Hash of what is read (names and all of the content, but not the folder's place), in hex."""
+
+  @property
+  def num_parts(self) -> int:
+    """Parts that can be read by themselves: one after the other they are the documents."""
+    return 1
+
+  def part(self, number: int) -> Iterator[Document]:
+    """The documents of one part."""
+    assert number == 0, number
+    return iter(self)
 
   @abc.abstractmethod
   def __iter__(self) -> Iterator[Document]: ...
@@ -145,22 +156,29 @@ class FileSource(Source):
     entries = [(str(file.relative_to(root)), checksums.hash_file(file)) for file in self.files]
     return _digest(self._settings, entries)
 
+  @property
+  def num_parts(self) -> int:
+    return len(self.files)
+
   def __iter__(self) -> Iterator[Document]:
     self.position = 0
-    for file in self.files:
-      before, empty = self.position, True
-      with file.open("rb") as raw:
-        try:
-          with compressed.plain(file, raw) as stream:
-            for document in self._documents(file, stream):
-              self.position = before + raw.tell()
-              empty = False
-              yield document
-        except (EOFError, OSError, *compressed.errors()) as error:
-          raise ValueError(f"{file} is damaged, or not compressed as its name says: {error}") from error
-      if empty:
-        logging.warning("%s holds no text and was skipped", file)
-      self.position = before + file.stat().length
+    for number in range(self.num_parts):
+      yield from self.part(number)
+
+  def part(self, number: int) -> Iterator[Document]:
+    file, before, empty = self.files[number], self.position, True
+    with file.open("rb") as raw:
+      try:
+        with compressed.plain(file, raw) as stream:
+          for document in self._documents(file, stream):
+            self.position = before + raw.tell()
+            empty = False
+            yield document
+      except (EOFError, OSError, *compressed.errors()) as error:
+        raise ValueError(f"{file} is damaged, or not compressed as its name says: {error}") from error
+    if empty:
+      logging.warning("%s holds no text and was skipped", file)
+    self.position = before + file.stat().length
 
   @abc.abstractmethod
   def _documents(self, file: epath.Path, stream: IO[bytes]) -> Iterator[Document]: ...
@@ -269,8 +287,17 @@ class TfdsSource(Source):
   def fingerprint(self) -> str:
     return _digest("tfds", *self._identity, [checksums.hash_file(file) for file in self._files])
 
+  @property
+  def num_parts(self) -> int:
+    return max(1, -(-self.size // _RECORDS_OF_A_PART))
+
   def __iter__(self) -> Iterator[Document]:
-    for index in range(self.size):
+    for number in range(self.num_parts):
+      yield from self.part(number)
+
+  def part(self, number: int) -> Iterator[Document]:
+    first = number * _RECORDS_OF_A_PART
+    for index in range(first, min(first + _RECORDS_OF_A_PART, self.size)):
       self.position = index + 1
       name = f"{self._name}, split {self._split}, record {index}"
       text = _field(dict(self._data[index]), self._field, name)

@@ -19,8 +19,9 @@ import os
 import shutil
 import sys
 import time
+import uuid
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tqdm
@@ -45,7 +46,35 @@ _FINGERPRINT = "the fingerprint of the text"
 _CHECKSUMS = "checksums.json"  # beside the tokenizer's own files, for a store that is not complete
 
 
-def prepare(data: DataConfig, folder: epath.PathLike, num_workers: int | None = None) -> Corpus:
+class Engine(Protocol):
+  """Who does what takes long. Whoever does it, the store is the same."""
+
+  def split_hashes(self, source: Source, data: DataConfig) -> np.ndarray:
+    """As `near_duplicates.split_hashes`."""
+    ...
+
+  def write_shards(self, folder: epath.Path, source: Source, data: DataConfig, groups: np.ndarray) -> None:
+    """Writes FOLDER/shards, those that are there already left as they are; `groups` are what `split_hashes` gave."""
+    ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ThisMachine:
+  """Does the work in processes of this machine; none: one a core, 1: no process but this one."""
+
+  num_workers: int | None = None
+
+  def split_hashes(self, source: Source, data: DataConfig) -> np.ndarray:
+    del data
+    return near_duplicates.split_hashes(source)
+
+  def write_shards(self, folder: epath.Path, source: Source, data: DataConfig, groups: np.ndarray) -> None:
+    _write_shards(folder, source, data, groups, self.num_workers or os.cpu_count() or 1)
+
+
+def prepare(
+  data: DataConfig, folder: epath.PathLike, num_workers: int | None = None, engine: Engine | None = None
+) -> Corpus:
   """The corpus of `data` in `folder`: opened if complete, else made, going on after an interruption.
 
   Another process that prepares the same folder is waited for.
@@ -54,6 +83,7 @@ def prepare(data: DataConfig, folder: epath.PathLike, num_workers: int | None = 
     data: the source, and the tokenizer to load or train.
     folder: where the store is or shall be; on a local disk, as it is memory-mapped.
     num_workers: processes that tokenize; none: one a core; 1: no process but this one. The result is the same.
+    engine: who does the work in their place.
 
   Raises:
     ValueError: bad input, or the folder holds a store of other text or of another tokenizer.
@@ -85,9 +115,10 @@ def prepare(data: DataConfig, folder: epath.PathLike, num_workers: int | None = 
     if not (folder / "metadata.json").exists():
       try:
         _begin(folder, plan)
-        groups = near_duplicates.split_hashes(source)
+        engine = engine or ThisMachine(num_workers)
+        groups = engine.split_hashes(source, data)
         _make_tokenizer(folder, source, data, groups)
-        _write_shards(folder, source, data, groups, num_workers or os.cpu_count() or 1)
+        engine.write_shards(folder, source, data, groups)
         _refuse_changed_text(folder, data, plan)
         _finish(folder)
       except BaseException:
@@ -240,8 +271,8 @@ def _write_shards(folder: epath.Path, source: Source, data: DataConfig, groups: 
     _write_shard(folder / "shards", f"{number:05d}", documents, groups[done : done + len(documents)], parts)
     done += len(documents)
 
-  rules = tokenize.Rules(data.language, spaces=not data.sentence_separators)
-  with contextlib.closing(tokenize.tokenize_all(units, str(folder / "tokenizer"), rules, num_workers)) as results:
+  tokenized = tokenize.tokenize_all(units, str(folder / "tokenizer"), rules_of(data), num_workers)
+  with contextlib.closing(tokenized) as results:
     for unit, part in _with_progress(results, source):
       documents += (dataclasses.replace(document, text="") for document in unit)
       parts.append(part)
@@ -251,6 +282,46 @@ def _write_shards(folder: epath.Path, source: Source, data: DataConfig, groups: 
         documents, parts, characters, number = [], [], 0, number + 1
   if documents:
     write()
+
+
+def shard_bounds(characters: np.ndarray) -> list[int]:
+  """The first document of each shard, and the number of all, from the characters of each document."""
+  bounds, unit, shard = [0], 0, 0
+  for number, count in enumerate(characters.tolist(), 1):
+    unit += count
+    if unit >= UNIT_CHARACTERS:
+      shard, unit = shard + unit, 0
+      if shard >= SHARD_CHARACTERS:
+        bounds.append(number)
+        shard = 0
+  return bounds if bounds[-1] == len(characters) else [*bounds, len(characters)]
+
+
+def write_shard(
+  folder: epath.Path, number: int, documents: Iterable[Document], groups: np.ndarray, data: DataConfig
+) -> None:
+  """Writes one shard, whose documents are these, unless it is there."""
+  target = folder / "shards" / f"{number:05d}"
+  if target.exists():
+    if _is_whole(target):
+      return
+    _remove(target)
+  tokenizer, kept, parts = tokenizers.load(folder / "tokenizer", None), list[Document](), list[tokenize.Tokenized]()
+  for unit in _units(documents):
+    parts.append(tokenize.tokenize([document.text for document in unit], tokenizer, rules_of(data)))
+    kept += (dataclasses.replace(document, text="") for document in unit)
+  if len(kept) != len(groups):
+    raise _changed(folder, data.source)
+  try:
+    _write_shard(folder / "shards", target.name, kept, groups, parts)
+  except OSError:
+    if not (target.exists() and _is_whole(target)):  # another was first: the same documents, the same shard
+      raise
+
+
+def rules_of(data: DataConfig) -> tokenize.Rules:
+  """How documents are cut."""
+  return tokenize.Rules(data.language, spaces=not data.sentence_separators)
 
 
 def _units(documents: Iterable[Document]) -> Iterator[list[Document]]:
@@ -317,7 +388,7 @@ def _write_shard(
   assert set(arrays) == set(SHARD_ARRAYS)
   for document in itertools.compress(documents, ~kept):
     logging.warning("%s holds no token and was skipped", document.name)
-  shard = folder / f"{name}.tmp"
+  shard = folder / f"{name}-{uuid.uuid4().hex[:8]}.tmp"  # a worker that is taken for dead may still be at it
   shard.mkdir(parents=True)
   for array_name, array in arrays.items():
     np.save(shard / f"{array_name}.npy", array)
@@ -344,11 +415,9 @@ def _finished_shards(folder: epath.Path) -> list[dict[str, Any]]:
   shards = []
   for number, shard in enumerate(_shards(folder)):
     try:
-      description = records.require_json(shard / "shard.json", WAY_OUT)
       if shard.name != f"{number:05d}":
         raise ValueError(f"there is no shard {number:05d} before it")
-      files = {f"{name}.npy": checksum for name, checksum in description["sha256"].items()}
-      checksums.verify_files(shard, files, WAY_OUT)
+      description = _described(shard)
     except (OSError, ValueError) as error:
       logging.warning("%s and what follows it is made again: %s", shard, error)
       for left in _shards(folder)[number:]:
@@ -356,6 +425,27 @@ def _finished_shards(folder: epath.Path) -> list[dict[str, Any]]:
       break
     shards.append(description)
   return shards
+
+
+def _described(shard: epath.Path) -> dict[str, Any]:
+  """What a shard's shard.json says, once its files are found to be as it says.
+
+  Raises:
+    OSError, ValueError: they are not.
+  """
+  description = records.require_json(shard / "shard.json", WAY_OUT)
+  files = {f"{name}.npy": checksum for name, checksum in description["sha256"].items()}
+  checksums.verify_files(shard, files, WAY_OUT)
+  return description
+
+
+def _is_whole(shard: epath.Path) -> bool:
+  try:
+    _described(shard)
+  except (OSError, ValueError) as error:
+    logging.warning("%s is made again: %s", shard, error)
+    return False
+  return True
 
 
 # ---- completion ------------------------------------------------------------------------------------------

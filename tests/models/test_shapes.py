@@ -1,33 +1,14 @@
-"""The shapes and dtypes that signatures state are checked while tests run; see `tests/conftest.py`."""
+"""The shapes and dtypes that signatures state are those of every network and objective."""
 
-from typing import Any
+import subprocess
+import sys
 
-import jax
-import jax.numpy as jnp
-import jaxtyping
-import numpy as np
 import pytest
 
-from bert_jax.models import networks
-from bert_jax.models.attention import attention
-from bert_jax.objectives.masked_tokens import pair_label
-
-HIDDEN, SEEN = np.zeros((3, 7, 20), np.float32), np.ones((3, 7), bool)
+from tests import tiny
 
 
-@pytest.mark.parametrize(
-  "changed", [{"attention_mask": SEEN[:, :6]}, {"attention_mask": SEEN * 1}, {"hidden": HIDDEN[0]}]
-)
-def test_another_shape_or_dtype_than_stated_is_found(changed: dict[str, Any]) -> None:
-  given: dict[str, Any] = {"hidden": HIDDEN, "attention_mask": SEEN, "pooling": "mean", "normalize": True}
-  assert networks.embed(**given).shape == (3, 20)
-  with pytest.raises(jaxtyping.TypeCheckError, match=next(iter(changed))):
-    networks.embed(**given | changed)
-
-
-def test_it_is_found_while_a_program_is_traced() -> None:
-  heads = jnp.zeros((3, 7, 4, 5))
-  with pytest.raises(jaxtyping.TypeCheckError, match="mask"):
-    jax.eval_shape(attention, heads, heads, heads, jnp.ones((3, 1, 7, 6), bool))
-  with pytest.raises(jaxtyping.TypeCheckError, match="logits"):
-    jax.eval_shape(pair_label, jnp.zeros((13, 3)), jnp.zeros(13, int))
+@pytest.mark.slow
+def test_what_signatures_state_holds_and_a_mistake_is_seen() -> None:
+  done = subprocess.run([sys.executable, "-m", "tests.shapes"], cwd=tiny.ROOT, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr

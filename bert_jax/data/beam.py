@@ -1,0 +1,172 @@
+"""The long steps of a store as pipelines of Apache Beam, for text that one machine cannot prepare.
+
+Dataflow, Flink, Spark or Beam's own runner do the work, and the store is the one that `store.prepare` makes by itself,
+byte for byte. Workers need this package, and see the text and the store's folder under the names that the command has.
+
+1. Each part of the text, such as a file, is read for the hash, the length and the sketch of its documents.
+2. Documents that have a hash of their sketches in common are compared; those that are alike are linked.
+3. The tokenizer is trained where the command runs, on as many characters as it reads.
+4. Each shard is made by one worker, of its own documents.
+"""
+
+import dataclasses
+import functools
+import io
+import itertools
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from bert_jax import records
+from bert_jax.config import DataConfig
+from bert_jax.data import near_duplicates, store
+from bert_jax.data.sources import Source, open_source
+from bert_jax.data.tokenize import hash_text
+
+_FACTS, _PAIRS = "facts.tmp", "pairs.tmp"  # which a store that was interrupted clears away
+
+Place = tuple[int, int]  # of a document: its part, and its number in it
+
+
+@dataclasses.dataclass
+class Beam:
+  """A `store.Engine`.
+
+  Attributes:
+    folder: of the store.
+    flags: of Beam, such as `--runner=DataflowRunner`.
+  """
+
+  folder: epath.Path
+  flags: Sequence[str]
+
+  def split_hashes(self, source: Source, data: DataConfig) -> np.ndarray:
+    beam = _beam()
+    for name in (_FACTS, _PAIRS):
+      shutil.rmtree(self.folder / name, ignore_errors=True)
+      (self.folder / name).mkdir()
+    with self._pipeline() as pipeline:
+      sketches = (
+        pipeline
+        | beam.Create(range(source.num_parts))
+        | "spread parts" >> beam.Reshuffle()
+        | beam.FlatMap(_read, data, str(self.folder / _FACTS))
+      )
+      near = (
+        sketches
+        | beam.FlatMap(lambda document: [(part, document[0]) for part in _hashes(document[1])])
+        | "by hash" >> beam.GroupByKey()
+        | beam.FlatMap(_near)
+        | beam.Distinct()
+      )
+      first = (near, sketches) | "the first of two" >> beam.CoGroupByKey() | beam.FlatMap(_with_first)
+      alike = (first, sketches) | "the second" >> beam.CoGroupByKey() | beam.FlatMap(_alike)
+      _ = alike | beam.Map(repr) | beam.io.WriteToText(str(self.folder / _PAIRS / "pairs"))
+    own, _, offsets = self._facts(source)
+    pairs = (
+      (int(offsets[a] + i), int(offsets[b] + j))
+      for file in sorted((self.folder / _PAIRS).iterdir())
+      for a, i, b, j in (map(int, line.split()) for line in _numbers(file))
+    )
+    return near_duplicates.least_of_linked(own, pairs)
+
+  def write_shards(self, folder: epath.Path, source: Source, data: DataConfig, groups: np.ndarray) -> None:
+    beam = _beam()
+    _, characters, offsets = self._facts(source)
+    bounds = store.shard_bounds(characters)
+    shards = []
+    for number, (begin, end) in enumerate(itertools.pairwise(bounds)):
+      part = int(np.searchsorted(offsets, begin, "right")) - 1
+      shards.append((number, part, int(begin - offsets[part]), groups[begin:end].tobytes()))
+    with self._pipeline() as pipeline:
+      _ = pipeline | beam.Create(shards) | "spread shards" >> beam.Reshuffle() | beam.Map(_write, data, str(folder))
+    for name in (_FACTS, _PAIRS):
+      shutil.rmtree(self.folder / name)
+
+  def _pipeline(self) -> Any:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    return _beam().Pipeline(options=PipelineOptions(list(self.flags)))
+
+  def _facts(self, source: Source) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hash and characters of each document, and the number of documents before each part."""
+    parts = []
+    for number in range(source.num_parts):
+      with np.load(io.BytesIO(_file_of(self.folder / _FACTS, number).read_bytes())) as arrays:
+        parts.append((arrays["own"], arrays["characters"]))
+    own, characters = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return own, characters, np.cumsum([0, *(len(part[0]) for part in parts)])
+
+
+def _beam() -> Any:
+  try:
+    import apache_beam
+  except ImportError as error:
+    raise ValueError(f"--runner needs Apache Beam: pip install 'bert_jax[beam]' ({error})") from error
+  return apache_beam
+
+
+# ---- what workers do: functions of what they are given ----
+
+
+def _file_of(folder: epath.Path, part: int) -> epath.Path:
+  return folder / f"{part:06d}.npz"
+
+
+def _read(part: int, data: DataConfig, facts: str) -> Iterator[tuple[Place, bytes]]:
+  """The place and the sketch of each document; their hashes and lengths go into a file."""
+  own, characters = [], []
+  for number, document in enumerate(_source(data).part(part)):
+    own.append(hash_text(document.text))
+    characters.append(len(document.text))
+    yield (part, number), near_duplicates.sketch(document.text).tobytes()
+  arrays = io.BytesIO()
+  np.savez(arrays, own=np.array(own, np.uint64), characters=np.array(characters, np.int64))
+  records.write_bytes(_file_of(epath.Path(facts), part), arrays.getvalue())
+
+
+@functools.cache
+def _source(data: DataConfig) -> Source:
+  return open_source(data)
+
+
+def _hashes(sketch: bytes) -> list[bytes]:
+  return [sketch[i : i + 8] for i in range(0, len(sketch), 8)]
+
+
+def _near(of_hash: tuple[bytes, Any]) -> Iterator[tuple[Place, Place]]:
+  """Documents with this hash that are near each other, as `near_duplicates` compares them."""
+  places = sorted(of_hash[1])
+  for distance in range(1, near_duplicates.NEIGHBOURS + 1):
+    yield from zip(places, places[distance:], strict=False)
+
+
+def _with_first(found: Any) -> Iterator[tuple[Place, tuple[Place, bytes]]]:
+  """(first, (seconds, its sketch)) → each second with the first and its sketch."""
+  first, (seconds, sketches) = found
+  for sketch in sketches:
+    yield from ((second, (first, sketch)) for second in seconds)
+
+
+def _alike(found: Any) -> Iterator[tuple[Place, Place]]:
+  second, (firsts, sketches) = found
+  for sketch in sketches:
+    for first, other in firsts:
+      if near_duplicates.alike(np.frombuffer(other, np.uint64), np.frombuffer(sketch, np.uint64)):
+        yield first, second
+
+
+def _numbers(file: epath.Path) -> Iterator[str]:
+  """The lines of pairs, brackets and commas left out."""
+  return (line.translate({ord(mark): " " for mark in "(),"}) for line in file.read_text().splitlines())
+
+
+def _write(shard: tuple[int, int, int, bytes], data: DataConfig, folder: str) -> None:
+  number, part, skipped, groups = shard
+  source, hashes = _source(data), np.frombuffer(groups, np.uint64)
+  following = itertools.chain.from_iterable(source.part(later) for later in range(part, source.num_parts))
+  documents = itertools.islice(following, skipped, skipped + len(hashes))
+  store.write_shard(epath.Path(folder), number, documents, hashes, data)

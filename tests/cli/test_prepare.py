@@ -1,0 +1,35 @@
+"""`bert-jax prepare`: the store of a run, before the run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests import tiny
+from tests.data.small_stores import files
+
+PROGRAM = "import sys; from bert_jax.cli.main import main; sys.exit(main())"
+
+
+def prepare(*arguments: str) -> subprocess.CompletedProcess[str]:
+  command = [sys.executable, "-c", PROGRAM, "prepare", "pretrain", "--scale=smoke", *arguments]
+  return subprocess.run(command, cwd=tiny.ROOT, capture_output=True, text=True)
+
+
+def test_it_is_the_store_that_a_run_takes_up(tmp_path: Path) -> None:
+  source = tiny.write_text(tmp_path / "text", 40)
+  for name in ("a", "b"):
+    done = prepare(f"--data.source={source}", f"--data.store={tmp_path / name}", "--runtime.num_workers=1")
+    assert done.returncode == 0, done.stderr
+    assert f"{tmp_path / name}: 40 documents, " in done.stdout
+  assert files(tmp_path / "a") == files(tmp_path / "b")
+  again = prepare(f"--data.source={source}", f"--data.store={tmp_path / 'a'}")
+  assert again.stdout.rpartition(",")[0] == done.stdout.rpartition(",")[0].replace(
+    str(tmp_path / "b"), str(tmp_path / "a")
+  )
+
+
+def test_flags_of_beam_without_a_runner_are_refused(tmp_path: Path) -> None:
+  done = prepare(f"--data.store={tmp_path / 'a'}", "--", "--project=P")
+  assert done.returncode == 1
+  assert "--project=P would be Beam's; add --runner=" in done.stderr
+  assert not (tmp_path / "a").exists()

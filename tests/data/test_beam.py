@@ -1,0 +1,97 @@
+"""A store that Apache Beam's own runner has made is the one that this machine makes alone, byte for byte."""
+
+import pathlib
+
+import numpy as np
+import pytest
+from etils import epath
+
+from bert_jax.config import DataConfig
+from bert_jax.data import near_duplicates, sources, store
+from bert_jax.data.tokenize import hash_text
+from tests.data.small_stores import files, some_texts, use_small_units, write_documents
+
+
+@pytest.fixture(autouse=True)
+def _small_units(monkeypatch):
+  use_small_units(monkeypatch)
+
+
+def several_files(folder: pathlib.Path) -> DataConfig:
+  """Four files, one of them of short documents, with near duplicates across them."""
+  texts = some_texts(60)
+  texts[40] = texts[3] + " And one thing more."
+  texts[41] = texts[3]
+  data = write_documents(folder, texts[:20])
+  for number, part in enumerate((texts[20:25], texts[25:50], texts[50:]), 1):
+    write_documents(folder / "more", part)
+    (folder / "more" / "a.jsonl").rename(folder / f"b{number}.jsonl")
+  (folder / "more").rmdir()
+  return data
+
+
+# ---- what it is made of, without Beam ----
+
+
+def test_parts_one_after_the_other_are_the_documents(tmp_path: pathlib.Path) -> None:
+  source = sources.open_source(several_files(tmp_path / "text"))
+  assert source.num_parts == 4
+  assert [d for number in range(4) for d in source.part(number)] == list(source)
+  assert [d.name for d in source.part(2)] == [d.name for d in source][25:50]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shards_begin_where_they_begin_on_one_machine(seed: int, tmp_path: pathlib.Path) -> None:
+  lengths = np.random.default_rng(seed).integers(1, (40, 400, 1500, 4000, 9000)[seed], 90)
+  texts = [f"{number} ".ljust(length, "a") for number, length in enumerate(lengths)]
+  corpus = store.prepare(write_documents(tmp_path / "text", texts), tmp_path / "store", num_workers=1)
+  counts = [shard["num_source_documents"] for shard in corpus.metadata["shards"]]
+  bounds = store.shard_bounds(np.array([len(text) for text in texts]))
+  assert np.diff(bounds).tolist() == counts
+
+
+def test_a_shard_that_is_there_is_not_made_again_and_a_damaged_one_is(tmp_path: pathlib.Path) -> None:
+  data = several_files(tmp_path / "text")
+  whole = store.prepare(data, tmp_path / "store", num_workers=1)
+  documents = list(sources.open_source(data))
+  folder, count = epath.Path(tmp_path / "store"), whole.metadata["shards"][0]["num_source_documents"]
+  before = files(tmp_path / "store")
+  shard = tmp_path / "store" / "shards" / "00000"
+  groups = near_duplicates.split_hashes(sources.open_source(data))[:count]
+
+  def again() -> None:
+    store.write_shard(folder, 0, iter(documents[:count]), groups, data)
+
+  modified = (shard / "token_ids.npy").stat().st_mtime_ns
+  again()
+  assert (shard / "token_ids.npy").stat().st_mtime_ns == modified
+  (shard / "token_ids.npy").write_bytes(b"damaged")
+  again()
+  assert files(tmp_path / "store") == before
+  (shard / "token_ids.npy").write_bytes(b"damaged")
+  with pytest.raises(ValueError, match="changed while"):
+    store.write_shard(folder, 0, iter(documents[: count - 1]), groups, data)
+
+
+# ---- with Beam ----
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "flags", [[], ["--direct_num_workers=2", "--direct_running_mode=multi_processing"]], ids=["one", "several"]
+)
+def test_the_store_is_that_of_one_machine(flags: list[str], tmp_path: pathlib.Path) -> None:
+  pytest.importorskip("apache_beam", reason="needs the extra beam")
+  from bert_jax.data import beam
+
+  data = several_files(tmp_path / "text")
+  source = sources.open_source(data)
+  own = np.array([hash_text(document.text) for document in source], np.uint64)
+  assert (near_duplicates.split_hashes(source) != own).any(), "near duplicates are among them"
+  alone = store.prepare(data, tmp_path / "alone", num_workers=1)
+  assert len(alone.metadata["shards"]) > 4
+  store.prepare(
+    data, tmp_path / "beam", engine=beam.Beam(epath.Path(tmp_path / "beam"), ["--runner=DirectRunner", *flags])
+  )
+  assert files(tmp_path / "beam") == files(tmp_path / "alone")
