@@ -41,6 +41,8 @@ SETTINGS = {
   "transfer.tasks": "parity",
   "transfer.epochs": 1,
 }
+# Of the command: done, saved and stopped, killed, or told to stop before it listened.
+ENDS = (0, loop.EXIT_PREEMPTED, -signal.SIGKILL, -signal.SIGTERM)
 # What says when, how long and by which process: never the same twice.
 TIMES = ("times.csv", "times.json", "report.md", "report.html", ".lock")
 
@@ -101,12 +103,7 @@ def kill(source: str, folder: Path, draw: random.Random) -> list[str]:
         except subprocess.TimeoutExpired:
           process.send_signal(number)
           status, sent, here = process.wait(), sent + 1, here + 1
-        if status not in (
-          0,
-          -signal.SIGKILL,
-          loop.EXIT_PREEMPTED,
-          -signal.SIGTERM,
-        ):  # the last: before it was listened to
+        if status not in ENDS:
           return [*wrong, f"after {sent} signals the command ended with {status}; see {said}"]
       elif status := process.wait():
         return [*wrong, f"after the last signal the command ended with {status}; see {said}"]
@@ -114,14 +111,8 @@ def kill(source: str, folder: Path, draw: random.Random) -> list[str]:
       wrong.append(f"sweep {sweeps}, with {here} signals: other {changed}")
     else:
       shutil.rmtree(workdir)
-    logging.info(
-      "%d of %d signals sent; sweep %d took %d of them, and ends %s",
-      sent,
-      FLAGS.kills,
-      sweeps,
-      here,
-      f"otherwise: {changed}" if changed else "the same",
-    )
+    ends = f"otherwise: {changed}" if changed else "the same"
+    logging.info("%d of %d signals sent; sweep %d took %d, and ends %s", sent, FLAGS.kills, sweeps, here, ends)
   print(f"{sent} signals at random moments of {sweeps} sweeps: {sweeps - len(wrong)} end as if undisturbed")
   return wrong
 

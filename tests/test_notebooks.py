@@ -76,6 +76,7 @@ def check_quiet(book: Any) -> None:
       assert "Warning" not in str(output), output
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.notebook
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -99,6 +99,8 @@ def test_run_again_it_does_nothing_and_says_so(source: str, copy: Path, capsys: 
   assert (copy / "results.csv").read_bytes() == results
 
 
+@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_arms_one_by_one_give_the_same(source: str, finished: Path, tmp_path: Path) -> None:
   assert sweep.run(tiny.plan(source, tmp_path, arms=["faster"])) == 0
   assert [row["arm"] for row in rows(tmp_path)] == ["faster"]

@@ -178,7 +178,7 @@ def test_exported_it_opens_in_transformers_and_says_the_same(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("devices", ["data:1", "data:1,fsdp:2,tensor:2"])
+@pytest.mark.parametrize("devices", [pytest.param("data:1", marks=pytest.mark.exhaustive), "data:1,fsdp:2,tensor:2"])
 def test_a_second_phase_begins_where_the_first_ended(source: str, tmp_path: Path, devices: str) -> None:
   """BERT's: from a run at one length to another length, by its own tokenizer. Its pair head comes along too."""
   first = config_of("bert_base", source, **{"train.phases": None})

@@ -37,7 +37,7 @@ def run(given: argparse.Namespace) -> int:
   flags.DEFINE_string("runner", None, "of Apache Beam, such as DirectRunner or DataflowRunner; none: this machine")
   end = given.flags.index("--") if "--" in given.flags else len(given.flags)
   sys.argv[:] = [os.fspath(file), *given.flags[:end]]
-  command_line.main(experiment, lambda asked: _prepare(asked, given.flags[end + 1 :]), None, ("runner",))
+  command_line.main(experiment, lambda asked: _prepare(asked, given.flags[end + 1 :]), more_flags=("runner",))
   return 0
 
 

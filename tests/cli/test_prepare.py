@@ -16,16 +16,15 @@ def prepare(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_is_the_store_that_a_run_takes_up(tmp_path: Path) -> None:
-  source = tiny.write_text(tmp_path / "text", 40)
-  for name in ("a", "b"):
-    done = prepare(f"--data.source={source}", f"--data.store={tmp_path / name}", "--runtime.num_workers=1")
-    assert done.returncode == 0, done.stderr
-    assert f"{tmp_path / name}: 40 documents, " in done.stdout
-  assert files(tmp_path / "a") == files(tmp_path / "b")
-  again = prepare(f"--data.source={source}", f"--data.store={tmp_path / 'a'}")
-  assert again.stdout.rpartition(",")[0] == done.stdout.rpartition(",")[0].replace(
-    str(tmp_path / "b"), str(tmp_path / "a")
-  )
+  source, folder = tiny.write_text(tmp_path / "text", 40), tmp_path / "store"
+  flags = (f"--data.source={source}", f"--data.store={folder}", "--runtime.num_workers=1")
+  done = prepare(*flags)
+  assert done.returncode == 0, done.stderr
+  assert f"{folder}: 40 documents, " in done.stdout
+  before = files(folder)
+  again = prepare(*flags)
+  assert again.stdout.rpartition(",")[0] == done.stdout.rpartition(",")[0]
+  assert files(folder) == before
 
 
 def test_flags_of_beam_without_a_runner_are_refused(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ print("peak", peak() - before)
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux says what a process took at its peak")
 def test_import_and_export_take_one_and_a_half_times_the_parameters(tmp_path: Path) -> None:

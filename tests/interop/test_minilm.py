@@ -41,6 +41,8 @@ def test_ids_of_ten_thousand_lines(folder: Path, lines: list[str]) -> None:
   assert ours == theirs(lines)["input_ids"]
 
 
+@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_embeddings_through_the_command_line(folder: Path, lines: list[str], tmp_path: Path) -> None:
   import torch
   import transformers

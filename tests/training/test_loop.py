@@ -188,6 +188,8 @@ def test_a_finished_run_is_not_trained_again(
   assert_equal(train(config, corpus, undisturbed[1], happens=never), undisturbed[1], undisturbed)
 
 
+@pytest.mark.exhaustive
+@pytest.mark.slow
 def test_the_number_of_devices_may_change(
   config: Config, corpus: Corpus, tmp_path: Path, undisturbed: tuple[loop.Outcome, Path]
 ) -> None:

@@ -167,6 +167,7 @@ def test_baselines_are_measured_once_and_again_where_their_file_is_damaged(
   assert measure(fresh(1)) == (first, ways)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_fine_tuning_stands_beside_it_for_the_first_draws(
   measure: Any, tokenizer: tokenizers.Tokenizer, tmp_path: Path

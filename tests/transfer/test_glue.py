@@ -79,6 +79,7 @@ def test_broken_rows_are_counted_and_left_out(data: Path, caplog: pytest.LogCapt
   assert "3 rows with an empty cell, or not as many fields as the header, are left out" in caplog.text
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_the_table_has_a_row_a_task_and_is_not_made_twice(
   data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

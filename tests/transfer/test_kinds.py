@@ -200,6 +200,7 @@ def test_from_files_to_a_bundle_that_predicts(
   assert figures["examples"] == len(examples)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_settings_are_tried_and_the_best_is_kept(
   model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
