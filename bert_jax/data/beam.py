@@ -26,7 +26,7 @@ from bert_jax.data import near_duplicates, store
 from bert_jax.data.sources import Source, open_source
 from bert_jax.data.tokenize import hash_text
 
-_FACTS, _PAIRS = "facts.tmp", "pairs.tmp"  # which a store that was interrupted clears away
+_FACTS, _PAIRS = "facts.tmp", "pairs.tmp"  # which the store clears away once its shards are there
 
 Place = tuple[int, int]  # of a document: its part, and its number in it
 
@@ -83,8 +83,6 @@ class Beam:
       shards.append((number, part, int(begin - offsets[part]), groups[begin:end].tobytes()))
     with self._pipeline() as pipeline:
       _ = pipeline | beam.Create(shards) | "spread shards" >> beam.Reshuffle() | beam.Map(_write, data, str(folder))
-    for name in (_FACTS, _PAIRS):
-      shutil.rmtree(self.folder / name)
 
   def _pipeline(self) -> Any:
     from apache_beam.options.pipeline_options import PipelineOptions

@@ -119,6 +119,7 @@ def prepare(
         groups = engine.split_hashes(source, data)
         _make_tokenizer(folder, source, data, groups)
         engine.write_shards(folder, source, data, groups)
+        _remove_half_work(folder)  # of workers that died, whose shards others made
         _refuse_changed_text(folder, data, plan)
         _finish(folder)
       except BaseException:

@@ -1,6 +1,7 @@
 """A store that Apache Beam's own runner has made is the one that this machine makes alone, byte for byte."""
 
 import pathlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,6 +72,19 @@ def test_a_shard_that_is_there_is_not_made_again_and_a_damaged_one_is(tmp_path: 
   (shard / "token_ids.npy").write_bytes(b"damaged")
   with pytest.raises(ValueError, match="changed while"):
     store.write_shard(folder, 0, iter(documents[: count - 1]), groups, data)
+
+
+def test_what_a_dead_worker_left_is_in_nobodys_way(tmp_path: pathlib.Path) -> None:
+  data = several_files(tmp_path / "text")
+
+  class Dying(store.ThisMachine):
+    def write_shards(self, folder: epath.Path, *rest: Any) -> None:
+      super().write_shards(folder, *rest)
+      (folder / "shards" / "00001-0a1b2c3d.tmp").mkdir()
+
+  store.prepare(data, tmp_path / "alone", num_workers=1)
+  store.prepare(data, tmp_path / "died", engine=Dying(1))
+  assert files(tmp_path / "died") == files(tmp_path / "alone")
 
 
 # ---- with Beam ----
