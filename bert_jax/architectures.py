@@ -23,12 +23,14 @@ class EncoderConfig:
     cls_last: XLNet's `text <sep> <cls>`, padded on the left; all others have `[CLS] text [SEP]`, padded on the right.
     separators_between: separators between the two texts of a pair; RoBERTa has two.
     has_sentence_head: whether it is published with a head that labels a pair of texts in pretraining.
+    scores_by_place: whether attention adds to the products of queries and keys, by the places of the tokens.
   """
 
   kind: ClassVar[str] = ""
   cls_last: ClassVar[bool] = False
   separators_between: ClassVar[int] = 1
   has_sentence_head: ClassVar[bool] = False
+  scores_by_place: ClassVar[bool] = False
 
   # Settings that some architectures have; here, what they are for all others.
   max_positions: ClassVar[int | None] = None
@@ -54,7 +56,7 @@ class EncoderConfig:
   layer_norm_eps: float = setting(1e-12, "added to the variance; 1e-12 in BERT, 1e-5 in RoBERTa", above=0, at_most=1)
   hidden_dropout: float = setting(0.1, "after the embeddings and after each sub-layer", at_least=0, below=1)
   attention_dropout: float = setting(
-    0.1, "on the attention probabilities; fused attention needs 0", at_least=0, below=1
+    0.1, "on the attention probabilities; only explicit attention has it", at_least=0, below=1
   )
   head_dropout: float | None = setting(
     None, "before a task's linear layer; none: as hidden_dropout", at_least=0, below=1
@@ -222,6 +224,7 @@ class XlnetConfig(EncoderConfig):
   """Transformer-XL's relative attention in two streams (Yang et al. 2019; zihangdai/xlnet, modeling.py)."""
 
   kind: ClassVar[str] = "xlnet"
+  scores_by_place: ClassVar[bool] = True
   cls_last: ClassVar[bool] = True
 
   initializer: Literal["truncated_normal", "normal"] = setting("normal", "as the released code: untruncated")
@@ -246,6 +249,7 @@ class DebertaConfig(EncoderConfig):
   """Disentangled attention (He et al. 2020)."""
 
   kind: ClassVar[str] = "deberta"
+  scores_by_place: ClassVar[bool] = True
 
   layer_norm_eps: float = setting(1e-7, "added to the variance", above=0, at_most=1)
   initializer: Literal["truncated_normal", "normal"] = setting("normal", "as the released code: untruncated")
@@ -271,6 +275,7 @@ class DebertaV2Config(DebertaConfig):
   """Versions 2 and 3: distances in buckets, positions through the projections of the content (He et al. 2021)."""
 
   kind: ClassVar[str] = "deberta-v2"
+  scores_by_place: ClassVar[bool] = True
 
   position_buckets: int = setting(
     256,
@@ -378,12 +383,13 @@ class MosaicBertConfig(EncoderConfig):
   """
 
   kind: ClassVar[str] = "mosaic-bert"
+  scores_by_place: ClassVar[bool] = True
 
   intermediate_size: int = setting(
     3072, "inner width of the feed-forward part, after the gate", at_least=1, at_most=1 << 18
   )
   attention_dropout: float = setting(
-    0.0, "on the attention probabilities; fused attention needs 0", at_least=0, below=1
+    0.0, "on the attention probabilities; only explicit attention has it", at_least=0, below=1
   )
   initializer: Literal["truncated_normal", "normal"] = setting("normal", "as the released code: untruncated")
   type_vocab_size: int = setting(2, "segment ids known", at_least=1, at_most=1 << 10)

@@ -334,8 +334,10 @@ class RuntimeConfig:
     "data",
     "axes of the device mesh with their sizes, as data:2,fsdp:2,tensor:2; one without a size gets all devices left",
   )
-  attention: Literal["explicit", "fused"] = setting(
-    "explicit", "fused is jax.nn.dot_product_attention, without dropout"
+  attention: Literal["explicit", "fused", "cudnn", "splash"] = setting(
+    "explicit",
+    "what computes it: explicit alone has dropout; fused is XLA's, on every device; cudnn the kernel of NVIDIA's GPUs;"
+    " splash that of TPUs",
   )
   scan_layers: bool = setting(
     False, "one compiled block in a loop (quick to compile) or unrolled (quick to run on CPU)"

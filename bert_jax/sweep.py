@@ -228,6 +228,7 @@ def _check(workdir: epath.Path, plan: Plan) -> _Work:
     return _Work(jobs, to_do, None)
   layout = make_layout(plan.base.runtime.mesh)
   for config in plan.configs.values():  # all arms, before the first hour is spent
+    layout.check_attention(config.runtime.attention)
     for phase in phases(config):
       layout.check_batch_size("train.batch_size", phase.batch_size, config.runtime.accumulation_steps)
     layout.check_batch_size("evaluation.batch_size", config.evaluation.batch_size)

@@ -23,6 +23,7 @@ from bert_jax.objective_configs import (
 )
 from bert_jax.settings import check_bounds, lookup
 
+_CUDNN_HEAD_SIZE = 256  # JAX, fused_attention_stablehlo.py; before Hopper 128, of which cuDNN itself complains
 MAX_PLACES = 1 << 28  # of one batch: 64 times the tokens of RoBERTa's largest (8,192 × 512)
 
 
@@ -160,13 +161,40 @@ def validate(config: Config) -> Config:
   )
   _check_objective(config, require)
   check_layer_rates(config)
+  _check_attention(config, require)
+  return config
+
+
+def _check_attention(config: Config, require: Any) -> None:
+  """Which device a kernel needs is checked where the devices are known, see `Layout.check_attention`."""
+  model, runtime, path = config.model, config.runtime, "runtime.attention"
   require(
     runtime.attention == "explicit" or model.attention_dropout == 0,
-    "runtime.attention",
+    path,
     f"has no dropout, and model.attention_dropout={model.attention_dropout}",
     "set model.attention_dropout=0 or runtime.attention=explicit",
   )
-  return config
+  require(
+    runtime.attention not in ("cudnn", "splash") or not model.scores_by_place,
+    path,
+    f"adds nothing to the products of queries and keys, and model={model.kind} does so by the places of tokens",
+    "set runtime.attention=fused",
+  )
+  if runtime.attention == "cudnn":
+    require(
+      runtime.compute_dtype == "bfloat16",
+      path,
+      f"is of short numbers, and runtime.compute_dtype={runtime.compute_dtype}",
+      "set runtime.compute_dtype=bfloat16 or runtime.attention=fused",
+    )
+    size = model.hidden_size // model.num_heads
+    require(
+      size % 8 == 0 and size <= _CUDNN_HEAD_SIZE,
+      path,
+      f"has heads whose size is a multiple of 8 and at most {_CUDNN_HEAD_SIZE}, and model.hidden_size by"
+      f" model.num_heads is {size}",
+      "set runtime.attention=fused",
+    )
 
 
 def check_layer_rates(config: Config) -> None:

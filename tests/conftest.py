@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
   hypothesis.settings.load_profile("untimed")
   if LESS_TO_COMPILE not in (given := os.environ.get("XLA_FLAGS", "")):
     os.environ["XLA_FLAGS"] = f"{given} {LESS_TO_COMPILE}"
-  jax.config.update("jax_platforms", "cpu")
+  jax.config.update("jax_platforms", os.environ.get("JAX_PLATFORMS", "cpu"))  # cuda for `-m gpu`
   jax.config.update("jax_num_cpu_devices", 4)
   jax.config.update("jax_numpy_rank_promotion", "raise")
   # Tests spend most of their time in the compiler. Those that run experiments keep all optimizations.

@@ -24,6 +24,7 @@ KINDS = [recipes.recipe(name) for name in recipes.RECIPES] + [
   Config(objective=ClassificationConfig()),
   Config(objective=SimilarityConfig()),
 ]
+KERNEL = {"runtime.attention": "cudnn", "runtime.compute_dtype": "bfloat16", "model.attention_dropout": 0.0}
 NUMBERS = {
   leaf.path: (config, leaf)
   for config in KINDS
@@ -126,6 +127,14 @@ def test_a_batch_has_a_limit_of_tokens(path: str) -> None:
     ({"objective.boundary": True}, "is for single segments, and objective.sentence=nsp; set objective.sentence=none"),
     ({"objective.enhanced_decoder": True}, "is DeBERTa's, and model=bert has none; set it to false"),
     ({"runtime.attention": "fused"}, "runtime.attention=fused has no dropout, and model.attention_dropout=0.1; set"),
+    (
+      {"runtime.attention": "cudnn", "model.attention_dropout": 0.0},
+      "runtime.attention=cudnn is of short numbers, and runtime.compute_dtype=float32; set",
+    ),
+    (
+      KERNEL | {"model.hidden_size": 24, "model.num_heads": 2},
+      "at most 256, and model.hidden_size by model.num_heads is 12; set",
+    ),
   ],
   ids=str,
 )
@@ -139,6 +148,11 @@ def test_a_rule_between_settings_is_refused(assignments: dict[str, Any], message
 @pytest.mark.parametrize(
   ("recipe", "assignments", "message"),
   [
+    (
+      "mosaic_bert_base",
+      KERNEL,
+      "=cudnn adds nothing to the products of queries and keys, and model=mosaic-bert does",
+    ),
     ("electra_small", {"model.num_heads": 3}, "model.hidden_size=256 must be divisible by model.num_heads=3; try 255"),
     ("albert_base", {"model.num_groups": 13}, "model.num_groups=13 must be at most model.num_layers=12"),
     ("deberta_v2_xlarge", {"model.convolution_size": 4}, "model.convolution_size=4 must be odd"),

@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Bool, Float, UInt32
+from jaxtyping import Float, UInt32
 
 from bert_jax.architectures import AlbertConfig
 from bert_jax.models.arrays import Array
+from bert_jax.models.attention import Visible
 from bert_jax.models.bert import Block, Embeddings
 from bert_jax.models.dropout import Noise, OutsideLayers, outside_layers
 from bert_jax.models.encoder import Encoded, EncoderModule, rematerialized
@@ -23,13 +24,13 @@ class Group(EncoderModule):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, "B T D"], mask: Bool[Array, "#B 1 #T T"], noise: Noise | None, layer: UInt32[Array, ""]
+    self, x: Float[Array, "B T D"], visible: Visible, noise: Noise | None, layer: UInt32[Array, ""]
   ) -> tuple[Float[Array, "B T D"], Any]:
     c: AlbertConfig = self.config
     records = []
     for number in range(c.blocks_per_group):
       application = layer * c.blocks_per_group + number
-      x, record = Block(**self.settings(), name=f"block_{number}")(x, mask, noise, application)
+      x, record = Block(**self.settings(), name=f"block_{number}")(x, visible, noise, application)
       records.append(record)
     return x, jax.tree.map(lambda *x: jnp.stack(x), *records) if self.record else None
 
@@ -47,11 +48,11 @@ class AlbertEncoder(EncoderModule):
     place = outside_layers(noise, c.num_layers * c.blocks_per_group, OutsideLayers.EMBEDDINGS)
     embedded, words = embeddings(inputs, place)
     x = projected = self.dense(c.hidden_size, "projection")(embedded).astype(jnp.float32)
-    mask = inputs.visible()
+    visible = inputs.visible()
     records = []
     layers = [layer * c.num_groups // c.num_layers for layer in range(c.num_layers)]
     for group in range(c.num_groups):
-      x, record = self._repeat(group, layers.index(group), layers.count(group), x, mask, noise)
+      x, record = self._repeat(group, layers.index(group), layers.count(group), x, visible, noise)
       records.append(record)
     if self.record:  # from [layers of the group, I, …] to [applications, …]
       records = jax.tree.map(lambda r: r.reshape(-1, *r.shape[2:]), records)

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, UInt32
 
 from bert_jax.architectures import BertConfig
 from bert_jax.models.arrays import Array
-from bert_jax.models.attention import attention
+from bert_jax.models.attention import Visible, attention
 from bert_jax.models.dropout import InLayer, Noise, OutsideLayers, dropout, in_layer, outside_layers
 from bert_jax.models.encoder import Encoded, EncoderModule
 from bert_jax.models.inputs import Inputs
@@ -63,16 +63,16 @@ class Block(EncoderModule):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, "B T D"], mask: Bool[Array, "#B 1 #T T"], noise: Noise | None, layer: UInt32[Array, ""]
+    self, x: Float[Array, "B T D"], visible: Visible, noise: Noise | None, layer: UInt32[Array, ""]
   ) -> tuple[Float[Array, "B T D"], Any]:
-    """mask: True where a query (third axis) may look; layer: the layer's number."""
+    """visible: where a token may look; layer: the layer's number."""
     c: BertConfig = self.config
     query, key, value = (self.split_heads(self.dense(c.hidden_size, name)(x)) for name in ("query", "key", "value"))
     mixed, probabilities = attention(
       query,
       key,
       value,
-      mask,
+      visible,
       bias=self.attention_bias(x.shape[1]),
       dropout_rate=c.attention_dropout,
       noise=in_layer(noise, layer, InLayer.ATTENTION),

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, UInt32
 
 from bert_jax.architectures import CrammedBertConfig
 from bert_jax.models.arrays import Array
-from bert_jax.models.attention import attention
+from bert_jax.models.attention import Visible, attention
 from bert_jax.models.bert import Embeddings
 from bert_jax.models.dropout import InLayer, Noise, OutsideLayers, dropout, in_layer, outside_layers
 from bert_jax.models.encoder import Encoded, EncoderModule
@@ -47,9 +47,9 @@ class CrammedBertBlock(EncoderModule):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, "B T D"], mask: Bool[Array, "#B 1 #T T"], noise: Noise | None, layer: UInt32[Array, ""]
+    self, x: Float[Array, "B T D"], visible: Visible, noise: Noise | None, layer: UInt32[Array, ""]
   ) -> tuple[Float[Array, "B T D"], Any]:
-    """mask: True where a query (third axis) may look; layer: the layer's number."""
+    """visible: where a token may look; layer: the layer's number."""
     c: CrammedBertConfig = self.config
     normed = self.layer_norm("attention_norm")(x)
     query, key, value = (
@@ -59,7 +59,7 @@ class CrammedBertBlock(EncoderModule):
       query,
       key,
       value,
-      mask,
+      visible,
       dropout_rate=c.attention_dropout,
       noise=in_layer(noise, layer, InLayer.ATTENTION),
       implementation="explicit" if self.record else self.attention_implementation,

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, UInt32
 
 from bert_jax.architectures import DebertaConfig, DebertaV2Config
 from bert_jax.models.arrays import Array
-from bert_jax.models.attention import attention
+from bert_jax.models.attention import Visible, attention
 from bert_jax.models.bert import Block
 from bert_jax.models.dropout import InLayer, Noise, OutsideLayers, dropout, in_layer, outside_layers
 from bert_jax.models.encoder import Encoded, EncoderModule, activate, rematerialized
@@ -58,7 +58,7 @@ class DisentangledBlock(Block):
   def __call__(
     self,
     x: Float[Array, "B T D"],
-    mask: Bool[Array, "#B 1 #T T"],
+    visible: Visible,
     table: Float[Array, "P D"],
     noise: Noise | None,
     layer: UInt32[Array, ""],
@@ -67,7 +67,7 @@ class DisentangledBlock(Block):
     """Attends and feeds forward.
 
     Args:
-      mask, noise, layer: see `Block`.
+      visible, noise, layer: see `Block`.
       table: of relative positions.
       query_states: what asks and what the residual adds, where it is not `x`.
     """
@@ -90,7 +90,7 @@ class DisentangledBlock(Block):
       query,
       key,
       value,
-      mask,
+      visible,
       scale=scale,
       bias=bias,
       dropout_rate=c.attention_dropout,
@@ -190,24 +190,24 @@ class DebertaEncoder(EncoderModule):
   def __call__(self, inputs: Inputs, noise: Noise | None = None) -> Encoded:
     c: DebertaConfig = self.config
     embedded, words, positions = self._embed(inputs, noise)
-    table, mask = self._table(), inputs.visible()
+    table, visible = self._table(), inputs.visible()
     x, records = embedded, []
     if self._convolves() and c.num_layers > 1:
-      x, record = self._block("first")(x, mask, table, noise, jnp.uint32(0))
+      x, record = self._block("first")(x, visible, table, noise, jnp.uint32(0))
       x, record = self._convolve(embedded, x, inputs.attention_mask, noise, record)
       records.append(record)
     done = len(records)
     if c.num_layers - 1 > done:
-      x, record = self.stack(self._block_class(), c.num_layers - 1 - done, x, mask, table, noise, first=done)
+      x, record = self.stack(self._block_class(), c.num_layers - 1 - done, x, visible, table, noise, first=done)
       records.append(record)
     last, number = self._block("last"), jnp.uint32(c.num_layers - 1)
     if self.enhanced:
       assert positions is not None
       state = x + positions
       for _ in range(2):
-        state, record = last(x, mask, table, noise, number, state)
+        state, record = last(x, visible, table, noise, number, state)
     else:
-      state, record = last(x, mask, table, noise, number)
+      state, record = last(x, visible, table, noise, number)
     if self._convolves() and c.num_layers == 1:
       state, record = self._convolve(embedded, state, inputs.attention_mask, noise, record)
     records.append(record)

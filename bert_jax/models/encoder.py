@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 
 from bert_jax.architectures import EncoderConfig
 from bert_jax.models.arrays import Array
+from bert_jax.models.attention import Implementation
 from bert_jax.models.dense import dense_product
 
 Remat = Literal["none", "dots", "full"]
@@ -49,7 +50,7 @@ class EncoderModule(nn.Module):
 
   config: Any
   dtype: Any = jnp.float32
-  attention_implementation: Literal["explicit", "fused"] = "explicit"
+  attention_implementation: Implementation = "explicit"
   scan_layers: bool = False
   remat: Remat = "none"
   record: bool = False

@@ -12,6 +12,7 @@ from flax import struct
 from jaxtyping import Bool, Float, Int
 
 from bert_jax.models.arrays import Array
+from bert_jax.models.attention import Visible
 
 _NAMES = ("token_ids", "segment_ids", "attention_mask")
 _OPTIONAL = ("position_ids", "sequence_ids", "sequence_starts")
@@ -50,12 +51,9 @@ class Inputs:
     """The inputs among a batch's arrays."""
     return cls(**{name: batch[name] for name in _NAMES}, **{name: batch[name] for name in _OPTIONAL if name in batch})
 
-  def visible(self) -> Bool[Array, "B 1 T T"] | Bool[Array, "B 1 1 T"]:
-    """Where a query (third axis) may look (fourth axis): at what is no padding, and of its own sequence."""
-    seen = self.attention_mask[:, None, None, :]
-    if self.sequence_ids is None:
-      return seen
-    return seen & (self.sequence_ids[:, None, :, None] == self.sequence_ids[:, None, None, :])
+  def visible(self) -> Visible:
+    """Where tokens may look: at what is no padding, and of their own sequence."""
+    return Visible(self.attention_mask, self.sequence_ids)
 
 
 def example(length: int = 2) -> Inputs:

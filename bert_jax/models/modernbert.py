@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, UInt32
 
 from bert_jax.architectures import ModernBertConfig
 from bert_jax.models.arrays import Array
-from bert_jax.models.attention import attention
+from bert_jax.models.attention import Visible, attention
 from bert_jax.models.dropout import InLayer, Noise, OutsideLayers, dropout, in_layer, outside_layers
 from bert_jax.models.encoder import Encoded, EncoderModule, text_mean
 from bert_jax.models.inputs import Inputs
@@ -28,22 +28,20 @@ class ModernBertBlock(EncoderModule):
 
   @nn.compact
   def __call__(
-    self, x: Float[Array, "B T D"], mask: Bool[Array, "#B 1 #T T"], noise: Noise | None, layer: UInt32[Array, ""]
+    self, x: Float[Array, "B T D"], visible: Visible, noise: Noise | None, layer: UInt32[Array, ""]
   ) -> tuple[Float[Array, "B T D"], Any]:
-    """mask: True where a query (third axis) may look; layer: the layer's number."""
+    """visible: where a token may look; layer: the layer's number."""
     c: ModernBertConfig = self.config
     is_global = layer % c.global_every == 0
     normed = self.layer_norm("attention_norm", use_bias=False)(x) if self.norm_first else x
     parts = jnp.split(self.dense(3 * c.hidden_size, "query_key_value", use_bias=False)(normed), 3, axis=-1)
     query, key, value = (self.split_heads(part) for part in parts)
     theta = jnp.where(is_global, c.global_theta, c.local_theta)
-    places = jnp.arange(x.shape[1])
-    near = jnp.abs(places[:, None] - places[None]) <= c.local_window // 2
     mixed, probabilities = attention(
       rotate(query, theta),
       rotate(key, theta),
       value,
-      mask & (near | is_global)[None, None],
+      visible.near(c.local_window // 2, unless=is_global),
       dropout_rate=c.attention_dropout,
       noise=in_layer(noise, layer, InLayer.ATTENTION),
       implementation="explicit" if self.record else self.attention_implementation,
@@ -79,12 +77,12 @@ class ModernBertEncoder(EncoderModule):
     words = self.param("words", self.kernel_init(), (c.vocab_size, c.hidden_size))
     embedded = self.layer_norm("embedding_norm", use_bias=False)(words[inputs.token_ids])
     place = outside_layers(noise, c.num_layers, OutsideLayers.EMBEDDINGS)
-    embedded, mask = dropout(embedded, c.embedding_dropout, place), inputs.visible()
+    embedded, visible = dropout(embedded, c.embedding_dropout, place), inputs.visible()
     first = ModernBertBlock(**self.settings(), norm_first=False, name="first")
-    x, records = first(embedded, mask, noise, jnp.uint32(0))
+    x, records = first(embedded, visible, noise, jnp.uint32(0))
     records = [records]
     if c.num_layers > 1:
-      x, record = self.stack(ModernBertBlock, c.num_layers - 1, x, mask, noise, first=1)
+      x, record = self.stack(ModernBertBlock, c.num_layers - 1, x, visible, noise, first=1)
       records.append(record)
     return self.encoded(self.layer_norm("final_norm", use_bias=False)(x), words, embedded, records)
 

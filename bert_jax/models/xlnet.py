@@ -148,7 +148,7 @@ class XlnetEncoder(EncoderModule):
       asking = drop(jnp.broadcast_to(mask_embedding, shape), OutsideLayers.QUERY_STREAM)
     batch, length = inputs.token_ids.shape
     past = 0 if memory is None else memory.shape[2]
-    looks = jnp.broadcast_to(inputs.visible()[:, 0], (batch, length, length))
+    looks = jnp.broadcast_to(inputs.visible().mask()[:, 0], (batch, length, length))
     if inputs.hidden_tokens is not None:
       looks &= ~inputs.hidden_tokens
     itself = looks | jnp.eye(length, dtype=bool)[None]  # a token's content is always seen by the content stream

@@ -19,7 +19,7 @@ from bert_jax import recipes, settings
 from bert_jax.config import Config
 from bert_jax.data.batches import PhasedBatches
 from bert_jax.data.corpus import Corpus
-from bert_jax.models.attention import attention
+from bert_jax.models.attention import Visible, attention
 from bert_jax.objectives import objective_of
 from bert_jax.training import loop
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints, checksums
@@ -156,17 +156,29 @@ def _gradients(config: Config, corpus: Corpus, folder: epath.Path) -> Iterator[C
 def _kernels(config: Config, corpus: Corpus, folder: epath.Path) -> Iterator[Check]:
   draws = np.random.default_rng(0)
   query, key, value = (jnp.asarray(draws.normal(size=(2, 128, _HEADS, 64)), jnp.float32) for _ in range(3))
-  mask = jnp.asarray(np.arange(128) < np.array([128, 77])[:, None])[:, None, None]
+  seen = jnp.asarray(np.arange(128) < np.array([128, 77])[:, None])
 
-  def mixed(implementation: Any) -> Any:
+  def mixed(implementation: Any, dtype: Any) -> Any:
     def total(query: Any, key: Any, value: Any) -> Any:
-      return jnp.sum(jnp.sin(attention(query, key, value, mask, implementation=implementation)[0]))
+      mixed, _ = attention(query, key, value, Visible(seen), implementation=implementation)
+      return jnp.sum(jnp.where(seen[:, :, None, None], jnp.sin(mixed.astype(jnp.float32)), 0))
 
-    return jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2)))(query, key, value)
+    arrays = (x.astype(dtype) for x in (query, key, value))
+    total_and_gradient = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2)))(*arrays)
+    return [np.asarray(x, np.float64) for x in jax.tree.leaves(total_and_gradient)]
 
-  one, other = jax.tree.leaves(mixed("explicit")), jax.tree.leaves(mixed("fused"))
-  apart = max(float(jnp.max(jnp.abs(a - b)) / jnp.max(jnp.abs(a))) for a, b in zip(one, other, strict=True))
-  yield Check("fused attention is the explicit one, forward and backward", f"{apart:.1e} apart", apart <= _ROUNDING)
+  def near(implementation: str, dtype: Any, allowed: float) -> Check:
+    one, other = mixed("explicit", jnp.float32), mixed(implementation, dtype)
+    apart = max(float(np.max(np.abs(a - b)) / np.max(np.abs(a))) for a, b in zip(one, other, strict=True))
+    what = f"{implementation} attention is the explicit one, forward and backward"
+    return Check(what, f"{apart:.1e} apart; {allowed:.0e} may be", apart <= allowed)
+
+  yield near("fused", jnp.float32, _ROUNDING)
+  kernel = {"tpu": "splash", "gpu": "cudnn"}.get(jax.default_backend())
+  if kernel is None:
+    yield Check("the device's own kernel is the explicit attention", "a CPU has none", None)
+  else:
+    yield near(kernel, jnp.bfloat16, _BFLOAT16)
 
 
 # ---- stopped and gone on, and damaged ----

@@ -71,6 +71,10 @@ class Layout:
     """First axis split over the devices."""
     return NamedSharding(self.mesh, PartitionSpec(("data", "fsdp")))
 
+  def around(self) -> Any:
+    """A context in which what is traced knows the mesh: kernels ask for it, as the compiler cannot split them."""
+    return jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh)
+
   def of_state(self, shapes: Any) -> Any:
     """The shardings of a tree of parameters, or of a training state, whose moments go where their parameters are.
 
@@ -109,6 +113,19 @@ class Layout:
   def put(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
     """A host batch (this process's rows) as global arrays, split by rows."""
     return {name: jax.make_array_from_process_local_data(self.rows, rows) for name, rows in batch.items()}
+
+  def check_attention(self, attention: str) -> None:
+    """Refuses a kernel of other devices than these.
+
+    Args:
+      attention: of `runtime.attention`.
+    """
+    needed, found = {"cudnn": "gpu", "splash": "tpu"}.get(attention), self.mesh.devices.flat[0].platform
+    if needed not in (None, found):
+      raise ValueError(
+        f"runtime.attention={attention} is a kernel of {needed.upper()}s, and the devices here are {found.upper()}s;"
+        " set runtime.attention=fused"
+      )
 
   def check_batch_size(self, path: str, batch_size: int, microbatches: int = 1) -> None:
     """Refuses a batch that the devices (and microbatches) do not divide.

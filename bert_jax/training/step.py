@@ -124,11 +124,12 @@ def started(fresh: Params, start: Params) -> Params:
 
 
 def train_step_of(config: Config, layout: Layout):
-  """The compiled training step of a config: see `_train_step`.
+  """The compiled training step of a config: see `_train_step`; it refuses a kernel that the devices do not have.
 
   Arms that differ in traced values only (learning rate, steps, betas, decay, loss weights, data, masks) get the same
   function, and so the same executable.
   """
+  layout.check_attention(config.runtime.attention)
   optim = OptimConfig(
     name=config.optim.name,
     schedule=config.optim.schedule,
@@ -175,7 +176,8 @@ def _train_step(objective: Objective, optim: OptimConfig, microbatches: int, lay
 
   def step(state: TrainState, frozen: Frozen | None, batch: Batch, hyper: Hyperparameters, seed: jax.Array):
     step_seed = fold(seed, state.step)  # a function of (seed, step), so that a resumed run repeats it
-    gradient, sums = gradient_and_sums(state.params, frozen, batch, step_seed, hyper.loss_weights)
+    with layout.around():
+      gradient, sums = gradient_and_sums(state.params, frozen, batch, step_seed, hyper.loss_weights)
     norm = optax.tree.norm(gradient)
     rate = learning_rate(state.opt_state.count, hyper, optim.schedule)
     factor = clip_factor(norm, hyper)
@@ -221,7 +223,8 @@ def _eval_step(objective: Objective, layout: Layout):
 
   def step(params: Params, frozen: Frozen | None, batch: Batch, seed: jax.Array, first_row: jax.Array) -> Sums:
     rows = first_row + jnp.arange(batch["token_ids"].shape[0], dtype=jnp.uint32)
-    return objective.evaluate(params, frozen, batch, Noise(seed, rows), layout.row_shards)
+    with layout.around():
+      return objective.evaluate(params, frozen, batch, Noise(seed, rows), layout.row_shards)
 
   params, whole = _state_shardings(objective, layout).params, layout.whole
   return jax.jit(step, in_shardings=(params, None, layout.rows, whole, whole), out_shardings=whole)

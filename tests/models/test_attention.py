@@ -1,11 +1,11 @@
-"""Attention: its two implementations agree, and a row that may look nowhere stays finite."""
+"""Attention: its implementations agree, and a row that may look nowhere stays finite."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bert_jax.models.attention import attention
+from bert_jax.models.attention import Visible, attention
 from bert_jax.models.dropout import Noise
 
 
@@ -54,6 +54,73 @@ def test_a_fully_masked_row_is_finite_forward_and_backward(implementation, dtype
   assert out.dtype == dtype
   for array in (out, *back(jnp.ones_like(out))):
     assert np.isfinite(array.astype(jnp.float32)).all()
+
+
+@pytest.mark.parametrize("everywhere", [None, False, True])
+def test_the_kernel_of_tpus_is_the_explicit_attention_of_packed_rows(everywhere):
+  """Interpreted; of three rows, one is padded, one has two sequences and one has none. 150 is no multiple of 128."""
+  draw = np.random.default_rng(1)
+  query, key, value = (jnp.asarray(draw.normal(size=(3, 150, 2, 8)), jnp.float32) for _ in range(3))
+  places = np.arange(150)
+  seen = jnp.asarray(places < np.array([[150], [101], [0]]))
+  visible = Visible(seen, jnp.asarray(np.stack([places // 63, 0 * places, 0 * places])))
+  if everywhere is not None:
+    visible = visible.near(20, unless=jnp.asarray(everywhere))
+
+  def total(*arrays: jax.Array, implementation: str) -> jax.Array:
+    mixed, _ = attention(*arrays, visible, implementation=implementation)
+    return jnp.sum(jnp.where(seen[:, :, None, None], jnp.sin(mixed), 0))
+
+  explicit, splash = (
+    jax.jit(jax.value_and_grad(lambda *x, i=i: total(*x, implementation=i), argnums=(0, 1, 2)))(query, key, value)
+    for i in ("explicit", "splash")
+  )
+  # Each is a sum of thousands of float32 numbers of size 1, in another order.
+  np.testing.assert_allclose(explicit[0], splash[0], rtol=1e-4)
+  for a, b in zip(explicit[1], splash[1], strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert np.isfinite(b).all()
+
+
+def test_a_look_near_by_is_the_formula():
+  sequences = jnp.asarray([[0] * 4 + [1] * 6])
+  visible = Visible(jnp.asarray([[True] * 9 + [False]]), sequences).near(2, unless=jnp.array(False))
+  mask = np.asarray(visible.mask())[0, 0]
+  for query, key in np.ndindex(10, 10):
+    assert mask[query, key] == (key < 9 and (query < 4) == (key < 4) and abs(query - key) <= 2), (query, key)
+  assert np.asarray(visible.groups()).tolist() == [[1] * 4 + [2] * 5 + [0]]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif("jax.default_backend() != 'gpu'", reason="no GPU")
+def test_the_kernel_of_gpus_is_the_explicit_attention_of_packed_rows():
+  draw = np.random.default_rng(1)
+  query, key, value = (jnp.asarray(draw.normal(size=(3, 151, 2, 64)), jnp.bfloat16) for _ in range(3))
+  places = np.arange(151)
+  seen = jnp.asarray(places < np.array([[151], [101], [0]]))
+  visible = Visible(seen, jnp.asarray(np.stack([places // 63, 0 * places, 0 * places])))
+
+  def total(*arrays: jax.Array, implementation: str) -> jax.Array:
+    mixed, _ = attention(*arrays, visible, implementation=implementation)
+    return jnp.sum(jnp.where(seen[:, :, None, None], jnp.sin(mixed.astype(jnp.float32)), 0))
+
+  explicit, cudnn = (
+    jax.jit(jax.grad(lambda *x, i=i: total(*x, implementation=i), argnums=(0, 1, 2)))(query, key, value)
+    for i in ("explicit", "cudnn")
+  )
+  for a, b in zip(explicit, cudnn, strict=True):
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    assert np.linalg.norm(a - b) < 0.02 * np.linalg.norm(a)  # bfloat16 rounds by up to 1 / 256
+
+
+@pytest.mark.parametrize("implementation", ["cudnn", "splash"])
+def test_a_kernel_without_bias_or_mask_says_so(implementation):
+  query, _, _, mask = inputs()
+  with pytest.raises(ValueError, match=r"runtime\.attention=fused"):
+    attention(query, query, query, mask[..., :5], implementation=implementation)
+  visible = Visible(jnp.ones((3, 5), bool))
+  with pytest.raises(ValueError, match=r"runtime\.attention=fused"):
+    attention(query, query, query, visible, bias=jnp.zeros((1, 1, 5, 5)), implementation=implementation)
 
 
 def test_what_is_masked_has_no_influence():

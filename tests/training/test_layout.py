@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from bert_jax import settings
 from bert_jax.architectures import ARCHITECTURES, EncoderConfig
 from bert_jax.config import (
   Config,
@@ -131,12 +132,12 @@ def test_every_parameter_of_every_network_is_matched_by_exactly_one_rule(all_net
       if kind in ONLY[network] if network in ONLY else of_all:
         names |= set(names_of(jax.eval_shape(networks.initial(network, model_of(kind)))))
   # What objectives have beside their networks.
-  for kind, settings in (
+  for kind, trained_for in (
     ("bert", MaskedTokensConfig(boundary=True)),
     ("electra", ReplacedTokensConfig(predicts="tokens")),
     ("deberta-v2", ReplacedTokensConfig(sharing="disentangled", generator_size=1.0)),
   ):
-    objective = objective_of(Config(model_of(kind), objective=settings))
+    objective = objective_of(Config(model_of(kind), objective=trained_for))
     names |= set(names_of(jax.eval_shape(objective.init, jax.random.key(0))))
   matched: collections.Counter[str] = collections.Counter()
   for name in names:
@@ -247,6 +248,25 @@ def test_eight_devices_have_the_losses_and_gradients_of_one(kind: str):
   devices = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "8"}
   done = subprocess.run([sys.executable, "-c", code], env=os.environ | devices, capture_output=True, text=True)
   assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bert", "modernbert"])
+def test_a_kernel_on_a_mesh_has_the_losses_and_gradients_of_explicit_attention(kind: str, monkeypatch: Any):
+  monkeypatch.setattr(layouts.Layout, "check_attention", lambda self, attention: None)  # it is interpreted
+  config = settings.assign(config_of(kind), {"model.attention_dropout": 0.0})
+  explicit = two_steps(config, "data:1")
+  splash = two_steps(settings.assign(config, {"runtime.attention": "splash"}), "fsdp:2,tensor:2")
+  assert splash[1] == pytest.approx(explicit[1], rel=1e-5, abs=1e-7)
+  for a, b in zip(jax.tree.leaves(splash[0]), jax.tree.leaves(explicit[0]), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+
+
+def test_a_kernel_of_other_devices_is_refused_before_anything_compiles():
+  config = settings.assign(config_of("bert"), {"model.attention_dropout": 0.0, "runtime.attention": "splash"})
+  with pytest.raises(ValueError, match=r"is a kernel of TPUs, and the devices here are CPUs; set runtime\.attention=f"):
+    train_step_of(config, make_layout())
 
 
 def test_the_parameters_of_an_objective_are_a_function_of_the_seed():
