@@ -190,9 +190,10 @@ def _rung(sweep: Sweep, arm: PlannedArm, parent: str, measure: Measure, void: se
   ours, theirs = (_by_seed(sweep, name, measure.key) for name in (arm.name, parent))
   seeds = tuple(seed for seed in ours if seed in theirs)
   differences = tuple(ours[seed] - theirs[seed] for seed in seeds)
-  # The papers' findings are of language modelling and of tasks; the answers themselves are only described.
-  is_answer = measure.key.endswith("_balanced_accuracy")
-  row = _unjudged(arm.name, parent, measure, seeds, differences, 0 if is_answer else arm.direction, void)
+  # The papers' findings are of language modelling and of tasks: not of the answers themselves, which are only
+  # described, and not of a loss that is at home with one arm of the pair.
+  no_claim = measure.key.endswith("_balanced_accuracy") or (measure == LOSS and has_other_targets(sweep, arm.name))
+  row = _unjudged(arm.name, parent, measure, seeds, differences, 0 if no_claim else arm.direction, void)
   if measure == LOSS and (
     any(_is_unmeasured(sweep, name) for name in (arm.name, parent)) or has_one_generator(sweep, arm.name, parent)
   ):
@@ -215,6 +216,17 @@ def is_of_generator(sweep: Sweep, arm: str) -> bool:
 def has_one_generator(sweep: Sweep, arm: str, parent: str) -> bool:
   """Whether the loss at [MASK] is of other networks in the two arms."""
   return is_of_generator(sweep, arm) != is_of_generator(sweep, parent)
+
+
+def has_other_targets(sweep: Sweep, name: str) -> bool:
+  """Whether an arm predicts other things than its parent in training, so that masked tokens are at home with one."""
+  arms = {arm.name: arm for arm in sweep.arms}
+  arm = arms[name]
+  if "data.masking.unit" in arm.assignments:
+    return True
+  # A student of a teacher predicts masked tokens too.
+  kinds = [arms[one].assignments.get("objective.kind") for one in (name, arm.parent) if one in arms]
+  return "objective.kind" in arm.assignments and "distillation" not in kinds
 
 
 def _gain(sweep: Sweep, arm: PlannedArm, task: str, baseline: str, void: set[str]) -> Comparison:

@@ -10,6 +10,7 @@ from bert_jax.analysis.comparisons import (
   Comparison,
   Results,
   has_one_generator,
+  has_other_targets,
   task_measure,
 )
 from bert_jax.analysis.document import Block, Bullets, Paragraph, Table
@@ -108,7 +109,7 @@ def _by(results: Results, row: Comparison) -> str:
   """How large a difference was, in brackets, where one was shown."""
   if row.verdict not in ("better", "worse"):
     return ""
-  where = ", at masks that it never trains on" if _has_own_masks(results, row) else ""
+  where = ", at masks that it never trains on" if _own_masks(results, row) else ""
   return f" ({formatting.difference(row)} nats against `{row.against}`{where})"
 
 
@@ -226,7 +227,8 @@ def _findings(results: Results) -> list[str]:
   absent = [row for row in rows if row.verdict == "not run"]
   if absent:
     items.append(f"**Not run**, or without a finished pair of runs: {_pairs(absent)}.")
-  own = [text for row in rows if (text := _own_format(results, row) or _own_masks(results, row))]
+  notes = (_own_format, _own_masks, _own_objective)
+  own = [text for row in rows for note in notes if (text := note(results, row))]
   return items + own + _accuracies(results) + _paper(rows) + _tasks(results)
 
 
@@ -246,13 +248,20 @@ def _own_format(results: Results, row: Comparison) -> str:
   )
 
 
-def _has_own_masks(results: Results, row: Comparison) -> bool:
-  return "data.masking.unit" in results.arm(row.arm).arm.assignments
+def _own_objective(results: Results, row: Comparison) -> str:
+  """Of a change of what is predicted at all: that the loss is at home with one arm; else empty."""
+  judged = row.mean is not None and row.verdict != "not measured"
+  if not judged or _own_masks(results, row) or not has_other_targets(results.sweep, row.arm):
+    return ""
+  return (
+    f"**Another objective**: `{row.arm}` and `{row.against}` predict other things in training, and masked tokens are"
+    " what one of them trains on. The loss at [MASK] says less of this change than accuracies on tasks do."
+  )
 
 
 def _own_masks(results: Results, row: Comparison) -> str:
   """Of a change of what is masked at once: that the loss is another task for the arm; else empty."""
-  if not _has_own_masks(results, row) or row.mean is None:
+  if "data.masking.unit" not in results.arm(row.arm).arm.assignments or row.mean is None:
     return ""
   return (
     "**Masks of its own**: the loss is that of single tokens masked, so pieces of a word that are seen help to guess"

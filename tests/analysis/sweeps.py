@@ -1,6 +1,6 @@
 """Sweep folders as an experiment leaves them, with made-up numbers that are a function of (arm, seed)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ def write_sweep(
   directions: Sequence[int] = (0, 0, 1, 1, 1, 1),
   noise: float = 0.02,
   tasks: Sequence[str] = ("bbc_classes", "wiki_topics"),
+  assignments: Mapping[str, dict[str, Any]] | None = None,
 ) -> Path:
   """A whole sweep: `effects[i]` is added to the loss from arm i on; `noise` is a run's own deviation."""
   plan = PlannedSweep(
@@ -55,7 +56,7 @@ def write_sweep(
         change=f"the change that {arm} names, in words.",
         expects=f"what was found for {arm} (Liu et al. 2019, Table {i})." if i else "",
         direction=directions[i],
-        assignments=_assignments(i, arm),
+        assignments=(assignments or {}).get(arm, _assignments(i, arm)),
       )
       for i, arm in enumerate(arms)
     ),
