@@ -128,7 +128,8 @@ NOT_RUN = {
   r"bert-jax plan ": "tests/planning runs it; what needs the compiler of TPUs, where that is installed",
   r"python docs/note/": "tests/test_note.py runs both",
   r"curl ": "tests/app/test_server.py sends each of them",
-  r"#!/bin/bash|#SBATCH ": "for a scheduler, which is not here",
+  r"#!/bin/bash|#SBATCH |export MEET|srun |if \[ ": "for a scheduler, which is not here",
+  r"gcloud |xpk ": "for a cloud, which is not here",
   r"bert-jax finetune MiniLM --task=tagging": "needs WNUT 2017; tests/transfer/test_kinds.py tags other text",
 }
 # Blocks of what is no command.
