@@ -22,7 +22,7 @@ from etils import epath
 
 from bert_jax import records
 from bert_jax.config import DataConfig
-from bert_jax.data import near_duplicates, store
+from bert_jax.data import near_duplicates, shards
 from bert_jax.data.sources import Source, open_source
 from bert_jax.data.tokenize import hash_text
 
@@ -76,13 +76,12 @@ class Beam:
   def write_shards(self, folder: epath.Path, source: Source, data: DataConfig, groups: np.ndarray) -> None:
     beam = _beam()
     _, characters, offsets = self._facts(source)
-    bounds = store.shard_bounds(characters)
-    shards = []
-    for number, (begin, end) in enumerate(itertools.pairwise(bounds)):
+    asked = []
+    for number, (begin, end) in enumerate(itertools.pairwise(shards.bounds(characters))):
       part = int(np.searchsorted(offsets, begin, "right")) - 1
-      shards.append((number, part, int(begin - offsets[part]), groups[begin:end].tobytes()))
+      asked.append((number, part, int(begin - offsets[part]), groups[begin:end].tobytes()))
     with self._pipeline() as pipeline:
-      _ = pipeline | beam.Create(shards) | "spread shards" >> beam.Reshuffle() | beam.Map(_write, data, str(folder))
+      _ = pipeline | beam.Create(asked) | "spread shards" >> beam.Reshuffle() | beam.Map(_write, data, str(folder))
 
   def _pipeline(self) -> Any:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -167,4 +166,4 @@ def _write(shard: tuple[int, int, int, bytes], data: DataConfig, folder: str) ->
   source, hashes = _source(data), np.frombuffer(groups, np.uint64)
   following = itertools.chain.from_iterable(source.part(later) for later in range(part, source.num_parts))
   documents = itertools.islice(following, skipped, skipped + len(hashes))
-  store.write_shard(epath.Path(folder), number, documents, hashes, data)
+  shards.write_one(epath.Path(folder), number, documents, hashes, data)

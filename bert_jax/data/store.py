@@ -17,30 +17,21 @@ import itertools
 import json
 import os
 import shutil
-import sys
-import time
-import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
-import tqdm
 from absl import logging
 from etils import epath
 
 from bert_jax import records
 from bert_jax.config import DataConfig
-from bert_jax.data import checksums, near_duplicates, sentences, tokenize, tokenizers
-from bert_jax.data.corpus import FORMAT_VERSION, SHARD_ARRAYS, WAY_OUT, Corpus, is_held_out, open_corpus, read_metadata
-from bert_jax.data.sources import Document, Source, open_source
+from bert_jax.data import checksums, near_duplicates, sentences, shards, tokenize, tokenizers
+from bert_jax.data.corpus import FORMAT_VERSION, WAY_OUT, Corpus, is_held_out, open_corpus, read_metadata
+from bert_jax.data.sources import Source, open_source
 from bert_jax.settings import deciding
 
 __all__ = ["Corpus", "open_corpus", "prepare"]
-
-# A worker gets so much text at a time (or one longer document), and a shard is closed after so much. Both are counted
-# in characters, so that shards do not depend on the number of workers.
-UNIT_CHARACTERS = 2_000_000
-SHARD_CHARACTERS = 64_000_000
 
 _FINGERPRINT = "the fingerprint of the text"
 _CHECKSUMS = "checksums.json"  # beside the tokenizer's own files, for a store that is not complete
@@ -69,7 +60,7 @@ class ThisMachine:
     return near_duplicates.split_hashes(source)
 
   def write_shards(self, folder: epath.Path, source: Source, data: DataConfig, groups: np.ndarray) -> None:
-    _write_shards(folder, source, data, groups, self.num_workers or os.cpu_count() or 1)
+    shards.write_all(folder, source, data, groups, self.num_workers or os.cpu_count() or 1)
 
 
 def prepare(
@@ -191,9 +182,9 @@ def _begin(folder: epath.Path, plan: dict[str, Any]) -> None:
 
 
 def _remove_half_work(folder: epath.Path) -> None:
-  for left in [*folder.iterdir(), *_shards(folder)]:
+  for left in [*folder.iterdir(), *shards.folders(folder)]:
     if left.name.endswith(".tmp"):
-      _remove(left)
+      shards.remove(left)
 
 
 def _leave_finished_work(folder: epath.Path, made: bool) -> None:
@@ -245,7 +236,7 @@ def _make_tokenizer(folder: epath.Path, source: Source, data: DataConfig, groups
   tokenizer.save(folder / "tokenizer.tmp")
   files = sorted((folder / "tokenizer.tmp").iterdir())
   records.write_json(folder / "tokenizer.tmp" / _CHECKSUMS, {"sha256": {f.name: checksums.hash_file(f) for f in files}})
-  _move(folder / "tokenizer.tmp", folder / "tokenizer")
+  os.replace(folder / "tokenizer.tmp", folder / "tokenizer")
 
 
 def _training_texts(source: Source, groups: np.ndarray, eval_fraction: float) -> Iterator[str]:
@@ -255,198 +246,10 @@ def _training_texts(source: Source, groups: np.ndarray, eval_fraction: float) ->
   yield from (document.text for document in itertools.compress(source, training))
 
 
-def _write_shards(folder: epath.Path, source: Source, data: DataConfig, groups: np.ndarray, num_workers: int) -> None:
-  shards = _finished_shards(folder)
-  done = sum(shard["num_source_documents"] for shard in shards)
-  if done:
-    logging.info("%s: %d shards were finished before; going on after document %d", folder, len(shards), done)
-  units = _units(itertools.islice(source, done, None))
-  documents: list[Document] = []
-  parts: list[tokenize.Tokenized] = []
-  characters, number = 0, len(shards)
-
-  def write() -> None:
-    nonlocal done
-    if done + len(documents) > len(groups):
-      raise _changed(folder, source.description)
-    _write_shard(folder / "shards", f"{number:05d}", documents, groups[done : done + len(documents)], parts)
-    done += len(documents)
-
-  tokenized = tokenize.tokenize_all(units, str(folder / "tokenizer"), rules_of(data), num_workers)
-  with contextlib.closing(tokenized) as results:
-    for unit, part in _with_progress(results, source):
-      documents += (dataclasses.replace(document, text="") for document in unit)
-      parts.append(part)
-      characters += sum(len(document.text) for document in unit)
-      if characters >= SHARD_CHARACTERS:
-        write()
-        documents, parts, characters, number = [], [], 0, number + 1
-  if documents:
-    write()
-
-
-def shard_bounds(characters: np.ndarray) -> list[int]:
-  """The first document of each shard, and the number of all, from the characters of each document."""
-  bounds, unit, shard = [0], 0, 0
-  for number, count in enumerate(characters.tolist(), 1):
-    unit += count
-    if unit >= UNIT_CHARACTERS:
-      shard, unit = shard + unit, 0
-      if shard >= SHARD_CHARACTERS:
-        bounds.append(number)
-        shard = 0
-  return bounds if bounds[-1] == len(characters) else [*bounds, len(characters)]
-
-
-def write_shard(
-  folder: epath.Path, number: int, documents: Iterable[Document], groups: np.ndarray, data: DataConfig
-) -> None:
-  """Writes one shard, whose documents are these, unless it is there."""
-  target = folder / "shards" / f"{number:05d}"
-  if target.exists():
-    if _is_whole(target):
-      return
-    _remove(target)
-  tokenizer, kept, parts = tokenizers.load(folder / "tokenizer", None), list[Document](), list[tokenize.Tokenized]()
-  for unit in _units(documents):
-    parts.append(tokenize.tokenize([document.text for document in unit], tokenizer, rules_of(data)))
-    kept += (dataclasses.replace(document, text="") for document in unit)
-  if len(kept) != len(groups):
-    raise _changed(folder, data.source)
-  try:
-    _write_shard(folder / "shards", target.name, kept, groups, parts)
-  except OSError:
-    if not (target.exists() and _is_whole(target)):  # another was first: the same documents, the same shard
-      raise
-
-
-def rules_of(data: DataConfig) -> tokenize.Rules:
-  """How documents are cut."""
-  return tokenize.Rules(data.language, spaces=not data.sentence_separators)
-
-
-def _units(documents: Iterable[Document]) -> Iterator[list[Document]]:
-  unit, characters = [], 0
-  for document in documents:
-    unit.append(document)
-    characters += len(document.text)
-    if characters >= UNIT_CHARACTERS:
-      yield unit
-      unit, characters = [], 0
-  if unit:
-    yield unit
-
-
 def _refuse_changed_text(folder: epath.Path, data: DataConfig, plan: dict[str, Any]) -> None:
   if open_source(data).fingerprint != plan[_FINGERPRINT]:
     shutil.rmtree(folder / "shards")
-    raise _changed(folder, data.source)
-
-
-def _changed(folder: epath.Path, description: str) -> ValueError:
-  return ValueError(f"the text of {description} changed while {folder} was made of it; run the same command again")
-
-
-Results = Iterable[tuple[tokenize.Unit, tokenize.Tokenized]]
-
-
-def _with_progress(results: Results, source: Source) -> Results:
-  """The results, shown as a bar, or where there is no terminal as a line a minute."""
-  start = last = time.monotonic()
-  tokens = 0
-  with tqdm.tqdm(desc="tokenizing", total=source.size, unit_scale=True, disable=not sys.stderr.isatty()) as bar:
-    for unit, part in results:
-      yield unit, part
-      tokens += len(part.token_ids)
-      now = time.monotonic()
-      bar.update(source.position - bar.n)
-      bar.set_postfix_str(f"{tokens / (now - start):,.0f} token/s")
-      if bar.disable and now > last + 60:
-        last = now
-        logging.info("tokenizing: %.0f %%, %s tokens", 100 * source.position / source.size, f"{tokens:,}")
-  logging.info("tokenized %s tokens in %.0f s", f"{tokens:,}", time.monotonic() - start)
-
-
-# ---- shards ----------------------------------------------------------------------------------------------
-
-
-def _write_shard(
-  folder: epath.Path, name: str, documents: list[Document], groups: np.ndarray, parts: list[tokenize.Tokenized]
-) -> None:
-  kept = np.concatenate([part.kept for part in parts])
-  labels = [document.label for document in itertools.compress(documents, kept)]
-  names = sorted({label for label in labels if label is not None})
-  codes = {None: 0, **{label: code for code, label in enumerate(names, 1)}}
-  arrays = {
-    "token_ids": np.concatenate([part.token_ids for part in parts]),
-    "word_starts": np.packbits(np.concatenate([part.word_starts for part in parts]), bitorder="little"),
-    "sentence_lengths": np.concatenate([part.sentence_lengths for part in parts]),
-    "document_lengths": np.concatenate([part.document_lengths for part in parts]),
-    "document_hashes": np.concatenate([part.document_hashes for part in parts]),
-    "document_groups": groups[kept],
-    "document_labels": np.array([codes[label] for label in labels], np.uint16),
-  }
-  assert set(arrays) == set(SHARD_ARRAYS)
-  for document in itertools.compress(documents, ~kept):
-    logging.warning("%s holds no token and was skipped", document.name)
-  shard = folder / f"{name}-{uuid.uuid4().hex[:8]}.tmp"  # a worker that is taken for dead may still be at it
-  shard.mkdir(parents=True)
-  for array_name, array in arrays.items():
-    np.save(shard / f"{array_name}.npy", array)
-  description = {
-    "name": name,
-    "num_source_documents": len(documents),
-    "num_documents": len(labels),
-    "num_sentences": len(arrays["sentence_lengths"]),
-    "num_tokens": len(arrays["token_ids"]),
-    "labels": names,
-    "sha256": {array_name: checksums.hash_file(shard / f"{array_name}.npy") for array_name in SHARD_ARRAYS},
-  }
-  records.write_json(shard / "shard.json", description)
-  _move(shard, folder / name)
-
-
-def _shards(folder: epath.Path) -> list[epath.Path]:
-  """What is in FOLDER/shards, by name. No glob: the folder's own path may hold brackets."""
-  return sorted((folder / "shards").iterdir()) if (folder / "shards").exists() else []
-
-
-def _finished_shards(folder: epath.Path) -> list[dict[str, Any]]:
-  """Descriptions of the shards up to the first that is missing or damaged; what comes after it is removed."""
-  shards = []
-  for number, shard in enumerate(_shards(folder)):
-    try:
-      if shard.name != f"{number:05d}":
-        raise ValueError(f"there is no shard {number:05d} before it")
-      description = _described(shard)
-    except (OSError, ValueError) as error:
-      logging.warning("%s and what follows it is made again: %s", shard, error)
-      for left in _shards(folder)[number:]:
-        _remove(left)
-      break
-    shards.append(description)
-  return shards
-
-
-def _described(shard: epath.Path) -> dict[str, Any]:
-  """What a shard's shard.json says, once its files are found to be as it says.
-
-  Raises:
-    OSError, ValueError: they are not.
-  """
-  description = records.require_json(shard / "shard.json", WAY_OUT)
-  files = {f"{name}.npy": checksum for name, checksum in description["sha256"].items()}
-  checksums.verify_files(shard, files, WAY_OUT)
-  return description
-
-
-def _is_whole(shard: epath.Path) -> bool:
-  try:
-    _described(shard)
-  except (OSError, ValueError) as error:
-    logging.warning("%s is made again: %s", shard, error)
-    return False
-  return True
+    raise shards.changed(folder, data.source)
 
 
 # ---- completion ------------------------------------------------------------------------------------------
@@ -454,27 +257,27 @@ def _is_whole(shard: epath.Path) -> bool:
 
 def _finish(folder: epath.Path) -> None:
   """Offsets over all shards, then the metadata."""
-  shards = [records.require_json(shard / "shard.json", WAY_OUT) for shard in _shards(folder)]
-  totals = {name: sum(shard[name] for shard in shards) for name in ("num_documents", "num_sentences", "num_tokens")}
+  written = [records.require_json(shard / "shard.json", WAY_OUT) for shard in shards.folders(folder)]
+  totals = {name: sum(shard[name] for shard in written) for name in ("num_documents", "num_sentences", "num_tokens")}
   if not totals["num_tokens"]:
     shutil.rmtree(folder / "shards")
     raise ValueError(f"the text of {folder} has no token: it holds nothing but characters that the tokenizer drops")
-  labels = sorted({label for shard in shards for label in shard["labels"]})
+  labels = sorted({label for shard in written for label in shard["labels"]})
 
   def recoded(shard: dict[str, Any], codes: np.ndarray) -> np.ndarray:
     return np.array([0] + [labels.index(label) + 1 for label in shard["labels"]], np.uint16)[codes]
 
   for name, total in (("document", "num_documents"), ("sentence", "num_sentences")):
-    parts = (_array(folder, shard, f"{name}_lengths") for shard in shards)
+    parts = (shards.array(folder, shard, f"{name}_lengths") for shard in written)
     _write_offsets(folder / f"{name}_offsets.npy", totals[total], parts)
   for name in ("document_hashes", "document_groups"):
-    _write_array(folder / f"{name}.npy", np.concatenate([_array(folder, shard, name) for shard in shards]))
-  codes = np.concatenate([recoded(shard, _array(folder, shard, "document_labels")) for shard in shards])
+    _write_array(folder / f"{name}.npy", np.concatenate([shards.array(folder, shard, name) for shard in written]))
+  codes = np.concatenate([recoded(shard, shards.array(folder, shard, "document_labels")) for shard in written])
   _write_array(folder / "document_labels.npy", codes)
 
   tokenizer = tokenizers.load(folder / "tokenizer", None)
   made_of = _made_of(folder)
-  content = [FORMAT_VERSION, tokenizer.hash, labels, [[shard["labels"], shard["sha256"]] for shard in shards]]
+  content = [FORMAT_VERSION, tokenizer.hash, labels, [[shard["labels"], shard["sha256"]] for shard in written]]
   metadata = {
     "format_version": FORMAT_VERSION,
     "source": {"description": made_of["data.source"], "fingerprint": made_of[_FINGERPRINT]},
@@ -489,7 +292,7 @@ def _finish(folder: epath.Path) -> None:
     **totals,
     "labels": labels,
     "content_hash": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
-    "shards": shards,
+    "shards": written,
     "sha256": {file: checksums.hash_file(folder / file) for file in _files_beside_shards(folder)},
   }
   records.write_json(folder / "metadata.json", metadata)
@@ -498,12 +301,8 @@ def _finish(folder: epath.Path) -> None:
 def _files_beside_shards(folder: epath.Path) -> list[str]:
   """All files that are there once the store is complete, but the arrays of the shards."""
   files = [file for file in folder.iterdir() if file.name.endswith(".npy")]
-  files += [*(folder / "tokenizer").iterdir(), *(shard / "shard.json" for shard in _shards(folder))]
+  files += [*(folder / "tokenizer").iterdir(), *(shard / "shard.json" for shard in shards.folders(folder))]
   return ["plan.json", *sorted(str(file.relative_to(folder)) for file in files)]
-
-
-def _array(folder: epath.Path, shard: dict[str, Any], name: str) -> np.ndarray:
-  return np.load(folder / "shards" / shard["name"] / f"{name}.npy")
 
 
 def _write_offsets(file: epath.Path, total: int, lengths: Iterable[np.ndarray]) -> None:
@@ -521,11 +320,3 @@ def _write_offsets(file: epath.Path, total: int, lengths: Iterable[np.ndarray]) 
 def _write_array(file: epath.Path, array: np.ndarray) -> None:
   with records.replacing(file) as draft, draft.open("wb") as stream:
     np.save(stream, array)
-
-
-def _move(source: epath.Path, target: epath.Path) -> None:
-  os.replace(source, target)
-
-
-def _remove(path: epath.Path) -> None:
-  shutil.rmtree(path) if path.is_dir() else path.unlink()

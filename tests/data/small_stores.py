@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bert_jax.config import DataConfig, TokenizerConfig
-from bert_jax.data import sentences, store, tokenize, tokenizers
+from bert_jax.data import sentences, shards, store, tokenize, tokenizers
 from tests.data.test_tokenizers import make_text
 
 UNIT, SHARD = 700, 2500  # characters: small, so that a small text has many of both
@@ -20,9 +20,9 @@ TOKENIZER = tokenizers.train(make_text(9), TokenizerConfig(vocab_size=200))
 
 
 def use_small_units(monkeypatch: pytest.MonkeyPatch) -> None:
-  """Makes `store` cut text into units and shards of a few documents."""
-  monkeypatch.setattr(store, "UNIT_CHARACTERS", UNIT)
-  monkeypatch.setattr(store, "SHARD_CHARACTERS", SHARD)
+  """Makes stores cut text into units and shards of a few documents."""
+  monkeypatch.setattr(shards, "UNIT_CHARACTERS", UNIT)
+  monkeypatch.setattr(shards, "SHARD_CHARACTERS", SHARD)
 
 
 def write_documents(folder: pathlib.Path, texts: list[str]) -> DataConfig:

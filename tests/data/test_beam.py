@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 
 from bert_jax.config import DataConfig
-from bert_jax.data import near_duplicates, sources, store
+from bert_jax.data import near_duplicates, shards, sources, store
 from bert_jax.data.tokenize import hash_text
 from tests.data.small_stores import files, some_texts, use_small_units, write_documents
 
@@ -47,7 +47,7 @@ def test_shards_begin_where_they_begin_on_one_machine(seed: int, tmp_path: pathl
   texts = [f"{number} ".ljust(length, "a") for number, length in enumerate(lengths)]
   corpus = store.prepare(write_documents(tmp_path / "text", texts), tmp_path / "store", num_workers=1)
   counts = [shard["num_source_documents"] for shard in corpus.metadata["shards"]]
-  bounds = store.shard_bounds(np.array([len(text) for text in texts]))
+  bounds = shards.bounds(np.array([len(text) for text in texts]))
   assert np.diff(bounds).tolist() == counts
 
 
@@ -61,7 +61,7 @@ def test_a_shard_that_is_there_is_not_made_again_and_a_damaged_one_is(tmp_path: 
   groups = near_duplicates.split_hashes(sources.open_source(data))[:count]
 
   def again() -> None:
-    store.write_shard(folder, 0, iter(documents[:count]), groups, data)
+    shards.write_one(folder, 0, iter(documents[:count]), groups, data)
 
   modified = (shard / "token_ids.npy").stat().st_mtime_ns
   again()
@@ -71,7 +71,7 @@ def test_a_shard_that_is_there_is_not_made_again_and_a_damaged_one_is(tmp_path: 
   assert files(tmp_path / "store") == before
   (shard / "token_ids.npy").write_bytes(b"damaged")
   with pytest.raises(ValueError, match="changed while"):
-    store.write_shard(folder, 0, iter(documents[: count - 1]), groups, data)
+    shards.write_one(folder, 0, iter(documents[: count - 1]), groups, data)
 
 
 def test_what_a_dead_worker_left_is_in_nobodys_way(tmp_path: pathlib.Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bert_jax.config import DataConfig, TokenizerConfig
-from bert_jax.data import store, tokenize, tokenizers
+from bert_jax.data import shards, store, tokenize, tokenizers
 from tests.data import small_stores
 from tests.data.small_stores import TOKENIZER, assert_holds, files, some_texts, use_small_units, write_documents
 from tests.data.test_tokenizers import make_text
@@ -50,8 +50,8 @@ def test_random_documents_round_trip(texts, shard):
   if all(text == "\u200b \u0000" for text in texts):
     texts = ["a", *texts]
   with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-    patch.setattr(store, "UNIT_CHARACTERS", 1 + shard // 3)
-    patch.setattr(store, "SHARD_CHARACTERS", shard)
+    patch.setattr(shards, "UNIT_CHARACTERS", 1 + shard // 3)
+    patch.setattr(shards, "SHARD_CHARACTERS", shard)
     folder = pathlib.Path(name)
     TOKENIZER.save(folder / "tokenizer")
     data = write_documents(folder / "text", texts)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from absl import logging
 
-from bert_jax.data import store, tokenize
+from bert_jax.data import sources, store, tokenize
 from bert_jax.data.corpus import SHARD_ARRAYS
 from tests.data import small_stores
 from tests.data.small_stores import (
@@ -43,8 +43,8 @@ def prepared():
 INTERRUPTED = """
 import os, pathlib, signal, shutil, sys
 from bert_jax.config import DataConfig, TokenizerConfig
-from bert_jax.data import store
-store.UNIT_CHARACTERS, store.SHARD_CHARACTERS = 700, 2500
+from bert_jax.data import shards, store
+shards.UNIT_CHARACTERS, shards.SHARD_CHARACTERS = 700, 2500
 text, work = sys.argv[1], pathlib.Path(sys.argv[2])
 data = DataConfig(source=f"jsonl:{text}", tokenizer=TokenizerConfig(vocab_size=300))
 replace, save = os.replace, store.np.save
@@ -107,8 +107,8 @@ def test_killed_with_its_workers_at_work(prepared, tmp_path):
   corpus, texts, data = prepared
   program = textwrap.dedent(f"""
     from bert_jax.config import DataConfig, TokenizerConfig
-    from bert_jax.data import store
-    store.UNIT_CHARACTERS, store.SHARD_CHARACTERS = {UNIT}, {SHARD}
+    from bert_jax.data import shards, store
+    shards.UNIT_CHARACTERS, shards.SHARD_CHARACTERS = {UNIT}, {SHARD}
     data = DataConfig(source={data.source!r}, tokenizer=TokenizerConfig(vocab_size=300))
     store.prepare(data, {str(tmp_path / "store")!r}, num_workers=2)
   """)
@@ -228,7 +228,7 @@ def test_a_dead_worker_is_reported(prepared, tmp_path, monkeypatch):
 
 
 def test_an_error_in_a_worker_comes_through(tmp_path):
-  units = [[store.Document("text", "a")]]
+  units = [[sources.Document("text", "a")]]
   TOKENIZER.save(tmp_path / "t")
   worker = tokenize._Worker(str(tmp_path / "t"))
   try:
