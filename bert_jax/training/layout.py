@@ -41,8 +41,9 @@ RULES: tuple[tuple[str, Spec], ...] = (
   (IN_BLOCK + r"(attention_output|output)/bias$", ()),
   (r"encoder/(embeddings/)?(positions|segments|position_scale)$", ()),
   (r"encoder/(relative_table|mask_embedding)$", ()),
-  (r"encoder/projection/kernel$", ("fsdp", None)),
   (r"encoder/convolution/kernel$", ("fsdp", "tensor")),
+  # Narrow, so that it is whole: split, its gradient had XLA gather the embedded tokens of all devices.
+  (r"encoder/projection/kernel$", ()),
   (r"encoder/(projection|convolution)/bias$", ()),
   (_HEADS + r"/kernel$", ("fsdp", None)),
   (_HEADS + r"/bias$", ()),
