@@ -27,7 +27,7 @@ from bert_jax.training import layout as layouts
 from bert_jax.training.layout import make_layout, mesh_sizes
 from bert_jax.training.optimizers import hyperparameters
 from bert_jax.training.platform import select_platform
-from bert_jax.training.step import init_params, init_state, train_step_of
+from bert_jax.training.step import init_params, init_state, state_shapes, train_step_of
 from tests.models.networks import random_batch
 
 # Of all that an architecture may have.
@@ -237,6 +237,31 @@ def test_a_mesh_of_three_axes_has_the_losses_and_gradients_of_one_device(kind: s
 )
 def test_any_mesh_has_the_losses_and_gradients_of_one_device(kind: str):
   assert_as_on_one_device(kind, ("data:4", "fsdp:4", "tensor:4", "data:2,tensor:2", "data:2,fsdp:2", "fsdp:2,tensor:2"))
+
+
+@pytest.mark.parametrize(
+  ("kind", "mesh"),
+  [
+    ("albert", "data:2,fsdp:2"),
+    *(
+      pytest.param(kind, mesh, marks=[pytest.mark.exhaustive, pytest.mark.slow])
+      for kind in ("bert", "albert", "electra", "deberta", "deberta-v2", "modernbert", "xlnet", "mosaic-bert")
+      for mesh in ("fsdp:4", "fsdp:2,tensor:2")
+    ),
+  ],
+)
+def test_the_compiler_gathers_no_array_that_it_was_not_to(kind: str, mesh: str, capfd: Any):
+  """XLA warns where it can get from one split of an array to another only by having all of it on every device."""
+  config = settings.assign(config_of(kind), {"model.vocab_size": 128})  # which devices divide, unlike 99
+  layout, hyper = make_layout(mesh), hyperparameters(config.optim, 100, objective_of(config).loss_weights)
+  was_kept = jax.config.jax_enable_compilation_cache
+  jax.config.update("jax_enable_compilation_cache", False)  # what is found compiled warns of nothing
+  try:
+    state, batch = state_shapes(config, layout), layout.put(batch_of(config, 0))
+    train_step_of(config, layout).lower(state, None, batch, hyper, np.uint32(3)).compile()
+  finally:
+    jax.config.update("jax_enable_compilation_cache", was_kept)
+  assert "rematerialization" not in capfd.readouterr().err
 
 
 @pytest.mark.exhaustive
