@@ -5,7 +5,8 @@
 
 Without --runner the cores of this machine do it. With it, that runner of Apache Beam, which `pip install
 "bert_jax[beam]"` brings, with what follows a bare -- as its own flags; its workers have to see the text and the store
-under the same names. The store is the same, byte for byte. All flags but --runner are the experiment's.
+under the same names, on a shared disk or in a bucket. The store is the same, byte for byte. All flags but --runner are
+the experiment's.
 """
 
 import argparse
@@ -44,8 +45,9 @@ def run(given: argparse.Namespace) -> int:
 def _prepare(asked: "Plan", of_beam: list[str]) -> int:
   from absl import flags
 
-  from bert_jax.data import beam, store
-  from bert_jax.training.pretraining import check_corpus, corpus_folder
+  from bert_jax.data import beam, buckets, sources, store
+  from bert_jax.data.corpus import read_metadata
+  from bert_jax.training.pretraining import corpus_folder
 
   runner = flags.FLAGS.runner
   if of_beam and not runner:
@@ -57,13 +59,18 @@ def _prepare(asked: "Plan", of_beam: list[str]) -> int:
     if folder in made:
       continue
     made.add(folder)
-    check_corpus(config, asked.workdir)
-    began = time.monotonic()
+    if not (folder / "metadata.json").exists():
+      sources.check(config.data)
+    began, workers = time.monotonic(), config.runtime.num_workers
     engine = beam.Beam(folder, [f"--runner={runner}", *of_beam]) if runner else None
-    corpus = store.prepare(config.data, folder, config.runtime.num_workers, engine)
+    if buckets.is_bucket(folder):
+      store.make_in_bucket(config.data, folder, config.runtime.store_cache, workers, engine)
+    else:
+      store.make(config.data, folder, workers, engine)
+    made_of = read_metadata(folder)
     print(
-      f"{folder}: {corpus.num_documents:,} documents, {corpus.num_tokens:,} tokens of a vocabulary of"
-      f" {corpus.tokenizer.vocab_size:,}, {time.monotonic() - began:.0f} s",
+      f"{folder}: {made_of['num_documents']:,} documents, {made_of['num_tokens']:,} tokens of a vocabulary of"
+      f" {made_of['tokenizer']['vocab_size']:,}, {time.monotonic() - began:.0f} s",
       flush=True,
     )
   return 0

@@ -1,7 +1,8 @@
 """The long steps of a store as pipelines of Apache Beam, for text that one machine cannot prepare.
 
 Dataflow, Flink, Spark or Beam's own runner do the work, and the store is the one that `store.prepare` makes by itself,
-byte for byte. Workers need this package, and see the text and the store's folder under the names that the command has.
+byte for byte. Workers need this package, and see the text and the store's folder under the names that the command has:
+on a shared disk, or in a bucket.
 
 1. Each part of the text, such as a file, is read for the hash, the length and the sketch of its documents.
 2. Documents that have a hash of their sketches in common are compared; those that are alike are linked.
@@ -13,7 +14,6 @@ import dataclasses
 import functools
 import io
 import itertools
-import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,7 +22,8 @@ from etils import epath
 
 from bert_jax import records
 from bert_jax.config import DataConfig
-from bert_jax.data import near_duplicates, shards
+from bert_jax.data import buckets, near_duplicates, shards
+from bert_jax.data.corpus import TOKEN_ARRAYS
 from bert_jax.data.sources import Source, open_source
 from bert_jax.data.tokenize import hash_text
 
@@ -36,7 +37,7 @@ class Beam:
   """A `store.Engine`.
 
   Attributes:
-    folder: of the store.
+    folder: of the store, for workers to write into: that which `write_shards` is given, or one of a bucket.
     flags: of Beam, such as `--runner=DataflowRunner`.
   """
 
@@ -46,8 +47,9 @@ class Beam:
   def split_hashes(self, source: Source, data: DataConfig) -> np.ndarray:
     beam = _beam()
     for name in (_FACTS, _PAIRS):
-      shutil.rmtree(self.folder / name, ignore_errors=True)
-      (self.folder / name).mkdir()
+      if (self.folder / name).exists():
+        shards.remove(self.folder / name)
+      (self.folder / name).mkdir(parents=True)
     with self._pipeline() as pipeline:
       sketches = (
         pipeline
@@ -64,24 +66,25 @@ class Beam:
       )
       first = (near, sketches) | "the first of two" >> beam.CoGroupByKey() | beam.FlatMap(_with_first)
       alike = (first, sketches) | "the second" >> beam.CoGroupByKey() | beam.FlatMap(_alike)
-      _ = alike | beam.Map(repr) | beam.io.WriteToText(str(self.folder / _PAIRS / "pairs"))
+      _ = alike | beam.combiners.ToList() | beam.Map(_write_pairs, str(_file_of(self.folder / _PAIRS, 0)))
     own, _, offsets = self._facts(source)
-    pairs = (
-      (int(offsets[a] + i), int(offsets[b] + j))
-      for file in sorted((self.folder / _PAIRS).iterdir())
-      for a, i, b, j in (map(int, line.split()) for line in _numbers(file))
-    )
-    return near_duplicates.least_of_linked(own, pairs)
+    pairs = _arrays(_file_of(self.folder / _PAIRS, 0))["pairs"]  # [P, 2, 2]: of both documents, part and number
+    return near_duplicates.least_of_linked(own, map(tuple, (offsets[pairs[..., 0]] + pairs[..., 1]).tolist()))
 
   def write_shards(self, folder: epath.Path, source: Source, data: DataConfig, groups: np.ndarray) -> None:
     beam = _beam()
     _, characters, offsets = self._facts(source)
+    in_bucket = buckets.is_bucket(self.folder)
+    if in_bucket:
+      buckets.begin(folder, self.folder)
     asked = []
     for number, (begin, end) in enumerate(itertools.pairwise(shards.bounds(characters))):
       part = int(np.searchsorted(offsets, begin, "right")) - 1
       asked.append((number, part, int(begin - offsets[part]), groups[begin:end].tobytes()))
     with self._pipeline() as pipeline:
-      _ = pipeline | beam.Create(asked) | "spread shards" >> beam.Reshuffle() | beam.Map(_write, data, str(folder))
+      _ = pipeline | beam.Create(asked) | "spread shards" >> beam.Reshuffle() | beam.Map(_write, data, str(self.folder))
+    if in_bucket:
+      buckets.take(shards.folders(self.folder), folder / "shards", but=TOKEN_ARRAYS)
 
   def _pipeline(self) -> Any:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -92,8 +95,8 @@ class Beam:
     """Hash and characters of each document, and the number of documents before each part."""
     parts = []
     for number in range(source.num_parts):
-      with np.load(io.BytesIO(_file_of(self.folder / _FACTS, number).read_bytes())) as arrays:
-        parts.append((arrays["own"], arrays["characters"]))
+      arrays = _arrays(_file_of(self.folder / _FACTS, number))
+      parts.append((arrays["own"], arrays["characters"]))
     own, characters = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return own, characters, np.cumsum([0, *(len(part[0]) for part in parts)])
 
@@ -113,6 +116,17 @@ def _file_of(folder: epath.Path, part: int) -> epath.Path:
   return folder / f"{part:06d}.npz"
 
 
+def _arrays(file: epath.Path) -> dict[str, np.ndarray]:
+  with np.load(io.BytesIO(file.read_bytes())) as arrays:
+    return dict(arrays)
+
+
+def _write_arrays(file: epath.Path, **arrays: np.ndarray) -> None:
+  content = io.BytesIO()
+  np.savez(content, **arrays)  # pyright: ignore[reportArgumentType]
+  records.write_bytes(file, content.getvalue())
+
+
 def _read(part: int, data: DataConfig, facts: str) -> Iterator[tuple[Place, bytes]]:
   """The place and the sketch of each document; their hashes and lengths go into a file."""
   own, characters = [], []
@@ -120,9 +134,8 @@ def _read(part: int, data: DataConfig, facts: str) -> Iterator[tuple[Place, byte
     own.append(hash_text(document.text))
     characters.append(len(document.text))
     yield (part, number), near_duplicates.sketch(document.text).tobytes()
-  arrays = io.BytesIO()
-  np.savez(arrays, own=np.array(own, np.uint64), characters=np.array(characters, np.int64))
-  records.write_bytes(_file_of(epath.Path(facts), part), arrays.getvalue())
+  file = _file_of(epath.Path(facts), part)
+  _write_arrays(file, own=np.array(own, np.uint64), characters=np.array(characters, np.int64))
 
 
 @functools.cache
@@ -156,9 +169,8 @@ def _alike(found: Any) -> Iterator[tuple[Place, Place]]:
         yield first, second
 
 
-def _numbers(file: epath.Path) -> Iterator[str]:
-  """The lines of pairs, brackets and commas left out."""
-  return (line.translate({ord(mark): " " for mark in "(),"}) for line in file.read_text().splitlines())
+def _write_pairs(pairs: list[tuple[Place, Place]], file: str) -> None:
+  _write_arrays(epath.Path(file), pairs=np.array(pairs, np.int64).reshape(-1, 2, 2))
 
 
 def _write(shard: tuple[int, int, int, bytes], data: DataConfig, folder: str) -> None:

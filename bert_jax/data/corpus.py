@@ -27,7 +27,7 @@ SHARD_ARRAYS = (
 VERIFY_AT_ONCE_BYTES = 2 << 30
 WAY_OUT = "remove the store and prepare it again"
 
-_TOKENS = ("token_ids", "word_starts")  # what a shard is read for, once the store is complete
+TOKEN_ARRAYS = ("token_ids", "word_starts")  # what a shard is read for, once the store is complete
 
 
 class Corpus:
@@ -57,7 +57,7 @@ class Corpus:
     self.num_tokens: int = self.metadata["num_tokens"]
     shards = self.metadata["shards"]
     in_shards = {f"shards/{s['name']}/{name}.npy": checksum for s in shards for name, checksum in s["sha256"].items()}
-    tokens = {f"shards/{s['name']}/{name}.npy" for s in shards for name in _TOKENS}
+    tokens = {f"shards/{s['name']}/{name}.npy" for s in shards for name in TOKEN_ARRAYS}
     others = {file: checksum for file, checksum in in_shards.items() if file not in tokens}
     checksums.verify_files(self.folder, self.metadata["sha256"] | others, WAY_OUT)
     self.tokenizer = tokenizers.load(self.folder / "tokenizer", None)

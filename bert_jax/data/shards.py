@@ -7,8 +7,8 @@ import contextlib
 import dataclasses
 import itertools
 import os
-import shutil
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ from etils import epath
 
 from bert_jax import records
 from bert_jax.config import DataConfig
-from bert_jax.data import checksums, tokenize, tokenizers
+from bert_jax.data import buckets, checksums, tokenize, tokenizers
 from bert_jax.data.corpus import SHARD_ARRAYS, WAY_OUT
 from bert_jax.data.sources import Document, Source
 
@@ -83,7 +83,9 @@ def write_one(
     if _is_whole(target):
       return
     remove(target)
-  tokenizer, kept, parts = tokenizers.load(folder / "tokenizer", None), list[Document](), list[tokenize.Tokenized]()
+  with buckets.on_disk(folder / "tokenizer") as own:
+    tokenizer = tokenizers.load(own, None)
+  kept, parts = list[Document](), list[tokenize.Tokenized]()
   for unit in _units(documents):
     parts.append(tokenize.tokenize([document.text for document in unit], tokenizer, rules_of(data)))
     kept += (dataclasses.replace(document, text="") for document in unit)
@@ -152,8 +154,26 @@ def _write(
   assert set(arrays) == set(SHARD_ARRAYS)
   for document in itertools.compress(documents, ~kept):
     logging.warning("%s holds no token and was skipped", document.name)
+  if buckets.is_bucket(folder):
+    with tempfile.TemporaryDirectory() as draft:
+      _describe(epath.Path(draft), name, documents, labels, names, arrays)
+      buckets.put(epath.Path(draft), folder / name, last="shard.json")
+    return
   shard = folder / f"{name}-{uuid.uuid4().hex[:8]}.tmp"  # a worker that is taken for dead may still be at it
   shard.mkdir(parents=True)
+  _describe(shard, name, documents, labels, names, arrays)
+  os.replace(shard, folder / name)
+
+
+def _describe(
+  shard: epath.Path,
+  name: str,
+  documents: list[Document],
+  labels: list[str | None],
+  names: list[str],
+  arrays: dict[str, np.ndarray],
+) -> None:
+  """Writes a shard's arrays, and shard.json after them."""
   for array_name, array in arrays.items():
     np.save(shard / f"{array_name}.npy", array)
   description = {
@@ -166,7 +186,6 @@ def _write(
     "sha256": {array_name: checksums.hash_file(shard / f"{array_name}.npy") for array_name in SHARD_ARRAYS},
   }
   records.write_json(shard / "shard.json", description)
-  os.replace(shard, folder / name)
 
 
 def folders(folder: epath.Path) -> list[epath.Path]:
@@ -223,4 +242,4 @@ def changed(folder: epath.Path, description: str) -> ValueError:
 
 
 def remove(path: epath.Path) -> None:
-  shutil.rmtree(path) if path.is_dir() else path.unlink()
+  path.rmtree() if path.is_dir() else path.unlink()

@@ -26,7 +26,7 @@ from etils import epath
 
 from bert_jax import records
 from bert_jax.config import DataConfig
-from bert_jax.data import checksums, near_duplicates, sentences, shards, tokenize, tokenizers
+from bert_jax.data import buckets, checksums, near_duplicates, sentences, shards, tokenize, tokenizers
 from bert_jax.data.corpus import FORMAT_VERSION, WAY_OUT, Corpus, is_held_out, open_corpus, read_metadata
 from bert_jax.data.sources import Source, open_source
 from bert_jax.settings import deciding
@@ -68,8 +68,6 @@ def prepare(
 ) -> Corpus:
   """The corpus of `data` in `folder`: opened if complete, else made, going on after an interruption.
 
-  Another process that prepares the same folder is waited for.
-
   Args:
     data: the source, and the tokenizer to load or train.
     folder: where the store is or shall be; on a local disk, as it is memory-mapped.
@@ -79,6 +77,14 @@ def prepare(
   Raises:
     ValueError: bad input, or the folder holds a store of other text or of another tokenizer.
   """
+  make(data, folder, num_workers, engine)
+  return open_corpus(folder)
+
+
+def make(
+  data: DataConfig, folder: epath.PathLike, num_workers: int | None = None, engine: Engine | None = None
+) -> None:
+  """As `prepare`, without opening it. Another process that prepares the same folder is waited for."""
   sentences.check_language(data.language)
   folder = epath.Path(folder)
   if "://" in str(folder):
@@ -86,15 +92,8 @@ def prepare(
   if folder.exists() and any(folder.iterdir()) and not (folder / "plan.json").exists() and not _only_ours(folder):
     raise ValueError(f"data.store={folder} holds other files and no store; give a new or empty folder")
   if (folder / "metadata.json").exists():
-    made_of = read_metadata(folder)["made_of"]
-    try:
-      source = open_source(data)
-    except ValueError as error:
-      _check_plan(folder, made_of, _plan(data, None))
-      logging.warning("%s is used as it stands; its text could not be compared: %s", folder, error)
-      return open_corpus(folder)
-    _check_plan(folder, made_of, _plan(data, source))
-    return open_corpus(folder)
+    check(data, folder)
+    return
 
   source = open_source(data)
   plan = _plan(data, source)  # with its tokenizer read: what is wrong there shows before anything is written
@@ -117,7 +116,55 @@ def prepare(
         _leave_finished_work(folder, made)
         raise
   _check_plan(folder, read_metadata(folder)["made_of"], plan)
-  return open_corpus(folder)
+
+
+def check(data: DataConfig, folder: epath.Path) -> None:
+  """Compares a complete store, which may lie in a bucket, with the settings, and with the text where that is at hand.
+
+  Raises:
+    ValueError: it is of other text or of another tokenizer.
+  """
+  made_of = read_metadata(folder)["made_of"]
+  try:
+    source = open_source(data)
+  except ValueError as error:
+    _check_plan(folder, made_of, _plan(data, None))
+    logging.warning("%s is used as it stands; its text could not be compared: %s", folder, error)
+    return
+  _check_plan(folder, made_of, _plan(data, source))
+
+
+def make_in_bucket(
+  data: DataConfig, bucket: epath.Path, cache: str, num_workers: int | None = None, engine: Engine | None = None
+) -> None:
+  """Makes a store in a bucket, where it is not there yet.
+
+  Without an engine, or with one that writes into the folder that it is given, the store is made on this machine's disk
+  and copied. `Beam` has its workers write the shards into the bucket.
+
+  Args:
+    cache: folder of a local disk, for what is made here.
+
+  Raises:
+    ValueError: as `prepare`.
+  """
+  if (bucket / "metadata.json").exists():
+    check(data, bucket)
+    return
+  if not (bucket / "plan.json").exists() and bucket.exists() and any(not _is_draft(file) for file in bucket.iterdir()):
+    raise ValueError(f"data.store={bucket} holds other files and no store; give a new or empty folder")
+  work = buckets.work_folder(bucket, cache)
+  make(data, work, num_workers, engine)
+  buckets.begin(work, bucket)
+  buckets.put(work, bucket, last="metadata.json")
+  for left in bucket.iterdir():
+    if _is_draft(left):
+      shards.remove(left)
+  work.rmtree()
+
+
+def _is_draft(file: epath.Path) -> bool:
+  return file.name.endswith(".tmp")
 
 
 # ---- what a store is made of -----------------------------------------------------------------------------
@@ -183,7 +230,7 @@ def _begin(folder: epath.Path, plan: dict[str, Any]) -> None:
 
 def _remove_half_work(folder: epath.Path) -> None:
   for left in [*folder.iterdir(), *shards.folders(folder)]:
-    if left.name.endswith(".tmp"):
+    if _is_draft(left):
       shards.remove(left)
 
 

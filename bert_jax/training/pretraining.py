@@ -25,7 +25,7 @@ from etils import epath
 
 from bert_jax import records, results, settings
 from bert_jax.config import Config
-from bert_jax.data import sources, store
+from bert_jax.data import buckets, sources, store
 from bert_jax.data.batches import PhasedBatches
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.rows import Batch
@@ -47,16 +47,15 @@ def corpus_folder(config: Config, workdir: epath.PathLike) -> epath.Path:
   """The folder of the tokenized corpus of a config: `data.store`, or a folder of WORKDIR/data for text and tokenizer.
 
   Raises:
-    ValueError: that is not on a local disk.
+    ValueError: the workdir lies in a bucket, and there is no `data.store`.
   """
-  local = config.data.store or os.fspath(workdir)
-  if "://" in local:
-    raise ValueError(
-      f"the tokenized corpus is memory-mapped and cannot lie in {local}; add --data.store=FOLDER with a folder of a"
-      " local disk"
-    )
   if config.data.store:
     return epath.Path(config.data.store)
+  if buckets.is_bucket(workdir):
+    raise ValueError(
+      f"the tokenized corpus is memory-mapped and cannot lie in {os.fspath(workdir)}; add --data.store=FOLDER with a"
+      " folder of a local disk, or with a store that `bert-jax prepare` made in a bucket"
+    )
   made_of = settings.deciding(config.data, "store")
   if config.data.tokenizer.path is not None:
     del made_of["eval_fraction"]  # it decides only what a tokenizer is trained on
@@ -69,14 +68,20 @@ def check_corpus(config: Config, workdir: epath.PathLike) -> None:
   Raises:
     ValueError: see `corpus_folder`; there is no such source, nothing in it, or no such tokenizer.
   """
-  if (corpus_folder(config, workdir) / "metadata.json").exists():
+  folder = corpus_folder(config, workdir)
+  if (folder / "metadata.json").exists():
     return  # and is used as it stands, whether its text is still at hand or not
+  if buckets.is_bucket(folder):
+    raise ValueError(f"data.store={folder} has no complete store; `bert-jax prepare EXPERIMENT …` makes one there")
   sources.check(config.data)
 
 
 def prepare_corpus(config: Config, workdir: epath.PathLike) -> Corpus:
-  """The tokenized corpus of a config, made where it is not there yet."""
-  return store.prepare(config.data, corpus_folder(config, workdir), config.runtime.num_workers)
+  """The tokenized corpus of a config, made where it is not there yet; of one in a bucket, a copy on a local disk."""
+  folder, runtime = corpus_folder(config, workdir), config.runtime
+  if buckets.is_bucket(folder):
+    folder = buckets.copied(folder, runtime.store_cache, runtime.store_cache_gib)
+  return store.prepare(config.data, folder, runtime.num_workers)
 
 
 def resolve(config: Config, corpus: Corpus) -> Config:

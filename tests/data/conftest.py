@@ -6,6 +6,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tests.data.memory_bucket import bucket
+
+__all__ = ["bucket"]
+
 PAD, UNK, CLS, SEP, MASK = 0, 3, 5, 9, 11
 
 

@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 
 from bert_jax.config import DataConfig
-from bert_jax.data import near_duplicates, shards, sources, store
+from bert_jax.data import buckets, near_duplicates, shards, sources, store
 from bert_jax.data.tokenize import hash_text
 from tests.data.small_stores import files, some_texts, use_small_units, write_documents
 
@@ -109,3 +109,18 @@ def test_the_store_is_that_of_one_machine(flags: list[str], tmp_path: pathlib.Pa
     data, tmp_path / "beam", engine=beam.Beam(epath.Path(tmp_path / "beam"), ["--runner=DirectRunner", *flags])
   )
   assert files(tmp_path / "beam") == files(tmp_path / "alone")
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_the_store_of_a_bucket_is_that_of_a_disk(bucket: epath.Path, tmp_path: pathlib.Path) -> None:
+  pytest.importorskip("apache_beam", reason="needs the extra beam")
+  from bert_jax.data import beam
+
+  data = several_files(tmp_path / "text")
+  store.prepare(data, tmp_path / "alone", num_workers=1)
+  in_memory = ["--runner=DirectRunner", "--direct_running_mode=in_memory"]  # where this bucket is seen
+  store.make_in_bucket(data, bucket, str(tmp_path / "cache"), engine=beam.Beam(bucket, in_memory))
+  copied = files(pathlib.Path(buckets.copied(bucket, str(tmp_path / "cache"), 0)))
+  assert copied.pop(".used") == b""
+  assert copied == files(tmp_path / "alone")

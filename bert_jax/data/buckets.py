@@ -1,0 +1,172 @@
+"""Stores in a bucket: made there by workers that share no disk, and copied from there to a disk before they are read.
+
+A batch has examples from all over the text, so that a run reads all of a store, and the copy is whole.
+"""
+
+import concurrent.futures
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import tqdm
+from absl import logging
+from etils import epath
+
+from bert_jax.data import checksums
+from bert_jax.data.corpus import WAY_OUT, read_metadata
+
+_AT_ONCE = 16  # files under way
+_USED = ".used"  # beside a copy's files: when it was asked for last
+
+
+def is_bucket(folder: epath.PathLike) -> bool:
+  """Whether a folder is no folder of a disk, as gs://BUCKET/STORE."""
+  return "://" in os.fspath(folder)
+
+
+def copied(store: epath.Path, cache: str, most_gib: float) -> epath.Path:
+  """A complete store of a bucket on a local disk: copied once, each file checked; a copy that was cut short goes on.
+
+  Args:
+    cache: folder of the copies, each by the hash of its content.
+    most_gib: that they may take together; those that were not asked for the longest make room. 0: no bound.
+
+  Raises:
+    ValueError: there is no complete store, a file is not as it was written, or there is no room.
+  """
+  metadata = read_metadata(store)
+  home = epath.Path(cache).expanduser()
+  folder = home / f"{store.name}-{metadata['content_hash'][:16]}"
+  folder.mkdir(parents=True, exist_ok=True)
+  with _lock(home / f".{folder.name}.lock"):
+    (folder / _USED).write_text("")
+    if not (folder / "metadata.json").exists():
+      wanted = _files(metadata)
+      missing = {name: checksum for name, checksum in wanted.items() if not (folder / name).exists()}
+      _make_room(folder, sum((store / name).stat().length for name in missing), most_gib)
+      logging.info("copying %s to %s", store, folder)
+      _for_each(lambda name: _take(store / name, folder / name, missing[name]), missing)
+      _copy(store / "metadata.json", folder / "metadata.json")  # last: a store that has it is complete
+  return folder
+
+
+def put(folder: epath.Path, target: epath.Path, last: str | None = None) -> None:
+  """Copies the files of a folder of a disk, but hidden ones, into one of a bucket; the file `last` after the others."""
+  names = [name for name in _names(folder) if name != last]
+  _for_each(lambda name: _copy(folder / name, target / name), names)
+  if last is not None:
+    _copy(folder / last, target / last)
+
+
+def begin(folder: epath.Path, bucket: epath.Path) -> None:
+  """Leaves a bucket with the plan and the tokenizer of an unfinished store, and with shards of that plan only.
+
+  Args:
+    folder: of a local disk, where the store is made.
+  """
+  plan = (folder / "plan.json").read_bytes()
+  if not (bucket / "plan.json").exists() or (bucket / "plan.json").read_bytes() != plan:
+    if (bucket / "shards").exists():
+      (bucket / "shards").rmtree()
+    put(folder / "tokenizer", bucket / "tokenizer")
+    _copy(folder / "plan.json", bucket / "plan.json")
+
+
+@contextlib.contextmanager
+def on_disk(folder: epath.Path) -> Iterator[epath.Path]:
+  """A folder, or a copy of it where it lies in a bucket."""
+  if not is_bucket(folder):
+    yield folder
+    return
+  with tempfile.TemporaryDirectory() as copy:
+    for file in folder.iterdir():
+      _copy(file, epath.Path(copy) / file.name)
+    yield epath.Path(copy)
+
+
+def take(shards: Iterable[epath.Path], folder: epath.Path, but: Iterable[str]) -> None:
+  """Copies shards into a folder of a disk, without the arrays `but`."""
+  left_out = {f"{name}.npy" for name in but}
+  files = {file: folder / shard.name / file.name for shard in shards for file in shard.iterdir()}
+  files = {file: target for file, target in files.items() if file.name not in left_out and not target.exists()}
+  _for_each(lambda file: _copy(file, files[file]), files)
+
+
+def _files(metadata: dict[str, Any]) -> dict[str, str]:
+  """The sha256 of all files of a store but its metadata."""
+  shards = metadata["shards"]
+  arrays = {f"shards/{s['name']}/{name}.npy": checksum for s in shards for name, checksum in s["sha256"].items()}
+  return metadata["sha256"] | arrays
+
+
+def _names(folder: epath.Path) -> list[str]:
+  found = []
+  for where, _, names in os.walk(folder):
+    found += [os.path.relpath(os.path.join(where, name), folder) for name in names if not name.startswith(".")]
+  return sorted(found)
+
+
+def _take(source: epath.Path, target: epath.Path, checksum: str) -> None:
+  _copy(source, draft := target.parent / f"{target.name}.tmp")
+  if (found := checksums.hash_file(draft)) != checksum:
+    draft.unlink()
+    raise ValueError(f"{source} has changed since it was written (sha256 {found}, was {checksum}); {WAY_OUT}")
+  draft.replace(target)
+
+
+def _copy(source: epath.Path, target: epath.Path) -> None:
+  target.parent.mkdir(parents=True, exist_ok=True)
+  with source.open("rb") as read, target.open("wb") as written:
+    shutil.copyfileobj(read, written, 1 << 24)  # pyright: ignore[reportArgumentType]
+
+
+def _for_each(call: Any, items: Iterable[Any]) -> None:
+  """Calls it with each, several at once, with a bar where there is a terminal."""
+  items = list(items)
+  with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+    calls = pool.map(call, items)
+    for _ in tqdm.tqdm(calls, desc="copying files", total=len(items), disable=not sys.stderr.isatty()):
+      pass
+
+
+def _make_room(folder: epath.Path, needed: int, most_gib: float) -> None:
+  """Removes other copies until there is room within the bound, those first that were not asked for the longest."""
+  most = most_gib * 2**30
+  others = [(copy, _size(copy)) for copy in folder.parent.iterdir() if copy != folder and (copy / _USED).exists()]
+  others.sort(key=lambda copy: (copy[0] / _USED).stat().mtime)
+  taken = _size(folder) + sum(size for _, size in others)
+  while most and others and taken + needed > most:
+    copy, size = others.pop(0)
+    logging.info("%s makes room for another store", copy)
+    copy.rmtree()
+    taken -= size
+  free = shutil.disk_usage(folder).free
+  if (most and taken + needed > most) or needed > free:
+    raise ValueError(
+      f"a copy of {needed / 2**30:.2f} GiB has no room in {folder.parent}: runtime.store_cache_gib={most_gib:g}, and"
+      f" {free / 2**30:.2f} GiB of the disk are free; raise it, or set runtime.store_cache to a folder of a larger disk"
+    )
+
+
+def _size(folder: epath.Path) -> int:
+  return sum(os.path.getsize(folder / name) for name in _names(folder))
+
+
+@contextlib.contextmanager
+def _lock(file: epath.Path) -> Iterator[None]:
+  """Held by one process of this machine at a time."""
+  with open(file, "a") as stream:
+    fcntl.flock(stream, fcntl.LOCK_EX)
+    yield
+
+
+def work_folder(bucket: epath.Path, cache: str) -> epath.Path:
+  """Where what is small of a bucket's store is made."""
+  name = hashlib.sha256(os.fspath(bucket).encode()).hexdigest()[:16]
+  return epath.Path(cache).expanduser() / f"{bucket.name}-{name}.work"
