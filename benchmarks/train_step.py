@@ -234,7 +234,7 @@ def peer_of(config: Config, params: Any) -> transformers.BertForPreTraining:
   c = config.model
   assert isinstance(c, BertConfig)
   assert c.vocab_size is not None
-  model = transformers.BertForPreTraining(
+  model: Any = transformers.BertForPreTraining(
     transformers.BertConfig(
       vocab_size=c.vocab_size,
       num_hidden_layers=c.num_layers,

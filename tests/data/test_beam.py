@@ -1,6 +1,12 @@
 """A store that Apache Beam's own runner has made is the one that this machine makes alone, byte for byte."""
 
+import contextlib
+import os
 import pathlib
+import signal
+import subprocess
+import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -10,7 +16,7 @@ from etils import epath
 from bert_jax.config import DataConfig
 from bert_jax.data import buckets, near_duplicates, shards, sources, store
 from bert_jax.data.tokenize import hash_text
-from tests.data.small_stores import files, some_texts, use_small_units, write_documents
+from tests.data.small_stores import SHARD, UNIT, files, some_texts, use_small_units, write_documents
 
 
 @pytest.fixture(autouse=True)
@@ -124,3 +130,56 @@ def test_the_store_of_a_bucket_is_that_of_a_disk(bucket: epath.Path, tmp_path: p
   copied = files(pathlib.Path(buckets.copied(bucket, str(tmp_path / "cache"), 0)))
   assert copied.pop(".used") == b""
   assert copied == files(tmp_path / "alone")
+
+
+IN_WORKERS = """
+import pathlib, sys
+from etils import epath
+from bert_jax.config import DataConfig, TokenizerConfig
+from bert_jax.data import beam, shards, store
+shards.UNIT_CHARACTERS, shards.SHARD_CHARACTERS = {unit}, {shard}
+data = DataConfig(source={source!r}, tokenizer=TokenizerConfig(vocab_size=300))
+flags = ["--runner=DirectRunner", "--direct_num_workers=2", "--direct_running_mode=multi_processing"]
+folder = epath.Path({folder!r})
+store.make(data, folder, engine=beam.Beam(folder, flags))
+"""
+
+
+def workers_of(command: subprocess.Popen[Any]) -> list[int]:
+  """The processes of Beam's workers that a command in a session of its own has started."""
+  found = []
+  for pid in (int(name) for name in os.listdir("/proc") if name.isdecimal()):
+    with contextlib.suppress(OSError):
+      words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+      if b"apache_beam.runners.worker.sdk_worker_main" in words and os.getsid(pid) == command.pid:
+        found.append(pid)
+  return found
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_after_a_worker_died_the_same_command_ends_with_the_same_store(tmp_path: pathlib.Path) -> None:
+  """Beam's own runner gives the work of a dead worker to nobody, and waits, or ends."""
+  pytest.importorskip("apache_beam", reason="needs the extra beam")
+  data, folder = several_files(tmp_path / "text"), tmp_path / "beam"
+  store.prepare(data, tmp_path / "alone", num_workers=1)
+  program = IN_WORKERS.format(unit=UNIT, shard=SHARD, source=data.source, folder=str(folder))
+  for dies in (True, False):
+    command = subprocess.Popen(
+      [sys.executable, "-c", program],
+      env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+      start_new_session=True,
+      stderr=subprocess.DEVNULL,
+    )
+    if dies:
+      while command.poll() is None and not (workers_of(command) and list(folder.glob("shards/?????"))):
+        time.sleep(0.01)
+      for pid in workers_of(command):
+        os.kill(pid, signal.SIGKILL)
+      with contextlib.suppress(subprocess.TimeoutExpired):
+        command.wait(10)
+      with contextlib.suppress(ProcessLookupError):
+        os.killpg(command.pid, signal.SIGKILL)
+      assert not (folder / "metadata.json").exists()
+    assert (command.wait() == 0) == (not dies)
+  assert files(folder) == files(tmp_path / "alone")
