@@ -80,7 +80,8 @@ def study(run: Callable[[], int], required: Sequence[str] = ()) -> None:
         if FLAGS[name].value is None:
           raise ValueError(f"--{name} is needed: {FLAGS[name].help}")
       return run()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
+      console.raise_what_is_no_users(error)
       print(f"error: {error}", file=sys.stderr)
       return 1
     except Exception as error:
@@ -161,7 +162,8 @@ def _main(experiment: Experiment, arguments: Sequence[str], run: Callable[[Plan]
     from bert_jax import sweep  # heavy, and of no use before the command line is known to be right
 
     return sweep.run(plan)
-  except (ValueError, OSError) as error:
+  except (ValueError, OSError, ImportError) as error:
+    console.raise_what_is_no_users(error)
     print(f"error: {error}", file=sys.stderr)
     return 1
 

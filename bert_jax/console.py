@@ -62,3 +62,9 @@ def progress_bar(total: int, unit: str, shown: bool | None = None) -> tqdm:
   if shown is None:
     shown = issubclass(best, tqdm_notebook) or sys.stderr.isatty()
   return best(total=total, unit=unit, disable=not shown, leave=False)
+
+
+def raise_what_is_no_users(error: Exception) -> None:
+  """Raises an ImportError again, unless it says what to install: the reader of a bucket, say, and no module's name."""
+  if isinstance(error, ImportError) and error.name is not None:
+    raise error

@@ -76,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
   except BrokenPipeError:  # the reader of our output has gone
     _drop_stdout()
     return 1
-  except (ValueError, OSError) as error:
+  except (ValueError, OSError, ImportError) as error:
+    console.raise_what_is_no_users(error)
     _drop_stdout()
     print(f"error: {error}", file=sys.stderr)
     return 1

@@ -27,6 +27,23 @@ def test_it_is_the_store_that_a_run_takes_up(tmp_path: Path) -> None:
   assert files(folder) == before
 
 
+def test_a_bucket_whose_reader_is_not_installed_is_a_line(tmp_path: Path) -> None:
+  """`az` has a reader of its own, which nothing here brings."""
+  for done in (
+    prepare("--data.store=az://bucket/store"),
+    subprocess.run(
+      [sys.executable, "experiments/pretrain.py", "--scale=smoke", "--data.store=az://b/s", f"--workdir={tmp_path}"],
+      cwd=tiny.ROOT,
+      capture_output=True,
+      text=True,
+    ),
+  ):
+    assert done.returncode == 1
+    assert "error: " in done.stderr
+    assert "install" in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+
+
 def test_flags_of_beam_without_a_runner_are_refused(tmp_path: Path) -> None:
   done = prepare(f"--data.store={tmp_path / 'a'}", "--", "--project=P")
   assert done.returncode == 1
