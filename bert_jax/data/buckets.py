@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ import tqdm
 from absl import logging
 from etils import epath
 
+from bert_jax import records
 from bert_jax.data import checksums
 from bert_jax.data.corpus import WAY_OUT, read_metadata
 
@@ -52,7 +52,7 @@ def copied(store: epath.Path, cache: str, most_gib: float) -> epath.Path:
       _make_room(folder, sum((store / name).stat().length for name in missing), most_gib)
       logging.info("copying %s to %s", store, folder)
       _for_each(lambda name: _take(store / name, folder / name, missing[name]), missing)
-      _copy(store / "metadata.json", folder / "metadata.json")  # last: a store that has it is complete
+      _take(store / "metadata.json", folder / "metadata.json", None)  # last: a store that has it is complete
   return folder
 
 
@@ -78,24 +78,16 @@ def begin(folder: epath.Path, bucket: epath.Path) -> None:
     _copy(folder / "plan.json", bucket / "plan.json")
 
 
-@contextlib.contextmanager
-def on_disk(folder: epath.Path) -> Iterator[epath.Path]:
-  """A folder, or a copy of it where it lies in a bucket."""
-  if not is_bucket(folder):
-    yield folder
-    return
-  with tempfile.TemporaryDirectory() as copy:
-    for file in folder.iterdir():
-      _copy(file, epath.Path(copy) / file.name)
-    yield epath.Path(copy)
-
-
 def take(shards: Iterable[epath.Path], folder: epath.Path, but: Iterable[str]) -> None:
-  """Copies shards into a folder of a disk, without the arrays `but`."""
-  left_out = {f"{name}.npy" for name in but}
-  files = {file: folder / shard.name / file.name for shard in shards for file in shard.iterdir()}
-  files = {file: target for file, target in files.items() if file.name not in left_out and not target.exists()}
-  _for_each(lambda file: _copy(file, files[file]), files)
+  """Copies shards into a folder of a disk, without the arrays `but`; each file checked."""
+
+  def one(shard: epath.Path) -> None:
+    expected = records.require_json(shard / "shard.json", WAY_OUT)["sha256"]
+    for name in set(expected) - set(but):
+      _take(shard / f"{name}.npy", folder / shard.name / f"{name}.npy", expected[name])
+    _take(shard / "shard.json", folder / shard.name / "shard.json", None)
+
+  _for_each(one, shards)
 
 
 def _files(metadata: dict[str, Any]) -> dict[str, str]:
@@ -112,9 +104,10 @@ def _names(folder: epath.Path) -> list[str]:
   return sorted(found)
 
 
-def _take(source: epath.Path, target: epath.Path, checksum: str) -> None:
+def _take(source: epath.Path, target: epath.Path, checksum: str | None) -> None:
+  """Copies a file to a disk, whole or not at all; None where the file has its own checksum in it."""
   _copy(source, draft := target.parent / f"{target.name}.tmp")
-  if (found := checksums.hash_file(draft)) != checksum:
+  if checksum is not None and (found := checksums.hash_file(draft)) != checksum:
     draft.unlink()
     raise ValueError(f"{source} has changed since it was written (sha256 {found}, was {checksum}); {WAY_OUT}")
   draft.replace(target)

@@ -83,9 +83,7 @@ def write_one(
     if _is_whole(target):
       return
     remove(target)
-  with buckets.on_disk(folder / "tokenizer") as own:
-    tokenizer = tokenizers.load(own, None)
-  kept, parts = list[Document](), list[tokenize.Tokenized]()
+  tokenizer, kept, parts = tokenizers.load(folder / "tokenizer", None), list[Document](), list[tokenize.Tokenized]()
   for unit in _units(documents):
     parts.append(tokenize.tokenize([document.text for document in unit], tokenizer, rules_of(data)))
     kept += (dataclasses.replace(document, text="") for document in unit)
