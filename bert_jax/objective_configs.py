@@ -26,7 +26,9 @@ class MaskedTokensConfig:
     False, "predict each token of a masked span from the two tokens around the span too (SpanBERT)"
   )
   enhanced_decoder: bool = setting(
-    False, "DeBERTa: tell the last layer the absolute positions, and run it twice (He et al. 2020, section 3.2)"
+    False,
+    "DeBERTa: tell the last layer the absolute positions, and run it twice (He et al. 2020, section 3.2)",
+    decides="networks",  # it has a table of positions
   )
 
 
@@ -56,7 +58,7 @@ class ReplacedTokensConfig:
     " two-stage training (3.2), for which train.start_from names the same; none: train both together",
     decides="networks",
   )
-  enhanced_decoder: bool = setting(False, "DeBERTa: of the generator; see masked_tokens")
+  enhanced_decoder: bool = setting(False, "DeBERTa: of the generator; see masked_tokens", decides="networks")
   generator_size: float = setting(
     0.25,
     "width of the generator, as a share of the model's; heads and inner width with it; of no effect, as the next, with"

@@ -212,7 +212,7 @@ class _Runner:
       return frozen.fit(source.start, source.kind, task, source.train, source.dev, asked.max_tokens)
     folder = self._folder(asked)
     return finetune(
-      source.start, asked.config(source.start), task, asked.seed, make_layout(), folder, label, True
+      source.start, asked.config(source.start), task, asked.seed, make_layout(), folder, label, by_length=True
     ).model
 
   def search(self, asked: Asked, grid: Grid, seeds: tuple[int, ...]) -> tuple[list[Tried], Asked]:
