@@ -15,7 +15,7 @@ from bert_jax.workdir import read_result, run_folder
 GATES = {"initialization": ("networks",), "data_order": ("store", "examples", "order"), "evaluation": ("evaluation",)}
 
 
-def _decided(config: Config, gate: str) -> Any:
+def decided(config: Config, gate: str) -> Any:
   """The settings that decide what a gate is about."""
   if gate == "initialization":
     return config.model, config.train.seed, config.train.start_from, settings.deciding(config, *GATES[gate])
@@ -37,7 +37,7 @@ def check(workdir: epath.Path, plan: Plan) -> list[Gate]:
       theirs, ours = found
       proofs = {"predictions": _predictions(parent, mine, theirs, ours)}
       for name in GATES:
-        if _decided(parent, name) == _decided(mine, name):
+        if decided(parent, name) == decided(mine, name):
           proofs[name] = _compared(getattr(theirs.fingerprints, name), getattr(ours.fingerprints, name))
       names = tuple(a.name for a in pair)
       gates += [Gate(name, names, seed, *proof) for name, proof in proofs.items() if proof is not None]

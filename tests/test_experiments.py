@@ -6,15 +6,18 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
 
-from bert_jax import command_line, recipes, results, settings
-from bert_jax.config import num_prediction_slots, row_rate
+from bert_jax import command_line, gates, recipes, results, settings
+from bert_jax.config import Config, num_prediction_slots, row_rate
 from bert_jax.experiment import Experiment, Plan, Scale
+from bert_jax.objectives import objective_of
 from bert_jax.results import Gates
 from bert_jax.training.optimizers import hyperparameters, learning_rate
 from bert_jax.validation import validate
@@ -54,6 +57,30 @@ def test_an_arm_changes_what_it_names_and_nothing_else(name: str) -> None:
       groups = {path.removesuffix("kind") for path in named if path.endswith(".kind")}
       assert {path for path in changed if not path.startswith(tuple(groups))} <= named
       assert changed or arm.parent is None, f"{arm.name} is its parent at scale {scale}"
+
+
+def test_arms_that_start_alike_by_their_settings_have_the_same_parameters() -> None:
+  """Or the gate of their initial weights would stop the sweep, once both have been trained."""
+  shapes: dict[Any, Any] = {}  # of the networks of an objective, as many arms have the same
+
+  def parts(config: Config) -> dict[str, Any]:
+    objective = objective_of(settings.assign(config, {"model.vocab_size": 300, "runtime.scan_layers": True}))
+    if objective not in shapes:
+      shapes[objective] = jax.eval_shape(objective.init, jax.random.key(0))
+    return shapes[objective]
+
+  for name in NAMES:
+    declared = experiment(name)
+    base = settings.assign_shared(recipes.recipe(declared.recipe), declared.sizes["smoke"].assignments)
+    configs = declared.configs(base, {}, "smoke")
+    for arm in declared.arms:
+      if arm.parent is None:
+        continue
+      parent, mine = configs[arm.parent], configs[arm.name]
+      if gates.decided(parent, "initialization") == gates.decided(mine, "initialization"):
+        theirs, ours = parts(parent), parts(mine)
+        both = [part for part in ours if part in theirs]
+        assert {part: ours[part] for part in both} == {part: theirs[part] for part in both}, (name, arm.name)
 
 
 @pytest.mark.parametrize("name", NAMES)
