@@ -5,6 +5,7 @@ gathered where they are used (Rajbhandari et al. 2020, stage 3). `tensor` splits
 share the products of a layer (Shoeybi et al. 2019).
 """
 
+import contextlib
 import dataclasses
 import functools
 import re
@@ -72,8 +73,14 @@ class Layout:
     """First axis split over the devices."""
     return NamedSharding(self.mesh, PartitionSpec(("data", "fsdp")))
 
-  def around(self) -> Any:
-    """A context in which what is traced knows the mesh: kernels ask for it, as the compiler cannot split them."""
+  def around(self, attention: str) -> contextlib.AbstractContextManager[Any]:
+    """A context in which what is traced knows the mesh, for a kernel that the compiler cannot split.
+
+    Args:
+      attention: of `runtime.attention`; the others need none.
+    """
+    if attention != "splash":
+      return contextlib.nullcontext()
     return jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh)
 
   def of_state(self, shapes: Any) -> Any:

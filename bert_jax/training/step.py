@@ -176,7 +176,7 @@ def _train_step(objective: Objective, optim: OptimConfig, microbatches: int, lay
 
   def step(state: TrainState, frozen: Frozen | None, batch: Batch, hyper: Hyperparameters, seed: jax.Array):
     step_seed = fold(seed, state.step)  # a function of (seed, step), so that a resumed run repeats it
-    with layout.around():
+    with layout.around(objective.runtime.attention):
       gradient, sums = gradient_and_sums(state.params, frozen, batch, step_seed, hyper.loss_weights)
     norm = optax.tree.norm(gradient)
     rate = learning_rate(state.opt_state.count, hyper, optim.schedule)
@@ -223,7 +223,7 @@ def _eval_step(objective: Objective, layout: Layout):
 
   def step(params: Params, frozen: Frozen | None, batch: Batch, seed: jax.Array, first_row: jax.Array) -> Sums:
     rows = first_row + jnp.arange(batch["token_ids"].shape[0], dtype=jnp.uint32)
-    with layout.around():
+    with layout.around(objective.runtime.attention):
       return objective.evaluate(params, frozen, batch, Noise(seed, rows), layout.row_shards)
 
   params, whole = _state_shardings(objective, layout).params, layout.whole
