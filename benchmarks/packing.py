@@ -39,7 +39,12 @@ PACKING = flags.DEFINE_integer("packing", 8, "examples that may share a row")
 STEPS = flags.DEFINE_integer("steps", 12, "steps of one timing")
 REPEATS = flags.DEFINE_integer("repeats", 5, "timings of each, of which the median is shown")
 
-FORMATS = ("segment_pair", "sentence_pair", "full_sentences", "doc_sentences")
+FINE_TUNING = "fine-tuning"
+FORMATS = flags.DEFINE_list(
+  "formats",
+  ["segment_pair", "sentence_pair", "full_sentences", "doc_sentences", FINE_TUNING],
+  f"values of data.format, and {FINE_TUNING}",
+)
 
 
 def main(_: list[str]) -> None:
@@ -50,14 +55,16 @@ def main(_: list[str]) -> None:
     device = jax.devices()[0].device_kind
     print(f"{SOURCE.value}: length {SEQ_LEN.value}, {BATCH_SIZE.value} examples a step, on {device}")
     print(f"{'format':<16}{'rows':>12}{'rows a step':>13}{'real share':>12}{'real token/s':>14}{'ratio':>8}")
-    for name in FORMATS:
+    for name in FORMATS.value:
+      if name == FINE_TUNING:
+        compare(name, fine_tuning(resolve(start, corpus), corpus))
+        continue
       sides = {}
       for packing in (1, PACKING.value):
         config = resolve(config_of(name, packing), corpus)
         batches = PhasedBatches(corpus, config, None, objective_of(config).prepare, make_layout().row_shards)
         sides[f"of {packing}"] = Side(config, batches)
       compare(name, sides)
-    compare("fine-tuning", fine_tuning(resolve(start, corpus), corpus))
 
 
 def compare(name: str, sides: "dict[str, Side]") -> None:
