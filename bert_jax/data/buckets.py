@@ -56,6 +56,12 @@ def copied(store: epath.Path, cache: str, most_gib: float) -> epath.Path:
   return folder
 
 
+def work_folder(bucket: epath.Path, cache: str) -> epath.Path:
+  """Where the files of a bucket's store that are made on this machine stand until they are copied."""
+  name = hashlib.sha256(os.fspath(bucket).encode()).hexdigest()[:16]
+  return epath.Path(cache).expanduser() / f"{bucket.name}-{name}.work"
+
+
 def put(folder: epath.Path, target: epath.Path, last: str | None = None) -> None:
   """Copies the files of a folder of a disk, but hidden ones, into one of a bucket; the file `last` after the others."""
   names = [name for name in _names(folder) if name != last]
@@ -157,9 +163,3 @@ def _lock(file: epath.Path) -> Iterator[None]:
   with open(file, "a") as stream:
     fcntl.flock(stream, fcntl.LOCK_EX)
     yield
-
-
-def work_folder(bucket: epath.Path, cache: str) -> epath.Path:
-  """Where what is small of a bucket's store is made."""
-  name = hashlib.sha256(os.fspath(bucket).encode()).hexdigest()[:16]
-  return epath.Path(cache).expanduser() / f"{bucket.name}-{name}.work"

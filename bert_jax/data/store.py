@@ -87,7 +87,7 @@ def make(
   """As `prepare`, without opening it. Another process that prepares the same folder is waited for."""
   sentences.check_language(data.language)
   folder = epath.Path(folder)
-  if "://" in str(folder):
+  if buckets.is_bucket(folder):
     raise ValueError(f"data.store={folder} must lie on a local disk, as it is memory-mapped")
   if folder.exists() and any(folder.iterdir()) and not (folder / "plan.json").exists() and not _only_ours(folder):
     raise ValueError(f"data.store={folder} holds other files and no store; give a new or empty folder")
