@@ -5,7 +5,7 @@ the settings of one architecture are in `check`.
 """
 
 import dataclasses
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 from bert_jax.settings import check_bounds, lookup, setting
 
@@ -408,22 +408,7 @@ Architecture = (
   | CrammedBertConfig
   | MosaicBertConfig
 )
-ARCHITECTURES: dict[str, type[EncoderConfig]] = {
-  kind.kind: kind
-  for kind in (
-    BertConfig,
-    RobertaConfig,
-    DistilBertConfig,
-    AlbertConfig,
-    ElectraConfig,
-    XlnetConfig,
-    DebertaConfig,
-    DebertaV2Config,
-    ModernBertConfig,
-    CrammedBertConfig,
-    MosaicBertConfig,
-  )
-}
+ARCHITECTURES: dict[str, type[EncoderConfig]] = {kind.kind: kind for kind in get_args(Architecture)}
 
 
 def narrower(model: EncoderConfig, width: float, layers: float) -> EncoderConfig:
