@@ -54,19 +54,19 @@ def _print(asked: "Plan") -> int:
     raise ValueError("--topology is needed: the chips, such as v5e:4x4 or gpu:h100x8")
   topologies = [accelerators.topology(name) for name in flags.FLAGS.topology]
   table = prices.read(pathlib.Path(flags.FLAGS.prices) if flags.FLAGS.prices else prices.TABLE)
-  from bert_jax.planning import plan  # heavy, and of no use before the chips are known
+  from bert_jax.planning import compiler, plan, wording  # heavy, and of no use before the chips are known
 
   fits = True
   if flags.FLAGS.table:
-    print(f"| {' | '.join(plan.COLUMNS)} |\n|{' --- |' * len(plan.COLUMNS)}")
+    print(f"| {' | '.join(wording.COLUMNS)} |\n|{' --- |' * len(wording.COLUMNS)}")
   for arm, topology in itertools.product(asked.arms, topologies):
     if len(asked.arms) > 1 and not flags.FLAGS.table:
       print(f"{arm.name}: {arm.change}")
-    for planned in plan.plan(asked.configs[arm.name], topology, plan.compile_elsewhere, flags.FLAGS.minutes):
+    for planned in plan.plan(asked.configs[arm.name], topology, compiler.compile_elsewhere, flags.FLAGS.minutes):
       if flags.FLAGS.table:
-        print(f"| {' | '.join(plan.row(arm.name, planned, table))} |", flush=True)
+        print(f"| {' | '.join(wording.row(arm.name, planned, table))} |", flush=True)
       else:
-        lines = plan.in_words(planned, table)
+        lines = wording.in_words(planned, table)
         print("\n".join(f"  {what:<14} {how_much}" for what, how_much in lines), flush=True)
         print()
       fits = fits and (planned.fit is None or planned.fit.fits)

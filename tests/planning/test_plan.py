@@ -12,7 +12,7 @@ from bert_jax import costs, recipes, settings
 from bert_jax.config import Config, phases
 from bert_jax.data.batches import TrainBatches
 from bert_jax.objectives import objective_of
-from bert_jax.planning import accelerators, compiled, plan, prices, shapes
+from bert_jax.planning import accelerators, compiled, compiler, plan, prices, shapes, wording
 from bert_jax.planning.accelerators import topology
 from bert_jax.planning.estimate import USUAL_SHARE, estimate
 from tests import tiny
@@ -116,8 +116,8 @@ def test_the_longest_is_the_bound_and_no_run_is_said_to_beat_it() -> None:
 
 def test_what_is_not_counted_is_said() -> None:
   config = config_of({"data.preceding_tokens": 0}, "xlnet_base")
-  (planned,) = plan.plan(config, topology("gpu:h100x8"), plan.compile_elsewhere)
-  said = dict(plan.in_words(planned, prices.read()))
+  (planned,) = plan.plan(config, topology("gpu:h100x8"), compiler.compile_elsewhere)
+  said = dict(wording.in_words(planned, prices.read()))
   assert said["products"] == "not counted for permutation with xlnet"
   assert "MFU" not in said["at best"]
 
@@ -168,18 +168,18 @@ def test_the_largest_batch_is_found_in_a_few_trials(
 def test_a_batch_that_does_not_fit_has_a_way_out() -> None:
   config = config_of({"train.batch_size": 16 * 256})
   (planned,) = plan.plan(config, V5E, device_of(2.0 * 2**30, 0.2 * 2**30, 16.0 * 2**30, []))
-  said = dict(plan.in_words(planned, prices.read()))
+  said = dict(wording.in_words(planned, prices.read()))
   assert "53.20 of 16.00 GiB a device; runtime.accumulation_steps=4, or a larger slice" in said["does not fit"]
   assert said["largest batch"].startswith("1,0") or said["largest batch"].startswith("1,1")
   (planned,) = plan.plan(config, V5E, device_of(20.0 * 2**30, 0.2 * 2**30, 16.0 * 2**30, []))
-  assert "runtime.mesh with fsdp, or runtime.remat=full" in dict(plan.in_words(planned, {}))["does not fit"]
+  assert "runtime.mesh with fsdp, or runtime.remat=full" in dict(wording.in_words(planned, {}))["does not fit"]
 
 
 def test_where_compiling_takes_too_long_the_largest_batch_is_reckoned() -> None:
   calls: list[int] = []
   (planned,) = plan.plan(config_of(), V5E, device_of(2.0 * 2**30, 0.2 * 2**30, 16.0 * 2**30, calls), minutes=0)
   assert calls == [16]
-  said = dict(plan.in_words(planned, {}))["largest batch"]
+  said = dict(wording.in_words(planned, {}))["largest batch"]
   assert said.startswith("256 sequences fit; by these figures about 1,")
   assert planned.fit is not None
   assert planned.fit.reckoned == pytest.approx(70 * 16, rel=0.1)
@@ -192,7 +192,7 @@ def test_a_batch_that_the_chips_do_not_divide_is_refused() -> None:
 
 def test_each_phase_is_planned_with_its_own_length_and_batch() -> None:
   config = config_of({"train.phases": "0.9*128x256,0.1*512x128", "train.steps": 1000})
-  short, long = plan.plan(config, topology("gpu:a100x8"), plan.compile_elsewhere)
+  short, long = plan.plan(config, topology("gpu:a100x8"), compiler.compile_elsewhere)
   assert [(p.steps, p.config.data.max_seq_len, p.config.train.batch_size) for p in (short, long)] == [
     (900, 128, 256),
     (100, 512, 128),
@@ -238,12 +238,12 @@ def test_every_chip_of_a_cloud_has_a_dated_price() -> None:
 def test_prices_are_the_users_where_they_give_some(tmp_path: Path) -> None:
   file = tmp_path / "ours.csv"
   file.write_text("chip,usd_low,usd_high,as_of,what\nh100,1,2,2026-11,ours\n")
-  (planned,) = plan.plan(config_of(), topology("gpu:h100x8"), plan.compile_elsewhere)
+  (planned,) = plan.plan(config_of(), topology("gpu:h100x8"), compiler.compile_elsewhere)
   hours = planned.steps * planned.estimate.seconds / 3600 * 8
-  said = dict(plan.in_words(planned, prices.read(file)))["price"]
+  said = dict(wording.in_words(planned, prices.read(file)))["price"]
   assert said.startswith(f"${hours:,.2f} to {2 * hours:,.2f} at best")
   assert said.endswith("($1 to 2 ours; 2026-11)")
-  assert "--prices=FILE" in dict(plan.in_words(planned, {}))["price"]
+  assert "--prices=FILE" in dict(wording.in_words(planned, {}))["price"]
 
 
 @pytest.mark.parametrize(
@@ -308,10 +308,10 @@ def test_a_small_network_is_compiled_for_chips_that_are_not_there(
     recipes.recipe("bert_tiny"), {"train.phases": None, "data.max_seq_len": 128, "model.vocab_size": 1024}
   )
   config = settings.assign(config, {"runtime.scan_layers": True, "runtime.compute_dtype": "bfloat16"})
-  answer = plan.compile_elsewhere(config, topology("v5e:2x2"))
+  answer = compiler.compile_elsewhere(config, topology("v5e:2x2"))
   assert answer["fits"]
   assert answer["held"] > 12 * 4e5 / 2
-  again = plan.compile_elsewhere(config, topology("v5e:2x2"))
+  again = compiler.compile_elsewhere(config, topology("v5e:2x2"))
   assert again == answer, "and is not compiled twice"
   with pytest.raises(ValueError, match="the compiler could not be asked about --topology=v5e:3x5"):
-    plan.compile_elsewhere(config, topology("v5e:3x5"))
+    compiler.compile_elsewhere(config, topology("v5e:3x5"))
