@@ -5,8 +5,10 @@ resemblance and containment of documents": a sketch is a fair sample of the runs
 Where two sketches share enough of what both can see, the documents are of one group, and so are all that are linked.
 """
 
+import array
 import functools
 import itertools
+import tempfile
 from collections.abc import Iterable
 
 import numpy as np
@@ -23,6 +25,8 @@ LEAST_SHARED = 0.4
 LEAST_SEEN = 8  # runs that both sketches can see, without which long documents are not judged
 # Documents with the same run are compared with so many that follow: boilerplate costs no more than its occurrences.
 NEIGHBOURS = 16
+_SORTED_AT_ONCE = 1 << 23  # hashes, which takes half a GiB, however large the text
+_SAMPLE = 1 << 16
 
 _BASE, _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 _INVERSE = np.uint64(pow(int(_BASE), -1, 1 << 64))
@@ -90,11 +94,16 @@ def group_hashes(texts: Iterable[str], hashes: Iterable[int]) -> np.ndarray:
   Returns:
     uint64 [N]; the own hash of a text that is like no other.
   """
-  own, sketches = [], []
-  for text, text_hash in zip(texts, hashes, strict=True):
-    own.append(text_hash)
-    sketches.append(sketch(text))
-  return least_of_linked(np.array(own, np.uint64), _alike(sketches))
+  own, ends = array.array("Q"), array.array("q", [0])
+  with tempfile.TemporaryFile() as file:  # a sketch may take more than the tokens of its document
+    for text, text_hash in zip(texts, hashes, strict=True):
+      own.append(text_hash)
+      found = sketch(text)
+      file.write(found.tobytes())
+      ends.append(ends[-1] + len(found))
+    file.flush()
+    sketches = np.memmap(file, np.uint64, "r", shape=(ends[-1],)) if ends[-1] else np.empty(0, np.uint64)
+    return least_of_linked(np.array(own, np.uint64), _alike(sketches, np.array(ends)))
 
 
 def least_of_linked(own: np.ndarray, pairs: Iterable[tuple[int, int]]) -> np.ndarray:
@@ -131,23 +140,49 @@ def alike(one: np.ndarray, other: np.ndarray) -> bool:
   return len(np.intersect1d(mine, theirs, assume_unique=True)) >= LEAST_SHARED * fewest
 
 
-def _alike(sketches: list[np.ndarray]) -> Iterable[tuple[int, int]]:
-  """Pairs of documents that are alike, among those that are near each other in some hash."""
-  if not sketches:
-    return
-  hashes = np.concatenate(sketches)
-  owners = np.repeat(np.arange(len(sketches)), [len(s) for s in sketches])
+def _alike(sketches: np.ndarray, ends: np.ndarray) -> Iterable[tuple[int, int]]:
+  """Pairs of documents that are alike, among those that are near each other in some hash.
+
+  Args:
+    sketches: of all documents, one after the other.
+    ends: where each begins in it, and the end of the last.
+  """
+  for one, other in _near(sketches, ends).tolist():
+    if alike(sketches[ends[one] : ends[one + 1]], sketches[ends[other] : ends[other + 1]]):
+      yield one, other
+
+
+def _near(sketches: np.ndarray, ends: np.ndarray) -> np.ndarray:
+  """[pairs, 2] int64: documents that are near each other in some hash, each pair once."""
+  # Ranges of hashes with about as many in each, by a sample: the smallest hashes of a document are no even draw.
+  sample = np.sort(sketches[:: max(1, len(sketches) // _SAMPLE)])
+  edges = sample[np.arange(_SORTED_AT_ONCE, len(sketches), _SORTED_AT_ONCE) * len(sample) // max(1, len(sketches))]
+  ranges = itertools.pairwise([None, *np.unique(edges), None])
+  return np.unique(np.concatenate([_near_within(sketches, ends, *limits) for limits in ranges]), axis=0)
+
+
+def _near_within(sketches: np.ndarray, ends: np.ndarray, low: np.uint64 | None, high: np.uint64 | None) -> np.ndarray:
+  """The same for hashes from `low` on and below `high`."""
+  parts = []
+  for start in range(0, len(sketches), _SORTED_AT_ONCE):
+    part = np.asarray(sketches[start : start + _SORTED_AT_ONCE])
+    within = np.ones(len(part), bool) if low is None else part >= low
+    if high is not None:
+      within &= part < high
+    places = np.flatnonzero(within)
+    parts.append((part[places], np.searchsorted(ends, start + places, "right") - 1))
+  if not parts:
+    return np.empty((0, 2), np.int64)
+  hashes, owners = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
   order = np.argsort(hashes, kind="stable")
   hashes, owners = hashes[order], owners[order]
-  found = []
+  found = [np.empty((0, 2), np.int64)]
   for distance in range(1, NEIGHBOURS + 1):
     same = np.flatnonzero(hashes[distance:] == hashes[:-distance])
     if not len(same):
       break
     found.append(np.stack([owners[same], owners[same + distance]], axis=1))
-  for one, other in np.unique(np.concatenate(found), axis=0).tolist() if found else ():
-    if alike(sketches[one], sketches[other]):
-      yield one, other
+  return np.unique(np.concatenate(found), axis=0)
 
 
 _SPLITS: dict[str, np.ndarray] = {}  # of the text that was asked for last, as every task of every run asks for it

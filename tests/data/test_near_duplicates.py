@@ -76,6 +76,16 @@ def test_scripts_without_spaces_short_texts_and_texts_without_words():
   assert groups_of([]) == []
 
 
+@pytest.mark.parametrize("at_once", [7, 50, 2_000])
+def test_documents_are_near_by_any_hash_however_few_are_sorted_at_once(at_once, monkeypatch):
+  rng = np.random.default_rng(0)
+  sketches = [np.unique(rng.integers(0, 400, size).astype(np.uint64)) for size in rng.integers(0, 6, 150)]
+  near = {(a, b) for b in range(150) for a in range(b) if len(np.intersect1d(sketches[a], sketches[b]))}
+  monkeypatch.setattr(near_duplicates, "_SORTED_AT_ONCE", at_once)
+  found = near_duplicates._near(np.concatenate(sketches), np.cumsum([0, *map(len, sketches)]))
+  assert sorted(near) == list(map(tuple, found.tolist()))
+
+
 def test_a_sketch_is_the_same_on_any_machine():
   first = near_duplicates.sketch("The quick brown fox jumps over the lazy dog, and über naïve ones too. 你好")
   assert len(first) == 16 - 8 + 1
