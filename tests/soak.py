@@ -33,8 +33,9 @@ flags.DEFINE_integer("flips", 200, "bits to flip")
 flags.DEFINE_string("workdir", None, "where all of it happens; must not exist", required=True)
 flags.DEFINE_integer("seed", 0, "of the moments and the bits")
 
-# Two arms, of segment pairs and their sentence objective as BERT has them, and a task to fine-tune for.
+# Two arms, of segment pairs and their sentence objective as BERT has them, packed, and a task to fine-tune for.
 SETTINGS = {
+  "data.packing": 4,
   "train.steps": 24,
   "runtime.save_every_steps": 2,
   "evaluation.every_steps": 4,

@@ -192,7 +192,7 @@ def _rung(sweep: Sweep, arm: PlannedArm, parent: str, measure: Measure, void: se
   differences = tuple(ours[seed] - theirs[seed] for seed in seeds)
   # The papers' findings are of language modelling and of tasks: not of the answers themselves, which are only
   # described, and not of a loss that is at home with one arm of the pair.
-  no_claim = measure.key.endswith("_balanced_accuracy") or (measure == LOSS and has_other_targets(sweep, arm.name))
+  no_claim = measure.key.endswith("_balanced_accuracy") or (measure == LOSS and is_at_home_with_one(sweep, arm.name))
   row = _unjudged(arm.name, parent, measure, seeds, differences, 0 if no_claim else arm.direction, void)
   if measure == LOSS and (
     any(_is_unmeasured(sweep, name) for name in (arm.name, parent)) or has_one_generator(sweep, arm.name, parent)
@@ -218,11 +218,14 @@ def has_one_generator(sweep: Sweep, arm: str, parent: str) -> bool:
   return is_of_generator(sweep, arm) != is_of_generator(sweep, parent)
 
 
-def has_other_targets(sweep: Sweep, name: str) -> bool:
-  """Whether an arm predicts other things than its parent in training, so that masked tokens are at home with one."""
+def is_at_home_with_one(sweep: Sweep, name: str) -> bool:
+  """Whether an arm or its parent, one of them alone, trains on what the loss at [MASK] measures.
+
+  That is: single tokens masked, in rows that nothing is known to stand before.
+  """
   arms = {arm.name: arm for arm in sweep.arms}
   arm = arms[name]
-  if "data.masking.unit" in arm.assignments:
+  if "data.preceding_tokens" in arm.assignments or "data.masking.unit" in arm.assignments:
     return True
   # A student of a teacher predicts masked tokens too.
   kinds = [arms[one].assignments.get("objective.kind") for one in (name, arm.parent) if one in arms]

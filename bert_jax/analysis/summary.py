@@ -10,7 +10,7 @@ from bert_jax.analysis.comparisons import (
   Comparison,
   Results,
   has_one_generator,
-  has_other_targets,
+  is_at_home_with_one,
   task_measure,
 )
 from bert_jax.analysis.document import Block, Bullets, Paragraph, Table
@@ -249,10 +249,16 @@ def _own_format(results: Results, row: Comparison) -> str:
 
 
 def _own_objective(results: Results, row: Comparison) -> str:
-  """Of a change of what is predicted at all: that the loss is at home with one arm; else empty."""
+  """Of a change of what is predicted, or of a memory: that the loss is at home with one arm; else empty."""
   judged = row.mean is not None and row.verdict != "not measured"
-  if not judged or _own_masks(results, row) or not has_other_targets(results.sweep, row.arm):
+  if not judged or _own_masks(results, row) or not is_at_home_with_one(results.sweep, row.arm):
     return ""
+  if "data.preceding_tokens" in results.arm(row.arm).arm.assignments:
+    return (
+      f"**Without a memory**: the loss is that of rows that nothing is known to stand before. One of `{row.arm}` and"
+      f" `{row.against}` trains on such rows, and the other with what stands before them. It says less of this change"
+      " than accuracies on tasks do."
+    )
   return (
     f"**Another objective**: `{row.arm}` and `{row.against}` predict other things in training, and masked tokens are"
     " what one of them trains on. The loss at [MASK] says less of this change than accuracies on tasks do."

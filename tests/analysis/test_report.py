@@ -144,20 +144,24 @@ def test_a_change_of_what_is_masked_at_once_is_told_to_have_another_task(folder:
   assert row.endswith("| no claim | – |"), "what the paper found was found on tasks"
 
 
-def test_of_a_change_of_objective_the_loss_is_no_finding_of_the_papers(tmp_path: Path) -> None:
+def test_of_a_change_of_objective_or_memory_the_loss_is_no_finding_of_the_papers(tmp_path: Path) -> None:
   objectives = {
     "dynamic": {"objective.kind": "permutation"},
     "no_nsp": {"objective.kind": "distillation"},  # a student of a teacher predicts masked tokens too
     "full_sentences": {"objective.kind": "masked_tokens"},
+    "big_batch": {"data.preceding_tokens": 64},
   }
   report = write_report(write_sweep(tmp_path, directions=(0, 1, 1, 1, 1, 1), assignments=objectives)).read_text()
   rows = [line for line in section(report, "What each change did").splitlines() if line.startswith("| `")]
   claims = {name: next(row for row in rows if row.startswith(f"| `{name}` vs")).split(" | ")[-2] for name in objectives}
-  assert claims == {"dynamic": "no claim", "no_nsp": "says better", "full_sentences": "says better"}, rows
+  no_claim = {name for name, claim in claims.items() if claim == "no claim"}
+  assert no_claim == {"dynamic", "big_batch"}, rows
   assert [line for line in first_screen(report).splitlines() if "Another objective" in line] == [
     "- **Another objective**: `dynamic` and `bert` predict other things in training, and masked tokens are what one of"
     " them trains on. The loss at [MASK] says less of this change than accuracies on tasks do."
   ]
+  (line,) = [line for line in first_screen(report).splitlines() if "Without a memory" in line]
+  assert "One of `big_batch` and `full_sentences` trains on such rows" in line
 
 
 def test_results_csv_has_a_row_a_run_in_order_and_no_times(folder: Path) -> None:
