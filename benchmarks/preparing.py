@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from absl import app, flags
 from etils import epath
@@ -47,7 +48,9 @@ COLUMNS = ("tokens", "documents", "text, MB", "store, MB", "prepared", "", "full
 
 def main(_: list[str]) -> None:
   if CUT.value:
-    TrainBatches(open_corpus(STORE.value), DataConfig(format=CUT.value, max_seq_len=512), 0, 256)(0)
+    store: Any = STORE.value
+    way: Any = CUT.value
+    TrainBatches(open_corpus(store), DataConfig(format=way, max_seq_len=512), 0, 256)(0)
     return
   documents = [document.text for document in sources.open_source(DataConfig(source=SOURCE.value))]
   print("Seconds, and GiB at most, of each of the three.")
