@@ -15,7 +15,7 @@ import functools
 import io
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
@@ -27,7 +27,7 @@ from bert_jax.data.corpus import TOKEN_ARRAYS
 from bert_jax.data.sources import Source, open_source
 from bert_jax.data.tokenize import hash_text
 
-_FACTS, _PAIRS = "facts.tmp", "pairs.tmp"  # which the store clears away once its shards are there
+_FACTS, _PAIRS, _GROUPS = "facts.tmp", "pairs.tmp", "groups.tmp"  # which the store clears away at its end
 
 Place = tuple[int, int]  # of a document: its part, and its number in it
 
@@ -77,10 +77,12 @@ class Beam:
     in_bucket = buckets.is_bucket(self.folder)
     if in_bucket:
       buckets.begin(folder, self.folder)
+    # In a file, as a runner takes a job of some megabytes at most, and there may be a gigabyte of them.
+    records.write_bytes(self.folder / _GROUPS, groups.astype(np.uint64).tobytes())
     asked = []
     for number, (begin, end) in enumerate(itertools.pairwise(shards.bounds(characters))):
       part = int(np.searchsorted(offsets, begin, "right")) - 1
-      asked.append((number, part, int(begin - offsets[part]), groups[begin:end].tobytes()))
+      asked.append(_Shard(number, part, int(begin - offsets[part]), begin, end))
     with self._pipeline() as pipeline:
       _ = pipeline | beam.Create(asked) | "spread shards" >> beam.Reshuffle() | beam.Map(_write, data, str(self.folder))
     if in_bucket:
@@ -173,9 +175,21 @@ def _write_pairs(pairs: list[tuple[Place, Place]], file: str) -> None:
   _write_arrays(epath.Path(file), pairs=np.array(pairs, np.int64).reshape(-1, 2, 2))
 
 
-def _write(shard: tuple[int, int, int, bytes], data: DataConfig, folder: str) -> None:
-  number, part, skipped, groups = shard
-  source, hashes = _source(data), np.frombuffer(groups, np.uint64)
-  following = itertools.chain.from_iterable(source.part(later) for later in range(part, source.num_parts))
-  documents = itertools.islice(following, skipped, skipped + len(hashes))
-  shards.write_one(epath.Path(folder), number, documents, hashes, data)
+class _Shard(NamedTuple):
+  """A shard's number, the place of its first document, and the numbers of its documents in the whole text."""
+
+  number: int
+  part: int
+  skipped: int
+  begin: int
+  end: int
+
+
+def _write(shard: _Shard, data: DataConfig, folder: str) -> None:
+  source, count = _source(data), shard.end - shard.begin
+  with (epath.Path(folder) / _GROUPS).open("rb") as file:
+    file.seek(8 * shard.begin)
+    groups = np.frombuffer(file.read(8 * count), np.uint64)
+  following = itertools.chain.from_iterable(source.part(later) for later in range(shard.part, source.num_parts))
+  documents = itertools.islice(following, shard.skipped, shard.skipped + count)
+  shards.write_one(epath.Path(folder), shard.number, documents, groups, data)
