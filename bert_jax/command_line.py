@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
-from bert_jax import console, recipes, settings
+from bert_jax import console, preemption, recipes, settings
 from bert_jax import flags as setting_flags
 from bert_jax.config import MODEL_SETTINGS, Config
 from bert_jax.experiment import ARM, SCALES, Experiment, Plan, Scale, needs
@@ -84,13 +84,9 @@ def study(run: Callable[[], int], required: Sequence[str] = ()) -> None:
       console.raise_what_is_no_users(error)
       print(f"error: {error}", file=sys.stderr)
       return 1
-    except Exception as error:
-      from bert_jax.training import loop  # heavy, and there already where it was raised
-
-      if not isinstance(error, loop.Preempted):
-        raise
-      print(error, file=sys.stderr)
-      return loop.EXIT_PREEMPTED
+    except preemption.Preempted as stopped:
+      print(stopped, file=sys.stderr)
+      return preemption.EXIT_PREEMPTED
 
   def parsed(arguments: list[str]) -> list[str]:
     asked = [argument for argument in arguments if argument in ("--help", "-help", "-h", "-?")]

@@ -25,9 +25,9 @@ from tqdm import tqdm
 from bert_jax import claims, results, settings
 from bert_jax.config import Config
 from bert_jax.experiment import Arm, Experiment, Plan, Scale, Size
+from bert_jax.preemption import EXIT_PREEMPTED
 from bert_jax.results import Failed
 from bert_jax.training import memory
-from bert_jax.training.loop import EXIT_PREEMPTED, Preempted
 from bert_jax.training.metrics import in_words
 from bert_jax.workdir import last_step, run_folder
 
@@ -361,4 +361,4 @@ class _Shown:
     return sum((run_folder(self._workdir, arm.name, seed) / "result.json").exists() for arm, seed in self._jobs)
 
 
-__all__ = ["Preempted", "Share", "receive", "run", "shares", "take_cores"]
+__all__ = ["Share", "receive", "run", "shares", "take_cores"]

@@ -22,7 +22,7 @@ from absl import logging
 from etils import epath
 
 import bert_jax
-from bert_jax import claims, console, gates, one_run, parallel, results, settings
+from bert_jax import claims, console, gates, one_run, parallel, preemption, results, settings
 from bert_jax.analysis.report import write_report
 from bert_jax.config import Config, phases
 from bert_jax.data import sources
@@ -30,7 +30,7 @@ from bert_jax.data.corpus import Corpus
 from bert_jax.data.tasks import check_whole, task_names
 from bert_jax.experiment import Arm, Plan, needs
 from bert_jax.results import Failed, Gates
-from bert_jax.training import loop, memory, platform, processes
+from bert_jax.training import memory, platform, processes
 from bert_jax.training.layout import Layout, make_layout
 from bert_jax.training.metrics import in_one_line, in_words
 from bert_jax.training.pretraining import check_corpus, corpus_folder, prepare_corpus, resolve
@@ -54,7 +54,7 @@ def run(plan: Plan) -> int:
   """Runs what is not finished yet, seed by seed, and keeps the report up to date; see `REPORT_SHARE`.
 
   Returns:
-    The exit status: 0, or `loop.EXIT_PREEMPTED` after a signal.
+    The exit status: 0, or `preemption.EXIT_PREEMPTED` after a signal.
 
   Raises:
     ValueError: of the user's settings, or of the machine: a full disk, a damaged checkpoint.
@@ -70,9 +70,9 @@ def run(plan: Plan) -> int:
       parallel.take_cores(split[0].cores)
       with _joined(plan):
         return _do(workdir, plan)
-  except loop.Preempted as stopped:
+  except preemption.Preempted as stopped:
     print(stopped, file=sys.stderr)
-    return loop.EXIT_PREEMPTED
+    return preemption.EXIT_PREEMPTED
 
 
 def _do(workdir: epath.Path, plan: Plan) -> int:
@@ -108,7 +108,7 @@ def _joined(plan: Plan) -> Iterator[None]:
         logging.set_verbosity(logging.WARNING)  # the first one speaks for all
     yield
     how = "done"
-  except loop.Preempted:
+  except preemption.Preempted:
     how = "stopped"
     raise
   except Exception as error:
@@ -271,8 +271,6 @@ def _run_all(workdir: epath.Path, plan: Plan, work: _Work) -> dict[str, Exceptio
     corpus = corpora[corpus_folder(config, workdir)]
     try:
       result = one_run.do(workdir, config, corpus, arm, seed, work.layout, label)
-    except loop.Preempted:
-      raise
     except Exception as error:  # whatever it is, it is of this run, and the others go on
       if processes.is_several():
         raise  # the others of this run wait for this process, and end with it
@@ -399,11 +397,11 @@ def _duty(gate: str) -> str:
 
 @contextlib.contextmanager
 def _stop_at_signals() -> Iterator[None]:
-  """Turns SIGTERM and Ctrl-C into `loop.Preempted` wherever the training loop does not catch them itself."""
+  """Turns SIGTERM and Ctrl-C into `preemption.Preempted` wherever the training loop does not catch them itself."""
 
   def stop(number: int, _: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C stops at once
-    raise loop.Preempted(f"{signal.Signals(number).name}: stopped; the same command goes on from there")
+    raise preemption.Preempted(f"{signal.Signals(number).name}: stopped; the same command goes on from there")
 
   before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
   try:

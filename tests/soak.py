@@ -21,10 +21,9 @@ from pathlib import Path
 from absl import app, flags, logging
 
 import bert_jax
-from bert_jax import sweep
+from bert_jax import preemption, sweep
 from bert_jax.analysis.report import write_report
 from bert_jax.interop.params import fingerprint
-from bert_jax.training import loop
 from tests import tiny
 
 FLAGS = flags.FLAGS
@@ -43,7 +42,7 @@ SETTINGS = {
   "transfer.epochs": 1,
 }
 # Of the command: done, saved and stopped, killed, or told to stop before it listened.
-ENDS = (0, loop.EXIT_PREEMPTED, -signal.SIGKILL, -signal.SIGTERM)
+ENDS = (0, preemption.EXIT_PREEMPTED, -signal.SIGKILL, -signal.SIGTERM)
 # What says when, how long and by which process: never the same twice.
 TIMES = ("times.csv", "times.json", "report.md", "report.html", ".lock")
 

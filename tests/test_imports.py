@@ -13,7 +13,7 @@ PACKAGE = ROOT / "bert_jax"
 
 # The order of imports: a part imports itself and what stands before its line, never its own line's other parts.
 ORDER = (
-  ("settings", "foreign", "records"),
+  ("settings", "foreign", "records", "preemption"),
   ("results",),
   ("architectures", "objective_configs"),
   ("config",),

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from bert_jax import parallel
+from bert_jax import parallel, preemption
 from bert_jax.experiment import Plan
-from bert_jax.training import loop
 from bert_jax.training.peers import Processes
 from tests import tiny
 
@@ -190,7 +189,7 @@ def test_a_worker_that_is_killed_is_replaced_and_a_signal_saves_all(
   workers = workers_of(process.pid)
   process.send_signal(signal.SIGTERM)
   _, errors = process.communicate(timeout=200)
-  assert process.returncode == loop.EXIT_PREEMPTED, errors
+  assert process.returncode == preemption.EXIT_PREEMPTED, errors
   assert "its process ended (signal 9); another one goes on with it" in errors
   assert "the same command goes on from there" in errors
   assert "Traceback" not in errors

@@ -19,9 +19,9 @@ from bert_jax.data.batches import TrainBatches
 from bert_jax.data.corpus import Corpus
 from bert_jax.interop import start
 from bert_jax.objectives import objective_of
+from bert_jax.preemption import Preempted
 from bert_jax.results import Pretrained
 from bert_jax.training.layout import make_layout
-from bert_jax.training.loop import Preempted
 from bert_jax.training.optimizers import hyperparameters
 from bert_jax.training.pretraining import prepare_corpus, pretrain, resolve
 from bert_jax.training.step import init_state, train_step_of

@@ -13,7 +13,7 @@ import sys
 import typing
 from typing import Any
 
-from bert_jax import settings
+from bert_jax import preemption, settings
 from bert_jax.adaptation.asked import TASKS, Asked
 from bert_jax.config import DataConfig
 
@@ -75,15 +75,15 @@ def run(given: argparse.Namespace) -> int:
   beside = measuring.Measuring.of(domain, given.general, given.tasks)
 
   from bert_jax.adaptation import adapting, report
-  from bert_jax.training import loop, platform
+  from bert_jax.training import platform
 
   platform.select_platform(None)
   platform.use_compilation_cache()
   try:
     adapted = adapting.adapt(given.model, domain, asked, beside, out)
-  except loop.Preempted as stopped:
+  except preemption.Preempted as stopped:
     print(stopped, file=sys.stderr)
-    return loop.EXIT_PREEMPTED
+    return preemption.EXIT_PREEMPTED
   print("\n".join(report.lines(adapted)))
   print(f"The model and the report are in {out}; to use it: bert-jax finetune {out} …", file=sys.stderr)
   return 0

@@ -19,6 +19,7 @@ import dataclasses
 import sys
 from typing import Any
 
+from bert_jax import preemption
 from bert_jax.transfer.grids import RECIPES, Grid
 
 HELP = "labelled examples → a bundle: a model that predicts"
@@ -121,7 +122,6 @@ def _check_way(given: argparse.Namespace, compared: tuple[str, ...]) -> None:
 def run(given: argparse.Namespace) -> int:
   from bert_jax.data import labelled
   from bert_jax.interop import folders
-  from bert_jax.training import loop
   from bert_jax.transfer import baselines, making
   from bert_jax.transfer.kinds import KINDS
 
@@ -158,9 +158,9 @@ def run(given: argparse.Namespace) -> int:
     source = making.Source.of(given.model, given.task, train, dev)
     more = {"grid": grid, "seeds": seeds} if searching else {}
     outcome = making.make(source, asked, out, compared, given.word_vectors, **more)
-  except loop.Preempted as stopped:
+  except preemption.Preempted as stopped:
     print(stopped, file=sys.stderr)
-    return loop.EXIT_PREEMPTED
+    return preemption.EXIT_PREEMPTED
   print("\n".join(outcome.lines()))
   print(f"To use it: bert-jax predict {out} FILE", file=sys.stderr)
   return 0

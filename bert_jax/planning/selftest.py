@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from bert_jax import recipes, settings
+from bert_jax import preemption, recipes, settings
 from bert_jax.config import Config
 from bert_jax.data.batches import PhasedBatches
 from bert_jax.data.corpus import Corpus
@@ -200,7 +200,7 @@ def _train(config: Config, corpus: Corpus, folder: epath.Path, layout: Layout, s
 def _resumed(config: Config, corpus: Corpus, folder: epath.Path) -> Iterator[Check]:
   layout = make_layout(f"data:{jax.device_count()}")
   undisturbed = checksums(_train(config, corpus, folder / "undisturbed", layout))
-  with contextlib.suppress(loop.Preempted):
+  with contextlib.suppress(preemption.Preempted):
     _train(config, corpus, folder / "stopped", layout, _STEPS // 2)
   with Checkpoints(folder / "stopped" / "checkpoints") as checkpoints:
     stopped = max(checkpoints.steps(), default=0)

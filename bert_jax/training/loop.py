@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from absl import logging
 from etils import epath
 
-from bert_jax import settings
+from bert_jax import preemption, settings
 from bert_jax.config import Config, phases
 from bert_jax.data.batches import prefetch
 from bert_jax.data.rows import Batch
@@ -32,12 +32,6 @@ from bert_jax.training.layout import Layout
 from bert_jax.training.metrics import MetricsWriter, NoWriter, Progress, read_metrics
 from bert_jax.training.optimizers import hyperparameters
 from bert_jax.training.step import TrainState, init_state, train_step_of
-
-EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: "try again", which is what a scheduler should do
-
-
-class Preempted(Exception):
-  """SIGTERM or Ctrl-C: the run has saved what it had, and the same command goes on from there."""
 
 
 class Diverged(Exception):
@@ -185,7 +179,7 @@ def train(config: Config, material: Material, folder: epath.Path, layout: Layout
         return Outcome(state, evaluations[step], min(losses.values()), seen)
       if received:
         checkpoints.wait()
-        raise Preempted(f"{label}: saved at step {step} of {steps}; the same command goes on from there")
+        raise preemption.Preempted(f"{label}: saved at step {step} of {steps}; the same command goes on from there")
       began = time.monotonic()
       seen.eval_seconds += began - paused
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from bert_jax import settings
+from bert_jax import preemption, settings
 from bert_jax.config import Config
 from bert_jax.data.batches import TrainBatches
 from bert_jax.data.corpus import Corpus
@@ -114,7 +114,7 @@ def test_a_signal_saves_and_the_same_run_goes_on(
 ) -> None:
   config = settings.assign(config, {"runtime.save_every_steps": 0})
   before = signal.getsignal(number)
-  with pytest.raises(loop.Preempted, match=r"saved at step \d+ of 20; the same command goes on"):
+  with pytest.raises(preemption.Preempted, match=r"saved at step \d+ of 20; the same command goes on"):
     train(config, corpus, tmp_path, happens=sends(number, 13))
   assert signal.getsignal(number) is before
   with Checkpoints(tmp_path / "checkpoints") as checkpoints:
@@ -136,7 +136,7 @@ def test_a_signal_during_an_evaluation_saves_without_it(
 
   for let_through, stopped_at in ((0, 5), (0, 5), (1, 10), (2, 20)):
     Interrupted.let_through = let_through
-    with pytest.raises(loop.Preempted, match=f"saved at step {stopped_at} of"):
+    with pytest.raises(preemption.Preempted, match=f"saved at step {stopped_at} of"):
       train(config, corpus, tmp_path, held_out=Interrupted)
     assert len(losses(tmp_path)) == stopped_at // EVERY - 1
   assert_equal(train(config, corpus, tmp_path), tmp_path, undisturbed)
@@ -197,7 +197,7 @@ def test_the_number_of_devices_may_change(
     if stop is None:
       outcome = train(config, corpus, tmp_path, devices)
     else:
-      with pytest.raises(loop.Preempted):
+      with pytest.raises(preemption.Preempted):
         train(config, corpus, tmp_path, devices, sends(signal.SIGTERM, stop))
   # Other devices add up in another order: 1e-7 a sum, grown over 20 steps of Adam.
   np.testing.assert_allclose(losses(tmp_path), losses(undisturbed[1]), rtol=1e-5)
@@ -236,7 +236,7 @@ def test_it_saves_by_time(config: Config, corpus: Corpus, tmp_path: Path) -> Non
 def test_a_full_disk_stops_the_run_and_loses_nothing(
   config: Config, corpus: Corpus, tmp_path: Path, undisturbed: tuple[loop.Outcome, Path]
 ) -> None:
-  with pytest.raises(loop.Preempted):
+  with pytest.raises(preemption.Preempted):
     train(config, corpus, tmp_path, happens=sends(signal.SIGTERM, 9))
   with Checkpoints(tmp_path / "checkpoints") as checkpoints:
     good = checkpoints.steps()[-1]
@@ -298,7 +298,7 @@ def test_too_many_in_a_row_end_the_run_across_a_resume(config: Config, corpus: C
     from_eight(step, batch)
     sends(signal.SIGTERM, 14)(step, batch)
 
-  with pytest.raises(loop.Preempted):  # between the first bad step and the sixth, as batches are made 4 ahead
+  with pytest.raises(preemption.Preempted):  # between the first bad step and the sixth, as batches are made 4 ahead
     train(config, corpus, tmp_path, happens=stopped)
   with pytest.raises(loop.Diverged, match=r"for 6 steps in a row .*up to step 14; lower optim.peak_lr=0.005") as error:
     train(config, corpus, tmp_path, happens=from_eight)

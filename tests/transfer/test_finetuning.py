@@ -26,8 +26,8 @@ from bert_jax.models.networks import ForSequenceClassification
 from bert_jax.objective_configs import ClassificationConfig
 from bert_jax.objectives import objective_of
 from bert_jax.objectives.classification import Classification
+from bert_jax.preemption import Preempted
 from bert_jax.training.layout import Layout, make_layout
-from bert_jax.training.loop import Preempted
 from bert_jax.training.step import eval_step_of, started, train_step_of
 from bert_jax.transfer import baselines, finetuning
 from tests.models.networks import init_params
