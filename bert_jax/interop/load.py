@@ -70,16 +70,19 @@ def _load_run(path: epath.Path, step: int | None, head: str | None) -> Model:
 def _restore(checkpoints: Checkpoints, step: int | None) -> Checkpoint:
   """The checkpoint of `step`; by default the best, or where none was evaluated the latest that is not damaged."""
   layout = local_layout()
-  chosen = checkpoints.best_step() if step is None else step
-  if chosen is not None:
-    try:
+  steps, chosen = checkpoints.steps(), step
+  try:
+    if chosen is None:
+      chosen = checkpoints.best_step()
+    if chosen is not None:
       return checkpoints.restore(chosen, layout)
-    except CheckpointError as error:
-      if chosen not in checkpoints.steps():
-        raise
-      others = [s for s in checkpoints.steps() if s != chosen]
-      way_out = f"; bert_jax.load(…, step=N) opens another, N of {others}" if others else ""
-      raise CheckpointError(f"{error}{way_out}") from error
+  except CheckpointError as error:
+    damaged = steps[-1] if chosen is None else chosen
+    if damaged not in steps:
+      raise
+    others = [s for s in steps if s != damaged]
+    way_out = f"; bert_jax.load(…, step=N) opens another, N of {others}" if others else ""
+    raise CheckpointError(f"{error}{way_out}") from error
   failures = []
   for candidate in reversed(checkpoints.steps()):
     try:

@@ -115,14 +115,15 @@ class Checkpoints:
     return sorted(self._manager.all_steps())
 
   def best_step(self) -> int | None:
-    """The step whose evaluation loss was lowest, of those that are here; None where none was evaluated."""
+    """The step whose evaluation loss was lowest, of those that are here; None where none was evaluated.
+
+    Raises:
+      CheckpointError: what says which is the best, the newest description with losses, cannot be read.
+    """
     for step in reversed(self.steps()):
       if self._policy.losses:
         break
-      try:
-        self._policy.losses = _losses(self.about(step))
-      except CheckpointError as error:
-        logging.warning("%s", error)
+      self._policy.losses = _losses(self.about(step))
     return self._policy.best(self.steps())
 
   # ---- writing ----

@@ -77,6 +77,17 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_named(workdir: Path)
     bert_jax.load(workdir)
 
 
+def test_the_best_is_not_another_because_a_description_is_damaged(workdir: Path) -> None:
+  about = workdir / "runs" / "bert" / "seed-0" / "checkpoints" / str(STEPS + 7) / "about" / "metadata"
+  content = about.read_text()
+  about.write_text(content.replace('"losses"', '"lusses"'))
+  with pytest.raises(
+    CheckpointError, match=rf"{STEPS + 7} is damaged .* step {STEPS} is the one before.*N of \[{STEPS}\]"
+  ):
+    bert_jax.load(workdir)
+  assert bert_jax.load(workdir, step=STEPS).step == STEPS
+
+
 def test_without_evaluations_the_latest_whole_checkpoint_opens(
   config: Config, tokenizer: tokenizers.Tokenizer, tmp_path: Path
 ) -> None:
