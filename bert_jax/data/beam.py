@@ -77,7 +77,7 @@ class Beam:
     in_bucket = buckets.is_bucket(self.folder)
     if in_bucket:
       buckets.begin(folder, self.folder)
-    # In a file, as a runner takes a job of some megabytes at most, and there may be a gigabyte of them.
+    # In a file: runners take jobs of a few megabytes, and the groups of a large text are more.
     records.write_bytes(self.folder / _GROUPS, groups.astype(np.uint64).tobytes())
     asked = []
     for number, (begin, end) in enumerate(itertools.pairwise(shards.bounds(characters))):

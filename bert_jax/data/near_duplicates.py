@@ -154,7 +154,7 @@ def _alike(sketches: np.ndarray, ends: np.ndarray) -> Iterable[tuple[int, int]]:
 
 def _near(sketches: np.ndarray, ends: np.ndarray) -> np.ndarray:
   """[pairs, 2] int64: documents that are near each other in some hash, each pair once."""
-  # Ranges of hashes with about as many in each, by a sample: the smallest hashes of a document are no even draw.
+  # Ranges that hold about equally many hashes, by a sample: the smallest of each document are not spread evenly.
   sample = np.sort(sketches[:: max(1, len(sketches) // _SAMPLE)])
   edges = sample[np.arange(_SORTED_AT_ONCE, len(sketches), _SORTED_AT_ONCE) * len(sample) // max(1, len(sketches))]
   ranges = itertools.pairwise([None, *np.unique(edges), None])
