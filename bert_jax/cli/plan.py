@@ -62,7 +62,15 @@ def _print(asked: "Plan") -> int:
   for arm, topology in itertools.product(asked.arms, topologies):
     if len(asked.arms) > 1 and not flags.FLAGS.table:
       print(f"{arm.name}: {arm.change}")
-    for planned in plan.plan(asked.configs[arm.name], topology, compiler.compile_elsewhere, flags.FLAGS.minutes):
+    try:
+      phases = plan.plan(asked.configs[arm.name], topology, compiler.compile_elsewhere, flags.FLAGS.minutes)
+    except plan.NotDivided as error:
+      if not flags.FLAGS.table:
+        raise
+      print(f"| {' | '.join(wording.row_of_none(arm.name, topology, str(error)))} |", flush=True)
+      fits = False
+      continue
+    for planned in phases:
       if flags.FLAGS.table:
         print(f"| {' | '.join(wording.row(arm.name, planned, table))} |", flush=True)
       else:

@@ -58,6 +58,10 @@ class Planned:
 Compile = Callable[[Config, Topology], dict[str, Any]]
 
 
+class NotDivided(ValueError):
+  """The rows of a batch cannot be dealt out to so many devices; other chips may do."""
+
+
 def plan(config: Config, topology: Topology, compile_step: Compile, minutes: float = 3.0) -> list[Planned]:
   """Each phase of a run.
 
@@ -66,7 +70,8 @@ def plan(config: Config, topology: Topology, compile_step: Compile, minutes: flo
     minutes: that compiling may take in all, once the run's own batches are compiled; see `_search`.
 
   Raises:
-    ValueError: the run takes up another network, its batch cannot be split so, or the compiler is not there.
+    NotDivided: its batch cannot be split so.
+    ValueError: the run takes up another network, or the compiler is not there.
   """
   for path in MODEL_SETTINGS[1:]:
     if any(leaf.path == path for leaf in settings.leaves(config)) and settings.lookup(config, path) is not None:
@@ -76,26 +81,34 @@ def plan(config: Config, topology: Topology, compile_step: Compile, minutes: flo
   parts = phases(config)
   alone = [shapes.of_phase(config, phase.max_seq_len, phase.batch_size) for phase in parts]
   ends = [*(phase.first_step for phase in parts[1:]), config.train.steps]
-  fits = _search(alone, topology, compile_step, 60 * minutes) if topology.chip.kind == "tpu" else {}
+  unit = _check_division(alone, topology)
+  fits = _search(alone, unit, topology, compile_step, 60 * minutes) if topology.chip.kind == "tpu" else {}
   return [
     Planned(own, end - phase.first_step, topology, fits.get(number), estimate(own, topology))
     for number, (own, phase, end) in enumerate(zip(alone, parts, ends, strict=True))
   ]
 
 
-Answers = dict[int, dict[str, Any]]  # of the compiler, by rows of a microbatch on a device
-
-
-def _search(configs: list[Config], topology: Topology, compile_step: Compile, seconds: float) -> dict[int, Fit]:
-  """Compiles the batch of each phase, then what by these figures is the largest that fits, as long as there is time."""
+def _check_division(configs: list[Config], topology: Topology) -> int:
+  """Rows of a batch that are one row of a microbatch on each device."""
   mesh = mesh_sizes(configs[0].runtime.mesh, topology.devices)
-  unit = mesh["data"] * mesh["fsdp"] * configs[0].runtime.accumulation_steps  # one row of a microbatch on each device
+  unit = mesh["data"] * mesh["fsdp"] * configs[0].runtime.accumulation_steps
   for config in configs:
     if config.train.batch_size % unit:
-      raise ValueError(
+      raise NotDivided(
         f"train.batch_size={config.train.batch_size} must be divisible by the {unit} of --topology={topology.name},"
         " runtime.mesh and runtime.accumulation_steps together"
       )
+  return unit
+
+
+Answers = dict[int, dict[str, Any]]  # of the compiler, by rows of a microbatch on a device
+
+
+def _search(
+  configs: list[Config], unit: int, topology: Topology, compile_step: Compile, seconds: float
+) -> dict[int, Fit]:
+  """Compiles the batch of each phase, then what by these figures is the largest that fits, as long as there is time."""
   there = topology.chip.memory / topology.chip.devices
   known: list[Answers] = [{} for _ in configs]
 

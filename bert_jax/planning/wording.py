@@ -1,6 +1,7 @@
 """A plan in words, and as a line of a table."""
 
 from bert_jax.config import Config
+from bert_jax.planning.accelerators import Topology
 from bert_jax.planning.estimate import USUAL_SHARE
 from bert_jax.planning.plan import Fit, Planned
 from bert_jax.planning.prices import Price
@@ -67,6 +68,11 @@ def row(arm: str, planned: Planned, prices: dict[str, Price]) -> list[str]:
     "–" if hours is None else f"{hours:,.1f}",
     "–" if hours is None or price is None else _dollars(hours * chips, price).removeprefix("$"),
   ]
+
+
+def row_of_none(arm: str, topology: Topology, why: str) -> list[str]:
+  """A line of the table for chips that the run cannot be split over."""
+  return [arm, topology.name, f"{topology.chips}", "–", why, *["–"] * (len(COLUMNS) - 5)]
 
 
 def _run(planned: Planned) -> str:
