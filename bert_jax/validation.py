@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any
 
 from bert_jax import architectures
-from bert_jax.architectures import EncoderConfig
+from bert_jax.architectures import DebertaV2Config, EncoderConfig
 from bert_jax.config import (
   PAIR_FORMATS,
   Config,
@@ -217,6 +217,18 @@ def check_layer_rates(config: Config) -> None:
     )
 
 
+def why_not_packed(config: Config) -> str:
+  """What of a run does not let examples share a row; empty where they may."""
+  model, objective = config.model, config.objective
+  if isinstance(objective, PermutationConfig) or model.cls_last:
+    return f"objective={objective.kind} with model={model.kind}, which puts [CLS] at the end of a row"
+  if isinstance(model, DebertaV2Config) and model.convolution_size:
+    return f"model.convolution_size={model.convolution_size}, which reaches into the next example"
+  if isinstance(model, DebertaV2Config) and isinstance(objective, ReplacedTokensConfig):
+    return f"objective={objective.kind} with model={model.kind}, whose head reads the first token of a row"
+  return ""
+
+
 def _check_objective(config: Config, require: Any) -> None:
   objective, data, model = config.objective, config.data, config.model
   fits = {
@@ -280,13 +292,8 @@ def _check_objective(config: Config, require: Any) -> None:
       f"needs the head of a pair of texts, and model={model.kind} has none",
       "set objective.sentence=none, or take a recipe of BERT or ALBERT",
     )
-  if isinstance(objective, PermutationConfig) or model.cls_last:
-    require(
-      data.packing == 1,
-      "data.packing",
-      f"is not for objective={objective.kind} with model={model.kind}, which puts [CLS] at the end of a row",
-      "set it to 1",
-    )
+  why = why_not_packed(config)
+  require(data.packing == 1 or not why, "data.packing", f"is not for {why}", "set it to 1")
   if isinstance(objective, PermutationConfig):
     _check_permutation(config, require)
   else:

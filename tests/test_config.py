@@ -163,6 +163,17 @@ def test_a_rule_between_settings_is_refused(assignments: dict[str, Any], message
     ("distilbert_base", {"data.format": "segment_pair"}, "data.format=segment_pair has pairs, and model=distilbert"),
     ("electra_small", {"model.type_vocab_size": 1}, "tells 1 segments apart"),
     ("bert_base", {"data.preceding_tokens": 9}, "data.preceding_tokens=9 is the memory of permutations alone, and the"),
+    ("xlnet_base", {"data.packing": 8}, "data.packing=8 is not for objective=permutation with model=xlnet, which puts"),
+    (
+      "deberta_v2_xlarge",
+      {"data.packing": 8},
+      "data.packing=8 is not for model.convolution_size=3, which reaches",
+    ),
+    (
+      "deberta_v3_base",
+      {"data.packing": 8},
+      "with model=deberta-v2, whose head reads the first token of a row",
+    ),
     (
       "xlnet_base",
       {"data.masking.rate": 0.2},

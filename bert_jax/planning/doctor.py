@@ -15,7 +15,7 @@ import numpy as np
 from absl import logging
 from etils import epath
 
-from bert_jax import one_run, settings
+from bert_jax import one_run, settings, validation
 from bert_jax.config import Config, phases
 from bert_jax.data.batches import PhasedBatches
 from bert_jax.data.corpus import Corpus
@@ -133,12 +133,13 @@ def _rows(config: Config, corpus: Corpus) -> Iterator[Finding]:
   made = [batches.rows(step) for step in range(min(_LOOKED_AT, config.train.steps))]
   lengths = np.concatenate([rows.lengths for rows in made])
   padding = 1 - float(lengths.mean()) / batches.data.max_seq_len
+  packed = "" if validation.why_not_packed(config) else "data.packing=8, "
   yield Finding(
     "rows",
     f"{lengths.mean():.0f} of {batches.data.max_seq_len} tokens on average, {padding:.0%} padding",
     ""
     if padding < _PADDING or config.data.packing > 1
-    else "computed for nothing; data.packing=8, a smaller data.max_seq_len, or data.format=full_sentences",
+    else f"computed for nothing; {packed}a smaller data.max_seq_len, or data.format=full_sentences",
   )
 
 

@@ -82,7 +82,7 @@ def test_a_rate_of_zero_learns_nothing_and_large_weights_do_not_guess(examine: E
 def test_rows_that_are_mostly_padding(examine: Examine) -> None:
   long = {"data.max_seq_len": 400, "model.max_positions": 400}
   given = {"data.format": "doc_sentences", "objective.sentence": "none", **long}
-  assert "a smaller data.max_seq_len" in examine(given, until="rows")["rows"].advice
+  assert "data.packing=8, a smaller data.max_seq_len" in examine(given, until="rows")["rows"].advice
 
 
 def test_a_text_with_copies(examine: Examine, source: str, tmp_path: Path) -> None:
