@@ -38,7 +38,7 @@ _MEMORY_SHARE = 0.8  # of the machine's, for all workers
 _WORKER = "import sys; sys.path[:] = sys.argv[1:]; from bert_jax import sweep; sweep.work()"
 _DEVICES = (
   "import sys; sys.path[:] = sys.argv[2:]; import jax; sys.argv[1] and jax.config.update('jax_platforms', sys.argv[1]);"
-  " print(jax.default_backend(), jax.local_device_count())"
+  " print(jax.default_backend(), len({str(getattr(d, 'coords', d.id)) for d in jax.local_devices()}))"
 )
 
 
@@ -48,10 +48,12 @@ class Share:
 
   Attributes:
     cores: numbers of the CPU cores; empty for all of them.
-    environment: variables that show it its accelerators only.
+    accelerators: how many; 0 on CPUs.
+    environment: variables that show it these only.
   """
 
   cores: tuple[int, ...] = ()
+  accelerators: int = 0
   environment: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -85,9 +87,12 @@ def shares(plan: Plan, jobs: Sequence[Job]) -> list[Share]:
     raise ValueError(f"--parallel_runs={asked}: there are {devices} accelerators, and each run needs one of its own")
   number = min(len(jobs), devices if asked == "auto" else int(asked))
   split = _of_cores(number, cores, of_run)
-  each = devices // number
+  each = 1 if kind == "tpu" else devices // number  # several chips of a TPU would need a topology of their own
+  if idle := devices - number * each:
+    logging.info("%d accelerators are left idle; --parallel_runs=1 gives every run all of them", idle)
   return [
-    dataclasses.replace(split[i], environment=_visible(kind, range(i * each, (i + 1) * each))) for i in range(number)
+    dataclasses.replace(split[i], accelerators=each, environment=_visible(kind, range(i * each, (i + 1) * each)))
+    for i in range(number)
   ]
 
 
@@ -111,7 +116,10 @@ def _that_fit(plan: Plan) -> int:
 
 
 def _accelerators(platform: str | None) -> tuple[str, int]:
-  """(what JAX computes on, how many), asked in a process of its own: whoever asks takes the devices' memory."""
+  """(what JAX computes on, how many chips), asked in a process of its own: whoever asks takes the devices' memory.
+
+  A chip of some TPUs is two devices, with the same coordinates.
+  """
   if platform == "cpu" or os.environ.get("JAX_PLATFORMS") == "cpu":
     return "cpu", 1
   asked = {"gpu": "cuda,rocm"}.get(platform or "", platform or "")
@@ -121,14 +129,8 @@ def _accelerators(platform: str | None) -> tuple[str, int]:
 
 
 def _visible(kind: str, which: range) -> dict[str, str]:
-  """Variables that show a process some of the accelerators.
-
-  Raises:
-    ValueError: several chips of a TPU for one run, which takes a topology of its own.
-  """
+  """Variables that show a process some of the accelerators, of a TPU one."""
   if kind == "tpu":
-    if len(which) > 1:
-      raise ValueError("--parallel_runs gives a run one chip of a TPU; give as many runs as there are chips, or auto")
     one = {"TPU_CHIPS_PER_PROCESS_BOUNDS": "1,1,1", "TPU_PROCESS_BOUNDS": "1,1,1"}
     return one | {"TPU_VISIBLE_CHIPS": str(which[0])}
   name = "CUDA_VISIBLE_DEVICES" if kind in ("cuda", "gpu") else "HIP_VISIBLE_DEVICES"
@@ -227,8 +229,7 @@ def run(plan: Plan, jobs: Sequence[Job], split: Sequence[Share], refresh: Callab
   """
   lines: queue.SimpleQueue[str] = queue.SimpleQueue()
   sent = _for_workers(plan)
-  on = "core" if not split[0].environment else "accelerator"
-  each = max(1, len(split[0].cores)) if on == "core" else len(next(iter(split[0].environment.values())).split(","))
+  on, each = ("accelerator", split[0].accelerators) if split[0].accelerators else ("core", max(1, len(split[0].cores)))
   logging.info("%d runs at a time, each on %d %s%s", len(split), each, on, "s" if each > 1 else "")
   workers = [_Worker(sent, share, lines.put) for share in split]
   shown, deaths, codes = _Shown(plan, jobs), {}, set()

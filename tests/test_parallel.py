@@ -71,7 +71,9 @@ def test_memory_bounds_what_auto_starts(
   [
     ("gpu", None, "auto", ["0,1", "2,3", "4,5", "6,7"]),
     ("gpu", "4,5,6,7,8,9,10,11", 2, ["4,5,6,7", "8,9,10,11"]),
-    ("tpu", None, 3, None),
+    ("gpu", None, 3, ["0,1", "2,3", "4,5"]),
+    ("tpu", None, "auto", ["0", "1", "2", "3"]),
+    ("tpu", None, 3, ["0", "1", "2"]),
   ],
 )
 def test_accelerators_are_shared_out(
@@ -82,11 +84,9 @@ def test_accelerators_are_shared_out(
   monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
   if given is not None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-  if wanted is None:
-    with pytest.raises(ValueError, match="a run one chip of a TPU"):
-      parallel.shares(plan, jobs)
-  else:
-    assert [share.environment["CUDA_VISIBLE_DEVICES"] for share in parallel.shares(plan, jobs)] == wanted
+  split, shown = parallel.shares(plan, jobs), "TPU_VISIBLE_CHIPS" if kind == "tpu" else "CUDA_VISIBLE_DEVICES"
+  assert [share.environment[shown] for share in split] == wanted
+  assert {share.accelerators for share in split} == {wanted[0].count(",") + 1}
   with pytest.raises(ValueError, match="--parallel_runs=9: there are 8 accelerators"):
     parallel.shares(dataclasses.replace(plan, parallel_runs=9), jobs)
 
