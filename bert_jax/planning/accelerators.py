@@ -7,6 +7,7 @@ sheets, dense rates, without sparsity.
 import dataclasses
 import math
 import re
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Accelerator:
     bandwidth: of this memory, bytes a second.
     links: to the other chips of a slice or machine, bytes a second, both directions together.
     devices: that JAX sees of one chip.
+    compiled_as: the compiler's name for the chip so seen, where it has several.
   """
 
   name: str
@@ -31,10 +33,11 @@ class Accelerator:
   bandwidth: float
   links: float
   devices: int = 1
+  compiled_as: str | None = None
 
 
-def _tpu(name: str, teraflops: float, gibibytes: float, gigabytes_a_second: float, links: float, devices: int = 1):
-  return Accelerator(name, "tpu", teraflops * 1e12, gibibytes * 2**30, gigabytes_a_second * 1e9, links * 1e9, devices)
+def _tpu(name: str, teraflops: float, gibibytes: float, gigabytes_a_second: float, links: float, **more: Any):
+  return Accelerator(name, "tpu", teraflops * 1e12, gibibytes * 2**30, gigabytes_a_second * 1e9, links * 1e9, **more)
 
 
 def _gpu(name: str, teraflops: float, gigabytes: float, gigabytes_a_second: float, links: float):
@@ -44,7 +47,8 @@ def _gpu(name: str, teraflops: float, gigabytes: float, gigabytes_a_second: floa
 ACCELERATORS = {
   chip.name: chip
   for chip in (
-    _tpu("v4", 275, 32, 1228, 300, devices=2),
+    # Both cores of a v4 are one device. Its six links carry 50 GB/s in each direction (Jouppi et al. 2023, table 4).
+    _tpu("v4", 275, 32, 1228, 600, compiled_as="megacore"),
     _tpu("v5e", 197, 16, 819, 400),
     _tpu("v5p", 459, 95, 2765, 1200),
     _tpu("v6e", 918, 32, 1640, 800),

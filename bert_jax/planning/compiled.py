@@ -37,13 +37,16 @@ def compile_step(asked: dict[str, Any]) -> dict[str, Any]:
   from bert_jax import settings
   from bert_jax.config import Config
   from bert_jax.objectives import objective_of
+  from bert_jax.planning.accelerators import topology
   from bert_jax.planning.shapes import batch_shapes
   from bert_jax.training.layout import make_layout
   from bert_jax.training.optimizers import hyperparameters
   from bert_jax.training.step import state_shapes, train_step_of
 
   config = settings.from_dict(asked["config"], Config)
-  described = topologies.get_topology_desc(platform="tpu", topology_name=asked["topology"])
+  as_seen = topology(asked["topology"]).chip.compiled_as
+  more = {} if as_seen is None else {"chip_config_name": as_seen}
+  described = topologies.get_topology_desc(platform="tpu", topology_name=asked["topology"], **more)
   layout = make_layout(config.runtime.mesh, described.devices)
   layout.check_batch_size("train.batch_size", config.train.batch_size, config.runtime.accumulation_steps)
 

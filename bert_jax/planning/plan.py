@@ -1,15 +1,17 @@
 """Asks the compiler whether a run fits, and reckons how long it takes and what it costs."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
 from bert_jax import settings
 from bert_jax.config import MODEL_SETTINGS, Config, phases
+from bert_jax.data import tokenizers
 from bert_jax.planning import shapes
 from bert_jax.planning.accelerators import Topology
 from bert_jax.planning.estimate import Estimate, estimate
-from bert_jax.training.layout import mesh_sizes
+from bert_jax.training.layout import check_batch_size, mesh_sizes
 
 _MOST_COMPILED = 4  # of the search for the largest batch, which as a rule needs two
 _MOST_GROWTH = 64  # of a batch from one trial to the next: of a tiny network little can be told of a large one's memory
@@ -23,6 +25,7 @@ class Fit:
     fits: whether the run's own batch does.
     taken: bytes of a device that it takes; None where the compiler does not say.
     there: bytes of a device.
+    parts: runtime.accumulation_steps with which the batch would fit, by these figures; None where none would.
     largest: the largest batch that was compiled and fits; 0 where none did.
     refused: the smallest batch that was compiled and does not fit; None where all did.
     reckoned: the largest batch by the figures of those that were compiled, where the search was not ended.
@@ -32,6 +35,7 @@ class Fit:
   fits: bool
   taken: float | None
   there: float
+  parts: int | None
   largest: int
   refused: int | None
   reckoned: int | None
@@ -59,7 +63,7 @@ Compile = Callable[[Config, Topology], dict[str, Any]]
 
 
 class NotDivided(ValueError):
-  """The rows of a batch cannot be dealt out to so many devices; other chips may do."""
+  """The mesh is not of these chips, or the rows of a batch cannot be dealt out to them; others may do."""
 
 
 def plan(config: Config, topology: Topology, compile_step: Compile, minutes: float = 3.0) -> list[Planned]:
@@ -70,14 +74,16 @@ def plan(config: Config, topology: Topology, compile_step: Compile, minutes: flo
     minutes: that compiling may take in all, once the run's own batches are compiled; see `_search`.
 
   Raises:
-    NotDivided: its batch cannot be split so.
-    ValueError: the run takes up another network, or the compiler is not there.
+    NotDivided: its mesh or its batch does not go with the chips.
+    ValueError: the run takes up another network, its tokenizer cannot be read, or the compiler is not there.
   """
   for path in MODEL_SETTINGS[1:]:
     if any(leaf.path == path for leaf in settings.leaves(config)) and settings.lookup(config, path) is not None:
       raise ValueError(f"{path} takes up another network, which a plan does not know; plan the run without it")
   if config.model.vocab_size is None:
-    config = settings.assign(config, {"model.vocab_size": config.data.tokenizer.vocab_size})
+    wanted = config.data.tokenizer
+    size = wanted.vocab_size if wanted.path is None else tokenizers.load(wanted.path, wanted).vocab_size
+    config = settings.assign(config, {"model.vocab_size": size})
   parts = phases(config)
   alone = [shapes.of_phase(config, phase.max_seq_len, phase.batch_size) for phase in parts]
   ends = [*(phase.first_step for phase in parts[1:]), config.train.steps]
@@ -91,15 +97,19 @@ def plan(config: Config, topology: Topology, compile_step: Compile, minutes: flo
 
 def _check_division(configs: list[Config], topology: Topology) -> int:
   """Rows of a batch that are one row of a microbatch on each device."""
-  mesh = mesh_sizes(configs[0].runtime.mesh, topology.devices)
-  unit = mesh["data"] * mesh["fsdp"] * configs[0].runtime.accumulation_steps
+  runtime = configs[0].runtime
+  mesh = mesh_sizes(runtime.mesh, topology.devices)
+  if (used := math.prod(mesh.values())) != topology.devices:
+    raise NotDivided(
+      f"runtime.mesh={runtime.mesh} is of {used} devices, and --topology={topology.name} has {topology.devices};"
+      " leave one axis without a size, or take other chips"
+    )
   for config in configs:
-    if config.train.batch_size % unit:
-      raise NotDivided(
-        f"train.batch_size={config.train.batch_size} must be divisible by the {unit} of --topology={topology.name},"
-        " runtime.mesh and runtime.accumulation_steps together"
-      )
-  return unit
+    try:
+      check_batch_size("train.batch_size", config.train.batch_size, mesh, runtime.accumulation_steps)
+    except ValueError as error:
+      raise NotDivided(f"--topology={topology.name}: {error}") from None
+  return mesh["data"] * mesh["fsdp"] * runtime.accumulation_steps
 
 
 Answers = dict[int, dict[str, Any]]  # of the compiler, by rows of a microbatch on a device
@@ -130,13 +140,17 @@ def _search(
 
 
 def _found(answers: Answers, config: Config, unit: int, there: float) -> Fit:
-  own, rest = answers[config.train.batch_size // unit], _next(answers, there)
+  rows, steps = config.train.batch_size // unit, config.runtime.accumulation_steps
+  own, rest = answers[rows], _next(answers, there)
   fitting = [rows for rows, answer in answers.items() if answer["fits"]]
   refused = [rows for rows, answer in answers.items() if not answer["fits"]]
+  most = max(fitting, default=rest or 0)
+  parts = (n for n in range(steps, rows * steps + 1) if rows * steps % n == 0 and rows * steps // n <= most)
   return Fit(
     own["fits"],
     own["bytes"],
     there,
+    next(parts, None),
     max(fitting, default=0) * unit,
     min(refused) * unit if refused else None,
     None if rest is None else rest * unit,

@@ -1,6 +1,5 @@
 """A plan in words, and as a line of a table."""
 
-from bert_jax.config import Config
 from bert_jax.planning.accelerators import Topology
 from bert_jax.planning.estimate import USUAL_SHARE
 from bert_jax.planning.plan import Fit, Planned
@@ -14,7 +13,7 @@ def in_words(planned: Planned, prices: dict[str, Price]) -> list[tuple[str, str]
   config, found, topology = planned.config, planned.estimate, planned.topology
   lines = [("run", _run(planned))]
   if planned.fit is not None:
-    lines += _fit_in_words(planned.fit, config)
+    lines += _fit_in_words(planned.fit)
   if config.runtime.compute_dtype == "float32":
     lines.append(("in float32", "chips are slower than reckoned here; --runtime.compute_dtype=bfloat16"))
   lines.append(("parameters", f"{found.parameters / 1e6:,.1f} million"))
@@ -84,15 +83,13 @@ def _run(planned: Planned) -> str:
   )
 
 
-def _fit_in_words(fit: Fit, config: Config) -> list[tuple[str, str]]:
+def _fit_in_words(fit: Fit) -> list[tuple[str, str]]:
   taken = "more than" if fit.taken is None else f"{fit.taken / _GIB:.2f} of"
   said = f"{taken} {fit.there / _GIB:.2f} GiB a device"
-  largest = fit.largest or fit.reckoned
   if not fit.fits:
-    steps = config.runtime.accumulation_steps
     said += (
-      f"; runtime.accumulation_steps={-(-config.train.batch_size // largest) * steps}, or a larger slice"
-      if largest
+      f"; runtime.accumulation_steps={fit.parts}, or a larger slice"
+      if fit.parts
       else "; a larger slice, runtime.mesh with fsdp, or runtime.remat=full"
     )
   tried = f"{fit.largest:,} sequences fit" if fit.largest else "none that was compiled fits"

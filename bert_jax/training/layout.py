@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -141,14 +141,19 @@ class Layout:
     Raises:
       ValueError: with the nearest sizes that would do.
     """
-    unit = self.row_shards * microbatches
-    if batch_size % unit:
-      near = sorted({max(unit, batch_size // unit * unit), (batch_size // unit + 1) * unit})
-      axes = "axis data" if self.mesh.shape["fsdp"] == 1 else "the axes data and fsdp"
-      what = f"the {self.row_shards} devices of {axes}"
-      if microbatches > 1:
-        what += f" times runtime.accumulation_steps={microbatches}"
-      raise ValueError(f"{path}={batch_size} must be divisible by {what}; try {' or '.join(map(str, near))}")
+    check_batch_size(path, batch_size, self.mesh.shape, microbatches)
+
+
+def check_batch_size(path: str, batch_size: int, sizes: Mapping[str, int], microbatches: int = 1) -> None:
+  """As `Layout.check_batch_size`, by the sizes of a mesh's axes."""
+  shards = sizes["data"] * sizes["fsdp"]
+  unit = shards * microbatches
+  if batch_size % unit:
+    near = sorted({max(unit, batch_size // unit * unit), (batch_size // unit + 1) * unit})
+    what = f"the {shards} devices of {'axis data' if sizes['fsdp'] == 1 else 'the axes data and fsdp'}"
+    if microbatches > 1:
+      what += f" times runtime.accumulation_steps={microbatches}"
+    raise ValueError(f"{path}={batch_size} must be divisible by {what}; try {' or '.join(map(str, near))}")
 
 
 def make_layout(mesh: str = "data", devices: Sequence[Any] | None = None) -> Layout:

@@ -31,7 +31,7 @@ def config_of(more: dict[str, Any] | None = None, recipe: str = "bert_base") -> 
 
 @pytest.mark.parametrize(
   ("name", "chips", "devices"),
-  [("v5e:4x4", 16, 16), ("v5p:2x2x1", 4, 4), ("v4:2x2x2", 8, 16), ("tpu7x:4x4x4", 64, 128), ("gpu:h100x8", 8, 8)],
+  [("v5e:4x4", 16, 16), ("v5p:2x2x1", 4, 4), ("v4:2x2x2", 8, 8), ("tpu7x:4x4x4", 64, 128), ("gpu:h100x8", 8, 8)],
 )
 def test_a_topology_is_chips(name: str, chips: int, devices: int) -> None:
   found = topology(name)
@@ -188,9 +188,40 @@ def test_where_compiling_takes_too_long_the_largest_batch_is_reckoned() -> None:
 @pytest.mark.parametrize("chips", ["v5e:4x4", "gpu:h100x16"])
 def test_a_batch_that_the_chips_do_not_divide_is_refused(chips: str) -> None:
   calls: list[int] = []
-  with pytest.raises(plan.NotDivided, match=rf"batch_size=250 must be divisible by the 16 of --topology={chips}"):
+  with pytest.raises(plan.NotDivided, match=rf"--topology={chips}: .*=250 must be divisible by the 16 devices of axis"):
     plan.plan(config_of({"train.batch_size": 250}), topology(chips), device_of(1, 1, 1, calls))
   assert calls == [], "nothing is compiled first"
+
+
+@pytest.mark.parametrize(("mesh", "used"), [("data:4", 4), ("data:32", 32), ("data,fsdp:3", 15)])
+def test_a_mesh_that_is_not_of_the_chips_is_refused(mesh: str, used: int) -> None:
+  """Fewer devices would be planned as if all of them worked, and all are paid for."""
+  with pytest.raises(plan.NotDivided, match=rf"mesh={mesh} is of {used} devices, and --topology=v5e:4x4 has 16"):
+    plan.plan(config_of({"runtime.mesh": mesh}), V5E, device_of(1, 1, 1, []))
+
+
+def test_the_vocabulary_is_that_of_the_tokenizer_that_is_given(tmp_path: Path) -> None:
+  vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"word{i}" for i in range(994))]
+  (tmp_path / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+  given = {"model.vocab_size": None, "data.tokenizer.path": str(tmp_path / "vocab.txt")}
+  (planned,) = plan.plan(config_of(given), topology("gpu:h100x8"), compiler.compile_elsewhere)
+  (stated,) = plan.plan(config_of({"model.vocab_size": 999}), topology("gpu:h100x8"), compiler.compile_elsewhere)
+  assert planned.config.model.vocab_size == 999
+  assert planned.estimate == stated.estimate
+
+
+def test_the_parts_that_are_advised_are_parts_that_a_run_takes() -> None:
+  """16 rows a device, of which 6 fit: three parts would be enough and do not divide them."""
+  config = config_of()
+  (planned,) = plan.plan(config, V5E, device_of(4.0, 2.0, 16.5, []))
+  assert planned.fit is not None
+  assert (planned.fit.fits, planned.fit.largest) == (False, 6 * 16)
+  assert planned.fit.parts == 4
+  assert "runtime.accumulation_steps=4," in dict(wording.in_words(planned, {}))["does not fit"]
+  twice = settings.assign(config, {"runtime.accumulation_steps": 2})
+  (planned,) = plan.plan(twice, V5E, device_of(4.0, 2.0, 16.5, []))
+  assert planned.fit is not None
+  assert planned.fit.parts == 4
 
 
 def test_each_phase_is_planned_with_its_own_length_and_batch() -> None:
@@ -280,7 +311,7 @@ def test_a_table_of_another_form_is_refused(content: str, tmp_path: Path) -> Non
     (["pretrain", "--recipe=bert_large", "--topology=gpu:h100x8"], 0, "100,000 steps of 256 × 512 tokens, on 8 chips"),
     (["albert", "--arms=sop,nsp", "--topology=gpu:a100x1"], 0, "nsp: BERT's question in its place"),
     (["pretrain", "--topology=gpu:t4x7,gpu:b200x8", "--table"], 1, "| gpu:b200x8 | 8 | 256 × 512 | not asked |"),
-    (["pretrain", "--topology=gpu:t4x7"], 1, "train.batch_size=256 must be divisible by the 7 of"),
+    (["pretrain", "--topology=gpu:t4x7"], 1, "--topology=gpu:t4x7: train.batch_size=256 must be"),
     (["pretrain"], 1, "--topology is needed"),
     (["pretrain", "--topology=v5e:4"], 1, "--topology=v5e:4 must name a slice of a TPU"),
     (["pretrain", "--topolgy=v5e:4x4"], 1, "did you mean --topology?"),
