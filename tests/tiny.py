@@ -41,14 +41,14 @@ ASSIGNMENTS: dict[str, Any] = {
   "train.phases": None,
   "train.steps": 20,
   "train.batch_size": 8,
-  "evaluation.every_steps": 5,
+  "evaluation.every_steps": 10,
   "evaluation.batch_size": 16,
   "evaluation.max_examples": 103,
   "transfer.tasks": "",
   "runtime.scan_layers": True,  # quick to compile
   "runtime.num_workers": 1,
   "runtime.log_every_steps": 3,
-  "runtime.save_every_steps": 4,
+  "runtime.save_every_steps": 10,
 }
 
 EXPERIMENT = Experiment(

@@ -29,25 +29,25 @@ OWN = ("bert", "modernbert", "deberta", "mosaic-bert", "crammed-bert")
   "kind", [pytest.param(k, marks=() if k in OWN else pytest.mark.exhaustive) for k in ARCHITECTURES]
 )
 def test_a_packed_sequence_reads_as_it_does_alone(kind: str) -> None:
-  """Sequence ids keep sequences apart, and position ids give each its own first position."""
+  """Sequence ids keep sequences apart, and position ids give each its own first position.
+
+  One batch has the packed row, each of its sequences in a row of its own, and the row without sequence ids.
+  """
   config = ARCHITECTURES[kind](**SIZES | MORE.get(kind, {}) | {"initializer_range": 0.2})
   network = networks.build("encoder", config, scan_layers=True)
   params = networks.init(network, "encoder", jax.random.key(0))
-  draw = np.random.default_rng(0)
   lengths = (5, 7, 3)
-  texts = [draw.integers(1, 61, length) for length in lengths]
-  row = np.concatenate(texts)[None].astype(np.int32)
-
-  def hidden(**more: Any) -> np.ndarray:
-    found: Any = network.apply({"params": params}, Inputs(row, row * 0, row >= 0, **more))
-    return np.asarray(found["hidden"][0])
-
-  sequence_ids = np.repeat(np.arange(3), lengths)[None].astype(np.int32)
-  position_ids = np.concatenate([np.arange(length) for length in lengths])[None].astype(np.int32)
-  packed, mixed = hidden(sequence_ids=sequence_ids, position_ids=position_ids), hidden()
-  for number, text in enumerate(texts):
-    ids = text[None].astype(np.int32)
-    alone: Any = network.apply({"params": params}, Inputs(ids, ids * 0, ids >= 0))
-    mine = packed[sequence_ids[0] == number]
-    np.testing.assert_allclose(mine, alone["hidden"][0], rtol=1e-4, atol=1e-5)  # sums over more keys
-    assert np.abs(mixed[sequence_ids[0] == number] - mine).max() > 1e-2
+  packed = np.random.default_rng(0).integers(1, 61, sum(lengths))
+  sequences = np.split(np.arange(len(packed)), np.cumsum(lengths)[:-1])  # places of each in the packed row
+  token_ids = np.zeros((len(lengths) + 2, len(packed)), np.int32)
+  token_ids[[0, -1]] = packed
+  sequence_ids = np.zeros_like(token_ids)
+  position_ids = np.broadcast_to(np.arange(len(packed), dtype=np.int32), token_ids.shape).copy()
+  for number, places in enumerate(sequences):
+    token_ids[1 + number, : len(places)] = packed[places]
+    sequence_ids[0, places], position_ids[0, places] = number, np.arange(len(places))
+  inputs = Inputs(token_ids, token_ids * 0, token_ids > 0, sequence_ids=sequence_ids, position_ids=position_ids)
+  hidden = jax.jit(lambda given: network.apply({"params": params}, given)["hidden"])(inputs)
+  for number, places in enumerate(sequences):
+    np.testing.assert_allclose(hidden[0, places], hidden[1 + number, : len(places)], rtol=1e-4, atol=1e-5)  # other sums
+    assert np.abs(hidden[-1, places] - hidden[0, places]).max() > 1e-2
