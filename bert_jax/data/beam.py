@@ -44,6 +44,10 @@ class Beam:
   folder: epath.Path
   flags: Sequence[str]
 
+  def __post_init__(self):
+    """Raises ValueError for what is wrong with the flags, before the text is read, which may take hours."""
+    self._pipeline()
+
   def split_hashes(self, source: Source, data: DataConfig) -> np.ndarray:
     beam = _beam()
     for name in (_FACTS, _PAIRS):
@@ -89,9 +93,13 @@ class Beam:
       buckets.take(shards.folders(self.folder), folder / "shards", but=TOKEN_ARRAYS)
 
   def _pipeline(self) -> Any:
+    beam = _beam()
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    return _beam().Pipeline(options=PipelineOptions(list(self.flags)))
+    try:
+      return beam.Pipeline(options=PipelineOptions(list(self.flags)))
+    except (ImportError, AttributeError) as error:  # a runner by the name of its module
+      raise ValueError(f"{' '.join(self.flags)}: there is no such runner of Apache Beam ({error})") from error
 
   def _facts(self, source: Source) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Hash and characters of each document, and the number of documents before each part."""

@@ -1,6 +1,7 @@
 """A store that Apache Beam's own runner has made is the one that this machine makes alone, byte for byte."""
 
 import contextlib
+import importlib.util
 import os
 import pathlib
 import signal
@@ -14,7 +15,7 @@ import pytest
 from etils import epath
 
 from bert_jax.config import DataConfig
-from bert_jax.data import buckets, near_duplicates, shards, sources, store
+from bert_jax.data import beam, buckets, near_duplicates, shards, sources, store
 from bert_jax.data.tokenize import hash_text
 from tests.data.small_stores import SHARD, UNIT, files, some_texts, use_small_units, write_documents
 
@@ -103,8 +104,6 @@ def test_what_a_dead_worker_left_is_in_nobodys_way(tmp_path: pathlib.Path) -> No
 )
 def test_the_store_is_that_of_one_machine(flags: list[str], tmp_path: pathlib.Path) -> None:
   pytest.importorskip("apache_beam", reason="needs the extra beam")
-  from bert_jax.data import beam
-
   data = several_files(tmp_path / "text")
   source = sources.open_source(data)
   own = np.array([hash_text(document.text) for document in source], np.uint64)
@@ -121,8 +120,6 @@ def test_the_store_is_that_of_one_machine(flags: list[str], tmp_path: pathlib.Pa
 @pytest.mark.slow
 def test_the_store_of_a_bucket_is_that_of_a_disk(bucket: epath.Path, tmp_path: pathlib.Path) -> None:
   pytest.importorskip("apache_beam", reason="needs the extra beam")
-  from bert_jax.data import beam
-
   data = several_files(tmp_path / "text")
   store.prepare(data, tmp_path / "alone", num_workers=1)
   in_memory = ["--runner=DirectRunner", "--direct_running_mode=in_memory"]  # where this bucket is seen
@@ -183,3 +180,17 @@ def test_after_a_worker_died_the_same_command_ends_with_the_same_store(tmp_path:
       assert not (folder / "metadata.json").exists()
     assert (command.wait() == 0) == (not dies)
   assert files(folder) == files(tmp_path / "alone")
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("runner", ["Nonsense", "nowhere.of.Runner"])
+def test_a_runner_that_there_is_not_is_refused_before_the_text_is_read(runner: str, tmp_path: pathlib.Path) -> None:
+  pytest.importorskip("apache_beam", reason="needs the extra beam")
+  with pytest.raises(ValueError, match=runner.partition(".")[0]):
+    beam.Beam(epath.Path(tmp_path), [f"--runner={runner}"])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("apache_beam") is not None, reason="Beam is installed")
+def test_without_beam_its_extra_is_named_before_the_text_is_read(tmp_path: pathlib.Path) -> None:
+  with pytest.raises(ValueError, match=r"--runner needs Apache Beam: pip install 'bert_jax\[beam\]'"):
+    beam.Beam(epath.Path(tmp_path), ["--runner=DirectRunner"])
