@@ -4,25 +4,26 @@ A batch has examples from all over the text, so that a run reads all of a store,
 """
 
 import concurrent.futures
-import contextlib
 import fcntl
 import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import tqdm
 from absl import logging
 from etils import epath
 
-from bert_jax import records
+from bert_jax import foreign, records
 from bert_jax.data import checksums
 from bert_jax.data.corpus import WAY_OUT, read_metadata
 
 _AT_ONCE = 16  # files under way
 _USED = ".used"  # beside a copy's files: when it was asked for last
+# Locks of the copies that this process reads, by their folders; who makes or removes a copy has its lock alone.
+_in_use: dict[str, int] = {}
 
 
 def is_bucket(folder: epath.PathLike) -> bool:
@@ -33,9 +34,12 @@ def is_bucket(folder: epath.PathLike) -> bool:
 def copied(store: epath.Path, cache: str, most_gib: float) -> epath.Path:
   """A complete store of a bucket on a local disk: copied once, each file checked; a copy that was cut short goes on.
 
+  Until this process ends, no other one on this machine takes the copy away.
+
   Args:
     cache: folder of the copies, each by the hash of its content.
-    most_gib: that they may take together; those that were not asked for the longest make room. 0: no bound.
+    most_gib: that they may take together; of those that no process uses, the ones that were not asked for the longest
+      make room. 0: no bound.
 
   Raises:
     ValueError: there is no complete store, a file is not as it was written, or there is no room.
@@ -43,17 +47,29 @@ def copied(store: epath.Path, cache: str, most_gib: float) -> epath.Path:
   metadata = read_metadata(store)
   home = epath.Path(cache).expanduser()
   folder = home / f"{store.name}-{metadata['content_hash'][:16]}"
-  folder.mkdir(parents=True, exist_ok=True)
-  with _lock(home / f".{folder.name}.lock"):
-    (folder / _USED).write_text("")
+  home.mkdir(parents=True, exist_ok=True)
+  name = os.fspath(folder)
+  lock = _in_use[name] = _in_use.get(name) or _open_lock(folder)
+  fcntl.flock(lock, fcntl.LOCK_SH)
+  while not (folder / "metadata.json").exists():
+    fcntl.flock(lock, fcntl.LOCK_EX)
     if not (folder / "metadata.json").exists():
-      wanted = _files(metadata)
-      missing = {name: checksum for name, checksum in wanted.items() if not (folder / name).exists()}
-      _make_room(folder, sum((store / name).stat().length for name in missing), most_gib)
-      logging.info("copying %s to %s", store, folder)
-      _for_each(lambda name: _take(store / name, folder / name, missing[name]), missing)
-      _take(store / "metadata.json", folder / "metadata.json", None)  # last: a store that has it is complete
+      _copy_all(store, metadata, folder, most_gib)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+  (folder / _USED).write_text("")
   return folder
+
+
+def _copy_all(store: epath.Path, metadata: dict[str, Any], folder: epath.Path, most_gib: float) -> None:
+  """Copies what is missing, by the one process that holds the lock."""
+  wanted = _files(store, metadata)
+  folder.mkdir(exist_ok=True)
+  (folder / _USED).write_text("")
+  missing = {name: checksum for name, checksum in wanted.items() if not (folder / name).exists()}
+  _make_room(folder, sum((store / name).stat().length for name in missing), most_gib)
+  logging.info("copying %s to %s", store, folder)
+  _for_each(lambda name: _take(store / name, folder / name, missing[name]), missing)
+  _take(store / "metadata.json", folder / "metadata.json", None)  # last: a store that has it is complete
 
 
 def work_folder(bucket: epath.Path, cache: str) -> epath.Path:
@@ -96,11 +112,18 @@ def take(shards: Iterable[epath.Path], folder: epath.Path, but: Iterable[str]) -
   _for_each(one, shards)
 
 
-def _files(metadata: dict[str, Any]) -> dict[str, str]:
-  """The sha256 of all files of a store but its metadata."""
+def _files(store: epath.Path, metadata: dict[str, Any]) -> dict[str, str]:
+  """The sha256 of all files of a store but its metadata.
+
+  Raises:
+    ValueError: one would lie outside of the store, and its copy outside of the cache.
+  """
   shards = metadata["shards"]
   arrays = {f"shards/{s['name']}/{name}.npy": checksum for s in shards for name, checksum in s["sha256"].items()}
-  return metadata["sha256"] | arrays
+  files = metadata["sha256"] | arrays
+  for name in files:
+    foreign.inside(store, name)
+  return files
 
 
 def _names(folder: epath.Path) -> list[str]:
@@ -135,21 +158,21 @@ def _for_each(call: Any, items: Iterable[Any]) -> None:
 
 
 def _make_room(folder: epath.Path, needed: int, most_gib: float) -> None:
-  """Removes other copies until there is room within the bound, those first that were not asked for the longest."""
+  """Removes copies that nobody uses until there is room within the bound, first what was not asked for the longest."""
   most = most_gib * 2**30
   others = [(copy, _size(copy)) for copy in folder.parent.iterdir() if copy != folder and (copy / _USED).exists()]
   others.sort(key=lambda copy: (copy[0] / _USED).stat().mtime)
   taken = _size(folder) + sum(size for _, size in others)
-  while most and others and taken + needed > most:
-    copy, size = others.pop(0)
-    logging.info("%s makes room for another store", copy)
-    copy.rmtree()
-    taken -= size
+  for copy, size in others:
+    if most and taken + needed > most and _remove(copy):
+      logging.info("%s makes room for another store", copy)
+      taken -= size
   free = shutil.disk_usage(folder).free
   if (most and taken + needed > most) or needed > free:
     raise ValueError(
-      f"a copy of {needed / 2**30:.2f} GiB has no room in {folder.parent}: runtime.store_cache_gib={most_gib:g}, and"
-      f" {free / 2**30:.2f} GiB of the disk are free; raise it, or set runtime.store_cache to a folder of a larger disk"
+      f"a copy of {needed / 2**30:.2f} GiB has no room in {folder.parent}, where copies take {taken / 2**30:.2f} GiB,"
+      f" those that are in use among them: runtime.store_cache_gib={most_gib:g}, and {free / 2**30:.2f} GiB of the disk"
+      " are free; raise it, or set runtime.store_cache to a folder of a larger disk"
     )
 
 
@@ -157,9 +180,18 @@ def _size(folder: epath.Path) -> int:
   return sum(os.path.getsize(folder / name) for name in _names(folder))
 
 
-@contextlib.contextmanager
-def _lock(file: epath.Path) -> Iterator[None]:
-  """Held by one process of this machine at a time."""
-  with open(file, "a") as stream:
-    fcntl.flock(stream, fcntl.LOCK_EX)
-    yield
+def _remove(copy: epath.Path) -> bool:
+  """Removes a copy, if no process makes or reads it; whether it did."""
+  lock = _open_lock(copy)
+  try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    shutil.rmtree(copy, ignore_errors=True)
+    return True
+  except BlockingIOError:
+    return False
+  finally:
+    os.close(lock)
+
+
+def _open_lock(copy: epath.Path) -> int:
+  return os.open(copy.parent / f".{copy.name}.lock", os.O_RDWR | os.O_CREAT)

@@ -148,19 +148,20 @@ def make_in_bucket(
   Raises:
     ValueError: as `prepare`.
   """
+  work = buckets.work_folder(bucket, cache)
   if (bucket / "metadata.json").exists():
+    shutil.rmtree(work, ignore_errors=True)  # of a command that was killed at its very end
     check(data, bucket)
     return
   if not (bucket / "plan.json").exists() and bucket.exists() and any(not _is_draft(file) for file in bucket.iterdir()):
     raise ValueError(f"data.store={bucket} holds other files and no store; give a new or empty folder")
-  work = buckets.work_folder(bucket, cache)
   make(data, work, num_workers, engine)
   buckets.begin(work, bucket)
   buckets.put(work, bucket, last="metadata.json")
   for left in bucket.iterdir():
     if _is_draft(left):
       shards.remove(left)
-  work.rmtree()
+  shutil.rmtree(work, ignore_errors=True)
 
 
 def _is_draft(file: epath.Path) -> bool:

@@ -1,6 +1,7 @@
 """Stores in a bucket: the same files as on a disk, copied before they are read."""
 
 import dataclasses
+import hashlib
 import itertools
 import os
 import shutil
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from bert_jax import settings
+from bert_jax import records, settings
 from bert_jax.data import buckets, shards, store
 from bert_jax.training.pretraining import check_corpus, prepare_corpus
 from tests import tiny
@@ -25,6 +26,12 @@ def files(folder: epath.Path) -> dict[str, bytes]:
     elif not path.name.startswith("."):
       found[path.name] = path.read_bytes()
   return found
+
+
+def let_copies_go() -> None:
+  """As if this process had ended."""
+  while buckets._in_use:
+    os.close(buckets._in_use.popitem()[1])
 
 
 def test_a_store_made_in_a_bucket_and_copied_is_the_one_of_a_disk(bucket, tmp_path, monkeypatch):
@@ -84,6 +91,23 @@ def test_a_copy_that_was_cut_short_goes_on_and_a_damaged_one_is_refused(bucket, 
     buckets.copied(bucket.parent / "none", cache, 0)
 
 
+@pytest.mark.parametrize("place", ["files", "shards"])
+def test_no_store_writes_outside_of_the_cache(place, bucket, tmp_path):
+  data, cache = write_documents(tmp_path / "text", some_texts(5)), tmp_path / "cache"
+  store.make_in_bucket(data, bucket, str(cache), num_workers=1)
+  metadata = records.require_json(bucket / "metadata.json", "")
+  (bucket.parent / "evil.npy").write_bytes(b"evil")
+  checksum = hashlib.sha256(b"evil").hexdigest()
+  if place == "files":
+    metadata["sha256"]["../evil.npy"] = checksum
+  else:
+    metadata["shards"].append({"name": "../..", "sha256": {"evil": checksum}})
+  records.write_json(bucket / "metadata.json", metadata)
+  with pytest.raises(ValueError, match="does not lie inside it"):
+    buckets.copied(bucket, str(cache), 0)
+  assert not list(tmp_path.rglob("evil.npy"))
+
+
 def test_copies_keep_within_their_bound(bucket, tmp_path):
   sizes, cache = [], str(tmp_path / "cache")
   for number in range(3):
@@ -93,8 +117,13 @@ def test_copies_keep_within_their_bound(bucket, tmp_path):
   bound = 2.5 * max(sizes) / 2**30
   first, second = (buckets.copied(bucket / str(number), cache, bound) for number in (0, 1))
   os.utime(second / ".used", (1, 1))
+  with pytest.raises(ValueError, match=r"has no room in .* those that are in use among them"):
+    buckets.copied(bucket / "2", cache, bound)  # this process reads them
+  let_copies_go()
   third = buckets.copied(bucket / "2", cache, bound)
   assert [copy.exists() for copy in (first, second, third)] == [True, False, True]
+  assert store.open_corpus(buckets.copied(bucket / "2", cache, bound)).num_tokens > 0
+  let_copies_go()
   with pytest.raises(ValueError, match=r"has no room in .*runtime\.store_cache_gib="):
     buckets.copied(bucket / "1", cache, 0.5 * sizes[1] / 2**30)
 
