@@ -1,10 +1,10 @@
 """Who does which run, where several processes work in one folder: files that outlive a crash.
 
-A run is taken by making RUN/.claim-1, which only one process can. Its holder touches the file every `BEAT_SECONDS`.
-One that nobody has touched for `STALE_SECONDS` is of a process that has died, and the run is taken over by making
-.claim-2, and so on: the highest number counts. Whoever finds a higher number than its own has been taken for dead, and
-stops. A process that died on the same machine is known at once. Clocks of machines are never compared: how long a file
-has not changed, each process sees for itself.
+A run is taken by making RUN/.claim-1, which only one process can. Its holder touches the file every `BEAT_SECONDS`. One
+that nobody has touched for `STALE_SECONDS` is of a process that has died, and the run is taken over by making .claim-2,
+and so on: the highest number counts, and lower ones are removed. Whoever does not find its own file as the highest has
+been taken for dead, and stops. A process that died on the same machine is known at once. Clocks of machines are never
+compared: how long a file has not changed, each process sees for itself.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ class Claim:
 
   def __init__(self, folder: epath.Path, number: int, on_loss: Callable[[], None]):
     self._folder, self._number, self._on_loss = folder, number, on_loss
-    self._path = folder / f".claim-{number}"
+    self._path, self._me = folder / f".claim-{number}", _myself()
     self._ended = threading.Event()
     self._thread = threading.Thread(target=self._beat, daemon=True, name=f"claim of {folder}")
     self._thread.start()
@@ -42,7 +42,7 @@ class Claim:
   def _beat(self) -> None:
     while not self._ended.wait(BEAT_SECONDS):
       try:
-        if _highest(self._folder) != self._number:
+        if _highest(self._folder) != self._number or not self._is_mine():
           logging.warning("%s was taken over by another process, for this one had stood still", self._folder)
           self._on_loss()
           return
@@ -50,12 +50,23 @@ class Claim:
       except OSError as error:  # of a network file system, which may come back
         logging.warning("%s cannot be touched: %s", self._path, error)
 
+  def _is_mine(self) -> bool:
+    """Whether the file is this process's, and not one of the same number that another made after it was removed."""
+    try:
+      owner = json.loads(self._path.read_text())
+    except FileNotFoundError:
+      return False
+    except ValueError:  # it is being written; the next beat tells
+      return True
+    return self._me.items() <= owner.items()
+
   def let_go(self) -> None:
     """Leaves the run to others, done or not."""
     self._ended.set()
     self._thread.join()
     with contextlib.suppress(OSError):
-      self._path.unlink(missing_ok=True)
+      if self._is_mine():
+        self._path.unlink(missing_ok=True)
 
 
 class Claims:
@@ -80,7 +91,12 @@ class Claims:
       made = _create(folder / f".claim-{number + 1}", json.dumps(_myself()))
     except OSError as error:
       raise ValueError(f"{folder} cannot be written to: {error.strerror or error}") from error
-    return Claim(folder, number + 1, self._on_loss) if made else None
+    if not made:
+      return None
+    for below in range(1, number + 1):  # of processes that have died, or will see by this that they count as dead
+      with contextlib.suppress(OSError):
+        (folder / f".claim-{below}").unlink(missing_ok=True)
+    return Claim(folder, number + 1, self._on_loss)
 
   def holder(self, folder: epath.Path) -> dict[str, Any] | None:
     """The live process that does the run of a folder; None where there is none."""

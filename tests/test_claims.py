@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from etils import epath
@@ -78,7 +79,7 @@ def test_a_process_that_died_on_this_machine_is_known_at_once(folder: epath.Path
   assert Claims().holder(folder) is None
   claim = Claims().take(folder)
   assert claim is not None
-  assert sorted(path.name for path in folder.iterdir()) == [".claim-1", ".claim-2"]
+  assert [path.name for path in folder.iterdir()] == [".claim-2"]
   claim.let_go()
 
 
@@ -124,6 +125,23 @@ def test_it_beats_and_whoever_was_taken_for_dead_stops(folder: epath.Path, monke
   (folder / ".claim-2").write_text("{}")
   assert lost.wait(timeout=20)
   claim.let_go()
+
+
+@pytest.mark.parametrize("another", [None, {"machine": "other", "process": 1}])
+def test_whoever_was_taken_for_dead_stops_though_the_other_is_done(
+  another: dict[str, Any] | None, folder: epath.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  """Its file is gone, or a third process has made one of the same number, which is left to it."""
+  monkeypatch.setattr(claims, "BEAT_SECONDS", 0.05)
+  lost = threading.Event()
+  claim = Claims(lost.set).take(folder)
+  assert claim is not None
+  (folder / ".claim-1").unlink()
+  if another is not None:
+    (folder / ".claim-1").write_text(json.dumps(another))
+  assert lost.wait(timeout=20)
+  claim.let_go()
+  assert [json.loads(file.read_text()) for file in folder.iterdir()] == ([another] if another else [])
 
 
 def test_a_claim_that_is_being_written_is_no_dead_ones(folder: epath.Path) -> None:
