@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 from absl import logging
@@ -99,9 +99,7 @@ def make(
   plan = _plan(data, source)  # with its tokenizer read: what is wrong there shows before anything is written
   if next(iter(source), None) is None:
     raise ValueError(f"data.source={data.source} holds no text; give files with some")
-  made = not folder.exists()
-  folder.mkdir(parents=True, exist_ok=True)
-  with _lock(folder):
+  with _locked(folder) as made:
     if not (folder / "metadata.json").exists():
       try:
         _begin(folder, plan)
@@ -251,23 +249,41 @@ def _only_ours(folder: epath.Path) -> bool:
 
 
 @contextlib.contextmanager
-def _lock(folder: epath.Path) -> Iterator[None]:
-  """Held by one process at a time, and let go by the system when that ends."""
-  with open(folder / ".lock", "a+") as file:
+def _locked(folder: epath.Path) -> Iterator[bool]:
+  """The folder, held by one process at a time until that ends; whether it was made for this."""
+  while True:
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-      file.seek(0)
-      holder = file.read().strip() or "another process"
-      logging.info("waiting for %s, which prepares the same corpus in %s", holder, folder)
-      fcntl.flock(file, fcntl.LOCK_EX)
-    try:
-      file.truncate(0)
-      file.write(f"process {os.getpid()}")
-      file.flush()
-      yield
-    finally:
-      file.truncate(0)
+      file = os.fdopen(os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666), "a+")
+    except FileNotFoundError:  # whose work failed took the folder away again
+      continue
+    with file:
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except OSError:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        logging.info("waiting for %s, which prepares the same corpus in %s", holder, folder)
+        fcntl.flock(file, fcntl.LOCK_EX)
+      if not _stands_there(file, folder / ".lock"):
+        continue
+      try:
+        file.truncate(0)
+        file.write(f"process {os.getpid()}")
+        file.flush()
+        yield made
+      finally:
+        file.truncate(0)
+      return
+
+
+def _stands_there(file: IO[str], path: epath.Path) -> bool:
+  """Whether an open file is the one that a path names, and was not removed meanwhile."""
+  try:
+    return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+  except FileNotFoundError:
+    return False
 
 
 # ---- the work --------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import numpy as np
@@ -253,7 +254,7 @@ def test_a_line_says_for_what_it_waits(prepared, tmp_path, caplog):
   corpus, _, data = prepared
   (tmp_path / "store").mkdir()
   with concurrent.futures.ThreadPoolExecutor(1) as threads:
-    with store._lock(store.epath.Path(tmp_path / "store")):
+    with store._locked(store.epath.Path(tmp_path / "store")):
       made = threads.submit(store.prepare, data, tmp_path / "store", 1)
       while "waiting for" not in caplog.text and not made.done():
         time.sleep(0.01)
@@ -261,6 +262,35 @@ def test_a_line_says_for_what_it_waits(prepared, tmp_path, caplog):
   line = f"waiting for process {os.getpid()}, which prepares the same corpus in {tmp_path / 'store'}"
   assert caplog.messages.count(line) == 1
   assert (tmp_path / "store" / ".lock").read_text() == ""
+
+
+def test_of_a_bad_text_every_process_says_what_is_wrong(tmp_path, monkeypatch, caplog):
+  """The one that waited finds the folder gone, and makes it again."""
+  logging.use_python_logging(quiet=True)
+  caplog.set_level("INFO", logger="absl")
+  data, folder = write_documents(tmp_path / "text", some_texts(5)), tmp_path / "store"
+  train = store._make_tokenizer
+
+  def fail(*given):
+    assert waited.wait(60)
+    raise ValueError("the text is bad")
+
+  waited = threading.Event()
+  monkeypatch.setattr(store, "_make_tokenizer", fail)
+  with concurrent.futures.ThreadPoolExecutor() as pool:
+    first = pool.submit(store.make, data, folder, 1)
+    while not (folder / ".lock").exists() or not (folder / ".lock").read_text():
+      time.sleep(0.01)
+    second = pool.submit(store.make, data, folder, 1)
+    while "waiting for" not in caplog.text:
+      time.sleep(0.01)
+    waited.set()
+    for made in (first, second):
+      with pytest.raises(ValueError, match="the text is bad"):
+        made.result(timeout=60)
+  assert not folder.exists()
+  monkeypatch.setattr(store, "_make_tokenizer", train)
+  store.make(data, folder, 1)
 
 
 # ---- foreign code ----------------------------------------------------------------------------------------
