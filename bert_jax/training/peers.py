@@ -24,6 +24,7 @@ from absl import logging
 EXIT_WITHOUT_OTHERS = 75  # as after a signal: the same command goes on
 SILENCE_SECONDS = 30
 _PROBES = 3  # without an answer, until a machine counts as lost
+_ANSWER_SECONDS = 10.0  # of process 0, which hears those that have come one after the other
 _SAY_SECONDS = 15  # between two lines about who is waited for
 # How long a process goes on when another has left: with an error, which it may be about to find too; after a signal,
 # which has reached it too or will, with a checkpoint to be written. One that is done leaves the others in peace.
@@ -159,6 +160,7 @@ def _receive(port: int, me: dict[str, Any], seconds: float) -> Peers:
         connection.settimeout(5.0)
         reader = connection.makefile()
         said = json.loads(reader.readline())
+        connection.sendall(_line({"seconds": max(0.0, deadline - time.monotonic())}))
         who, where = said["index"], said["host"]
         wrong = _difference(said, me, came)
         told.append(connection)
@@ -180,14 +182,16 @@ def _receive(port: int, me: dict[str, Any], seconds: float) -> Peers:
 
 
 def _come(address: tuple[str, int], me: dict[str, Any], seconds: float) -> Peers:
-  """The side of the others."""
-  deadline, why = time.monotonic() + seconds, "nothing answers there"
+  """The side of the others: until process 0 is reached they wait by their own time, and from then on by its."""
+  deadline, why, what = time.monotonic() + seconds, "nothing answers there", "was not reached"
   while time.monotonic() < deadline:
     try:
-      connection = socket.create_connection(address, timeout=5.0)
+      connection = socket.create_connection(address, timeout=_ANSWER_SECONDS)
       connection.sendall(_line(me))
-      connection.settimeout(max(1.0, deadline + 10 - time.monotonic()))
       reader = connection.makefile()
+      left = json.loads(reader.readline())["seconds"]
+      what = "was reached, and ended before all had come,"
+      connection.settimeout(left + _ANSWER_SECONDS)
       answer = json.loads(reader.readline())
       if answer["wrong"]:
         raise ValueError(answer["wrong"])
@@ -197,8 +201,8 @@ def _come(address: tuple[str, int], me: dict[str, Any], seconds: float) -> Peers
       why = f"{error}" or why
       time.sleep(0.2)
   raise ValueError(
-    f"process 0 was not reached at --coordinator={address[0]}:{address[1]} within {seconds:g} s ({why}); start it with"
-    " the same command and --process_index=0, and see that this machine reaches it"
+    f"process 0 {what} at --coordinator={address[0]}:{address[1]} within {seconds:g} s ({why}); start it with the same"
+    " command and --process_index=0, and see that this machine reaches it"
   )
 
 

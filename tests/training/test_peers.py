@@ -49,6 +49,19 @@ def test_who_does_not_come_is_named_to_all_that_have() -> None:
     assert f"processes 1, 3 of 4 did not come within 1 s; there are 0 on {host}, 2 on {host}" in said
 
 
+def test_who_came_first_waits_as_long_as_process_0(monkeypatch: pytest.MonkeyPatch) -> None:
+  """Which starts when half of the other's time is over, and alone knows who is absent."""
+  monkeypatch.setattr(peers, "_ANSWER_SECONDS", 0.4)
+  port = free_port()
+  late = threading.Timer(1.0, lambda: told.update(all_meet(port, 3, [0], {}, 2.0)))
+  told: dict[int, str] = {}
+  late.start()
+  (said,) = all_meet(port, 3, [1], {}, 2.0).values()
+  late.join()
+  assert said == told[0]
+  assert "process 2 of 3 did not come within 2 s" in said
+
+
 def test_without_process_0_the_others_say_where_they_looked() -> None:
   port = free_port()
   (said,) = all_meet(port, 2, [1], {}, 1.0).values()
