@@ -40,7 +40,7 @@ CUT = flags.DEFINE_enum("cut", None, ["full_sentences", "segment_pair"], "cut th
 STORE = flags.DEFINE_string("store", None, "for --cut")
 FOLDER = flags.DEFINE_string("folder", None, "for text and stores, which go when done; none: the system's")
 
-CHARACTERS_A_TOKEN = 7  # of English articles, for such a vocabulary
+CHARACTERS_A_TOKEN = 4.9  # of English articles, for such a vocabulary
 FILE_CHARACTERS = 32_000_000
 RUN = "import sys; from bert_jax.cli.main import main; sys.exit(main())"
 COLUMNS = ("tokens", "documents", "text, MB", "store, MB", "prepared", "", "full sentences", "", "segment pairs", "")
@@ -64,7 +64,7 @@ def main(_: list[str]) -> None:
 
 def measure(documents: list[str], tokens: int, folder: pathlib.Path) -> list[str]:
   """The cells of one line."""
-  size = write(documents, tokens * CHARACTERS_A_TOKEN, folder / "text")
+  size = write(documents, int(tokens * CHARACTERS_A_TOKEN), folder / "text")
   store = folder / "store"
   command = ["-c", RUN, "prepare", "pretrain", f"--workdir={folder / 'W'}", f"--data.store={store}"]
   command += [f"--data.source=jsonl:{folder / 'text'}", f"--data.tokenizer.vocab_size={VOCAB_SIZE.value}"]

@@ -24,16 +24,16 @@ from etils import epath
 import bert_jax
 from bert_jax import claims, console, gates, one_run, parallel, preemption, results, settings
 from bert_jax.analysis.report import write_report
-from bert_jax.config import Config, phases
+from bert_jax.config import Config
 from bert_jax.data import sources
 from bert_jax.data.corpus import Corpus
 from bert_jax.data.tasks import check_whole, task_names
 from bert_jax.experiment import Arm, Plan, needs
 from bert_jax.results import Failed, Gates
-from bert_jax.training import memory, platform, processes
+from bert_jax.training import platform, processes
 from bert_jax.training.layout import Layout, make_layout
 from bert_jax.training.metrics import in_one_line, in_words
-from bert_jax.training.pretraining import check_corpus, corpus_folder, prepare_corpus, resolve
+from bert_jax.training.pretraining import check_corpus, check_devices, corpus_folder, prepare_corpus, resolve
 from bert_jax.workdir import (
   alone,
   failed_under,
@@ -47,6 +47,8 @@ from bert_jax.workdir import (
 # A report is refreshed after a run that took at least so many times as long as a report takes: runs of seconds do not
 # spend half of their time on plots.
 REPORT_SHARE = 10
+# Settings that processes which train as one may have each of their own.
+_OF_A_MACHINE = ("data.store", "runtime.num_workers", "runtime.store_cache", "runtime.store_cache_gib")
 WAIT_SECONDS = 2.0  # between two looks at runs that other processes do
 
 
@@ -97,7 +99,7 @@ def _joined(plan: Plan) -> Iterator[None]:
   about: dict[str, Any] = {"bert_jax": bert_jax.__version__, "--seeds": list(plan.seeds)}
   for name, config in plan.configs.items():
     for leaf in settings.leaves(config):
-      if leaf.path not in ("data.store", "runtime.num_workers"):  # of each machine
+      if leaf.path not in _OF_A_MACHINE:
         about[f"{name}: {leaf.path}"] = settings.lookup(config, leaf.path)
   others = processes.initialize(plan.processes, about)
   how, reason = "failed", ""
@@ -228,11 +230,7 @@ def _check(workdir: epath.Path, plan: Plan) -> _Work:
     return _Work(jobs, to_do, None)
   layout = make_layout(plan.base.runtime.mesh)
   for config in plan.configs.values():  # all arms, before the first hour is spent
-    layout.check_attention(config.runtime.attention)
-    for phase in phases(config):
-      layout.check_batch_size("train.batch_size", phase.batch_size, config.runtime.accumulation_steps)
-    layout.check_batch_size("evaluation.batch_size", config.evaluation.batch_size)
-    memory.require_room(config, layout)
+    check_devices(config, layout)
   texts = {corpus_folder(config, workdir): config for config in plan.configs.values()}
   for config in texts.values():
     check_corpus(config, workdir)

@@ -41,13 +41,14 @@ def _examine(asked: "Plan") -> int:
   from bert_jax.planning import doctor
   from bert_jax.training import platform
   from bert_jax.training.layout import make_layout
-  from bert_jax.training.pretraining import check_corpus, prepare_corpus, resolve
+  from bert_jax.training.pretraining import check_corpus, check_devices, prepare_corpus, resolve
 
   platform.select_platform(asked.platform)
   platform.use_compilation_cache()
   workdir = epath.Path(asked.workdir)
   config = settings.assign(asked.configs[asked.arms[0].name], {"train.seed": asked.seeds[0]})
   layout = make_layout(config.runtime.mesh)
+  check_devices(config, layout)
   check_corpus(config, workdir)
   corpus = prepare_corpus(config, workdir)
   looked_at = stopping = 0

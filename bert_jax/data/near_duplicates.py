@@ -6,10 +6,12 @@ Where two sketches share enough of what both can see, the documents are of one g
 """
 
 import array
+import contextlib
+import errno
 import functools
 import itertools
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from absl import logging
@@ -93,9 +95,12 @@ def group_hashes(texts: Iterable[str], hashes: Iterable[int]) -> np.ndarray:
 
   Returns:
     uint64 [N]; the own hash of a text that is like no other.
+
+  Raises:
+    ValueError: the system's folder for temporary files has no room.
   """
   own, ends = array.array("Q"), array.array("q", [0])
-  with tempfile.TemporaryFile() as file:  # a sketch may take more than the tokens of its document
+  with _named_when_full(), tempfile.TemporaryFile() as file:  # a sketch may take more than the tokens of its document
     for text, text_hash in zip(texts, hashes, strict=True):
       own.append(text_hash)
       found = sketch(text)
@@ -104,6 +109,19 @@ def group_hashes(texts: Iterable[str], hashes: Iterable[int]) -> np.ndarray:
     file.flush()
     sketches = np.memmap(file, np.uint64, "r", shape=(ends[-1],)) if ends[-1] else np.empty(0, np.uint64)
     return least_of_linked(np.array(own, np.uint64), _alike(sketches, np.array(ends)))
+
+
+@contextlib.contextmanager
+def _named_when_full() -> Iterator[None]:
+  try:
+    yield
+  except OSError as error:
+    if error.errno != errno.ENOSPC:
+      raise
+    raise ValueError(
+      f"{tempfile.gettempdir()} has no room for the sketches of the documents, up to 1 KiB each; set TMPDIR to a folder"
+      " of a larger disk"
+    ) from error
 
 
 def least_of_linked(own: np.ndarray, pairs: Iterable[tuple[int, int]]) -> np.ndarray:

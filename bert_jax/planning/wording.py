@@ -14,6 +14,8 @@ def in_words(planned: Planned, prices: dict[str, Price]) -> list[tuple[str, str]
   lines = [("run", _run(planned))]
   if planned.fit is not None:
     lines += _fit_in_words(planned.fit)
+  if config.data.packing > 1:
+    lines.append(("packing", f"not reckoned: with data.packing={config.data.packing} a batch has fewer rows than this"))
   if config.runtime.compute_dtype == "float32":
     lines.append(("in float32", "chips are slower than reckoned here; --runtime.compute_dtype=bfloat16"))
   lines.append(("parameters", f"{found.parameters / 1e6:,.1f} million"))

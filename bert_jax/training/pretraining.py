@@ -24,7 +24,7 @@ from absl import logging
 from etils import epath
 
 from bert_jax import records, results, settings
-from bert_jax.config import Config
+from bert_jax.config import Config, phases
 from bert_jax.data import buckets, sources, store
 from bert_jax.data.batches import PhasedBatches
 from bert_jax.data.corpus import Corpus
@@ -32,7 +32,7 @@ from bert_jax.data.rows import Batch
 from bert_jax.objectives import objective_of
 from bert_jax.objectives.base import Frozen, Objective
 from bert_jax.results import Facts, Fingerprints, Pretrained, Times
-from bert_jax.training import processes
+from bert_jax.training import memory, processes
 from bert_jax.training.checkpoints import CheckpointError, Checkpoints, checksums
 from bert_jax.training.evaluation import HeldOut
 from bert_jax.training.layout import Layout
@@ -60,6 +60,19 @@ def corpus_folder(config: Config, workdir: epath.PathLike) -> epath.Path:
   if config.data.tokenizer.path is not None:
     del made_of["eval_fraction"]  # it decides only what a tokenizer is trained on
   return epath.Path(workdir) / "data" / settings.fingerprint(made_of)
+
+
+def check_devices(config: Config, layout: Layout) -> None:
+  """Refuses what the devices cannot do, before anything is written.
+
+  Raises:
+    ValueError: a kernel of other devices, a batch that they do not divide, or one that they do not hold.
+  """
+  layout.check_attention(config.runtime.attention)
+  for phase in phases(config):
+    layout.check_batch_size("train.batch_size", phase.batch_size, config.runtime.accumulation_steps)
+  layout.check_batch_size("evaluation.batch_size", config.evaluation.batch_size)
+  memory.require_room(config, layout)
 
 
 def check_corpus(config: Config, workdir: epath.PathLike) -> None:

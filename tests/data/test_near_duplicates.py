@@ -1,6 +1,8 @@
 """Near duplicates stay on one side of the split."""
 
+import functools
 import re
+import tempfile
 from collections import defaultdict
 
 import numpy as np
@@ -136,3 +138,9 @@ def test_a_task_is_split_as_its_corpus_is():
   task = tasks.load_task("bbc_classes", data, TransferConfig(tasks="bbc_classes"), tokenizer, 0)
   assert set(task.test.texts) <= held_out
   assert not set(task.train.texts) & held_out
+
+
+def test_a_full_folder_for_temporary_files_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+  monkeypatch.setattr(near_duplicates.tempfile, "TemporaryFile", functools.partial(open, "/dev/full", "wb"))
+  with pytest.raises(ValueError, match=rf"{tempfile.gettempdir()} has no room for the sketches .* set TMPDIR"):
+    near_duplicates.group_hashes(["some words of a text"], [1])
