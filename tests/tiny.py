@@ -41,7 +41,7 @@ ASSIGNMENTS: dict[str, Any] = {
   "train.phases": None,
   "train.steps": 20,
   "train.batch_size": 8,
-  "evaluation.every_steps": 10,
+  "evaluation.every_steps": 5,
   "evaluation.batch_size": 16,
   "evaluation.max_examples": 103,
   "transfer.tasks": "",
