@@ -93,6 +93,9 @@ class Claims:
       raise ValueError(f"{folder} cannot be written to: {error.strerror or error}") from error
     if not made:
       return None
+    if _highest(folder) != number + 1:  # this process stood still meanwhile, and another has taken it over
+      (folder / f".claim-{number + 1}").unlink(missing_ok=True)
+      return None
     for below in range(1, number + 1):  # of processes that have died, or will see by this that they count as dead
       with contextlib.suppress(OSError):
         (folder / f".claim-{below}").unlink(missing_ok=True)

@@ -354,7 +354,7 @@ class RuntimeConfig:
   num_workers: int | None = setting(None, "processes that tokenize; none: one a core", at_least=1, at_most=1_024)
   store_cache: str = setting("~/.cache/bert_jax/stores", "folder of a local disk for copies of stores of a bucket")
   store_cache_gib: float = setting(
-    0.0, "GiB that these copies may take; the ones not used the longest make room; 0: no bound", at_least=0
+    0.0, "GiB that these copies may take; those that no run reads make room, the oldest first; 0: no bound", at_least=0
   )
   log_every_steps: int = setting(50, "steps between lines of metrics.jsonl", at_least=1)
   save_every_steps: int = setting(0, "steps between checkpoints; 0: by time alone", at_least=0)

@@ -127,6 +127,16 @@ def test_it_beats_and_whoever_was_taken_for_dead_stops(folder: epath.Path, monke
   claim.let_go()
 
 
+def test_whoever_stood_still_while_it_took_a_run_leaves_it(folder: epath.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+  folder.mkdir()
+  (folder / ".claim-2").write_text(json.dumps(claims._myself()))
+  seen = [0]  # before that was there
+  highest = claims._highest
+  monkeypatch.setattr(claims, "_highest", lambda where: seen.pop() if seen else highest(where))
+  assert Claims().take(folder) is None
+  assert [file.name for file in folder.iterdir()] == [".claim-2"]
+
+
 @pytest.mark.parametrize("another", [None, {"machine": "other", "process": 1}])
 def test_whoever_was_taken_for_dead_stops_though_the_other_is_done(
   another: dict[str, Any] | None, folder: epath.Path, monkeypatch: pytest.MonkeyPatch

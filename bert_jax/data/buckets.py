@@ -50,13 +50,17 @@ def copied(store: epath.Path, cache: str, most_gib: float) -> epath.Path:
   home.mkdir(parents=True, exist_ok=True)
   name = os.fspath(folder)
   lock = _in_use[name] = _in_use.get(name) or _open_lock(folder)
-  fcntl.flock(lock, fcntl.LOCK_SH)
-  while not (folder / "metadata.json").exists():
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    if not (folder / "metadata.json").exists():
-      _copy_all(store, metadata, folder, most_gib)
+  try:
     fcntl.flock(lock, fcntl.LOCK_SH)
-  (folder / _USED).write_text("")
+    while not (folder / "metadata.json").exists():
+      fcntl.flock(lock, fcntl.LOCK_EX)
+      if not (folder / "metadata.json").exists():
+        _copy_all(store, metadata, folder, most_gib)
+      fcntl.flock(lock, fcntl.LOCK_SH)
+    (folder / _USED).write_text("")
+  except BaseException:
+    os.close(_in_use.pop(name))  # others may try
+    raise
   return folder
 
 

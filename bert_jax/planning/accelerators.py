@@ -47,7 +47,7 @@ def _gpu(name: str, teraflops: float, gigabytes: float, gigabytes_a_second: floa
 ACCELERATORS = {
   chip.name: chip
   for chip in (
-    # Both cores of a v4 are one device. Its six links carry 50 GB/s in each direction (Jouppi et al. 2023, table 4).
+    # Both cores of a v4 are one device. Its six links carry 50 GB/s in each direction (Jouppi et al. 2023).
     _tpu("v4", 275, 32, 1228, 600, compiled_as="megacore"),
     _tpu("v5e", 197, 16, 819, 400),
     _tpu("v5p", 459, 95, 2765, 1200),

@@ -119,6 +119,8 @@ def test_copies_keep_within_their_bound(bucket, tmp_path):
   os.utime(second / ".used", (1, 1))
   with pytest.raises(ValueError, match=r"has no room in .* those that are in use among them"):
     buckets.copied(bucket / "2", cache, bound)  # this process reads them
+  held = {name for name in buckets._in_use if name.startswith(cache)}
+  assert held == {os.fspath(first), os.fspath(second)}, "a copy that failed is left to others"
   let_copies_go()
   third = buckets.copied(bucket / "2", cache, bound)
   assert [copy.exists() for copy in (first, second, third)] == [True, False, True]
