@@ -28,6 +28,7 @@ from bert_jax.training.layout import Layout
 from bert_jax.training.pretraining import pretrain
 from bert_jax.transfer import few_labels
 from bert_jax.transfer.finetuning import transfer_settings
+from bert_jax.validation import why_reads_no_packed
 from bert_jax.workdir import run_folder, tasks_to_do
 
 
@@ -68,9 +69,13 @@ def others_of(workdir: epath.Path, config: Config, corpus: Corpus, seed: int) ->
 
   path, objective = config.train.start_from, objective_of(config)
   begin = None if path is None else load("train.start_from", path)
-  frozen = None if objective.frozen_from is None else load(*objective.frozen_from)
-  if frozen is not None:
-    objective.check_frozen(_as_frozen(frozen))
+  if objective.frozen_from is None:
+    return Others(begin, None)
+  setting, path = objective.frozen_from
+  frozen = load(setting, path)
+  objective.check_frozen(_as_frozen(frozen))
+  if config.data.packing > 1 and (why := why_reads_no_packed(frozen.model.config)):
+    raise ValueError(f"data.packing={config.data.packing} is not for {setting}={path}, with {why}; set it to 1")
   return Others(begin, frozen)
 
 

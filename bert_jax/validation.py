@@ -220,12 +220,17 @@ def check_layer_rates(config: Config) -> None:
 def why_not_packed(config: Config) -> str:
   """What of a run does not let examples share a row; empty where they may."""
   model, objective = config.model, config.objective
-  if isinstance(objective, PermutationConfig) or model.cls_last:
-    return f"objective={objective.kind} with model={model.kind}, which puts [CLS] at the end of a row"
-  if isinstance(model, DebertaV2Config) and model.convolution_size:
-    return f"model.convolution_size={model.convolution_size}, which reaches into the next example"
   if isinstance(model, DebertaV2Config) and isinstance(objective, ReplacedTokensConfig):
     return f"objective={objective.kind} with model={model.kind}, whose head reads the first token of a row"
+  return why_reads_no_packed(model)
+
+
+def why_reads_no_packed(model: EncoderConfig) -> str:
+  """What of a network does not let it read rows of several examples; empty where it may."""
+  if model.cls_last:
+    return f"model={model.kind}, which puts [CLS] at the end of a row"
+  if isinstance(model, DebertaV2Config) and model.convolution_size:
+    return f"model.convolution_size={model.convolution_size}, which reaches into the next example"
   return ""
 
 

@@ -163,7 +163,7 @@ def test_a_rule_between_settings_is_refused(assignments: dict[str, Any], message
     ("distilbert_base", {"data.format": "segment_pair"}, "data.format=segment_pair has pairs, and model=distilbert"),
     ("electra_small", {"model.type_vocab_size": 1}, "tells 1 segments apart"),
     ("bert_base", {"data.preceding_tokens": 9}, "data.preceding_tokens=9 is the memory of permutations alone, and the"),
-    ("xlnet_base", {"data.packing": 8}, "data.packing=8 is not for objective=permutation with model=xlnet, which puts"),
+    ("xlnet_base", {"data.packing": 8}, "data.packing=8 is not for model=xlnet, which puts"),
     (
       "deberta_v2_xlarge",
       {"data.packing": 8},

@@ -1,15 +1,19 @@
 """A student's three losses against numpy's, and what it takes of its teacher."""
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 
-from bert_jax.architectures import BertConfig, DistilBertConfig
-from bert_jax.config import Config
+from bert_jax import one_run
+from bert_jax.architectures import BertConfig, DebertaV2Config, DistilBertConfig
+from bert_jax.config import Config, DataConfig
+from bert_jax.inference.model import Model
+from bert_jax.interop import start
 from bert_jax.models import networks
 from bert_jax.models.inputs import Inputs
 from bert_jax.models.vocabulary import VocabularyScores, divergence
@@ -126,3 +130,17 @@ def test_a_teacher_that_does_not_fit_is_refused_with_a_way_out(teacher: Frozen) 
   shallow["encoder"]["layers"] = jax.tree.map(lambda x: x[:1], shallow["encoder"]["layers"])
   with pytest.raises(ValueError, match=r"initialize=random"):
     objective_with().check_frozen(Frozen(shallow, TEACHER, "masked_lm"))
+
+
+@pytest.mark.parametrize(("convolution", "packing"), [(0, 8), (3, 1), (3, 8)])
+def test_a_teacher_that_cannot_read_packed_rows_is_refused(monkeypatch, convolution: int, packing: int) -> None:
+  model = DebertaV2Config(num_layers=5, convolution_size=convolution, **SIZES)
+  found = start.Start(Model(model, "masked_lm", {}, None), {})
+  monkeypatch.setattr(one_run.start, "load", lambda path: found)
+  objective = DistillationConfig(teacher=f"of-{convolution}-{packing}", initialize="random")
+  config, unread = Config(STUDENT, DataConfig(packing=packing), objective=objective), cast(Any, None)
+  if convolution and packing > 1:
+    with pytest.raises(ValueError, match=r"packing=8 is not for objective.teacher=.*convolution_size=3.*set it to 1"):
+      one_run.others_of(epath.Path("/nowhere"), config, unread, 0)
+  else:
+    assert one_run.others_of(epath.Path("/nowhere"), config, unread, 0).frozen is found
