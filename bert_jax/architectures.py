@@ -76,6 +76,10 @@ class EncoderConfig:
     """Tokens of the longest sequence, special ones counted; None where there is no limit (XLNet)."""
     return self.max_positions
 
+  def length_within(self, length: int) -> int:
+    """`length`, or the longest input where that is shorter."""
+    return min(length, self.longest_input or length)
+
   @property
   def num_segments(self) -> int:
     """Segment ids that the encoder tells apart; 0 where it reads none."""

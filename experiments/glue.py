@@ -45,5 +45,9 @@ if __name__ == "__main__":
   flags.DEFINE_float("peak_lr", None, "learning rate (5e-5), in place of those of a grid")
   flags.DEFINE_integer("epochs", None, "passes over the examples (3), in place of those of a grid")
   flags.DEFINE_integer("max_train_examples", None, "train on the first so many of each task; none: on all")
-  flags.DEFINE_integer("max_tokens", 128, "of a text or a pair, special ones counted (Devlin et al. 2018: 128)")
+  flags.DEFINE_integer(
+    "max_tokens",
+    None,
+    "of a text or a pair, special ones counted (Devlin et al. 2018: 128; the model's positions where these are fewer)",
+  )
   study(run, required=("model", "data"))

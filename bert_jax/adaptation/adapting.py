@@ -121,7 +121,7 @@ def adapt(model: str, domain: DataConfig, asked: Asked, beside: Measuring, outpu
 def _config(name: str, model: Model, domain: DataConfig, asked: Asked, tokenizer_folder: epath.Path) -> Config:
   """Everything but how long it takes, which the text decides."""
   tokenizer, most = model.require_tokenizer(), model.config.longest_input
-  length = min(MAX_TOKENS, most or MAX_TOKENS) if asked.max_tokens is None else asked.max_tokens
+  length = model.config.length_within(MAX_TOKENS) if asked.max_tokens is None else asked.max_tokens
   if most is not None and length > most:
     raise ValueError(f"--max-tokens={length} is more than the model's {most} positions; set it to {most} or less")
   of_tokenizer = TokenizerConfig(tokenizer.kind, os.fspath(tokenizer_folder), lowercase=tokenizer.lowercase)

@@ -68,7 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument("--layer-decay", type=float, help="of the learning rate, a layer down (1: none)")
   parser.add_argument("--top-layers", type=int, help="train these and the head alone")
-  parser.add_argument("--max-tokens", type=int, help="of a text or window (128; 384 for question_answering)")
+  parser.add_argument(
+    "--max-tokens",
+    type=int,
+    help="of a text or window (128; 384 for question_answering; the model's positions where these are fewer)",
+  )
   parser.add_argument(
     "--baselines",
     metavar="A,B",
@@ -156,6 +160,8 @@ def run(given: argparse.Namespace) -> int:
     dev = kind.read(given.dev, columns, training=False)
   try:
     source = making.Source.of(given.model, given.task, train, dev)
+    if given.max_tokens is None:
+      asked = dataclasses.replace(asked, max_tokens=source.start.config.length_within(kind.max_tokens))
     more = {"grid": grid, "seeds": seeds} if searching else {}
     outcome = making.make(source, asked, out, compared, given.word_vectors, **more)
   except preemption.Preempted as stopped:

@@ -41,7 +41,7 @@ def predict(model: "Model", pairs: Sequence[Any], batch_size: int) -> list[Answe
   for number, pair in enumerate(pairs):
     if not isinstance(scores.checked(pair, number), tuple):
       raise ValueError(f"text {number} must be a tuple of a question and a passage. Got {pair!r:.80}")
-  most = model.max_tokens or min(model.config.longest_input or 384, 384)
+  most = model.max_tokens or model.config.length_within(384)
   read = passages.read(pairs, frame_of(model.config), model.require_tokenizer(), most)
   encoded = Encoded([w.token_ids for w in read.windows], [w.segment_ids for w in read.windows], 0)
   logits = scores.of_encoded(model, encoded, batch_size)

@@ -185,7 +185,7 @@ def _arrays(outputs: Any) -> Any:
 def _inputs(model: Model) -> Inputs:
   draw = np.random.default_rng(0)
   config = model.config
-  length = min(_LENGTH, config.longest_input or _LENGTH)
+  length = config.length_within(_LENGTH)
   assert config.vocab_size is not None
   token_ids = draw.integers(0, config.vocab_size, (_ROWS, length), dtype=np.int32)
   attention_mask = np.arange(length)[None] < np.array([length, max(1, length // 2), max(1, length - 3)])[:, None]

@@ -31,7 +31,7 @@ def run(
   peak_lr: float | None = None,
   epochs: int | None = None,
   most: int | None = None,
-  max_tokens: int = 128,
+  max_tokens: int | None = None,
 ) -> int:
   """Fine-tunes for each task of `names`, and writes and prints the table; see experiments/glue.py for the arguments."""
   tasks = glue.chosen(names)
@@ -52,8 +52,11 @@ def run(
   grid = dataclasses.replace(grid, **{name: (value,) for name, value in given.items() if value is not None})
   searching = len(grid.settings()) > 1 or len(seeds) > 1
   seeds = seeds or ((0, 1, 2, 3, 4) if searching else (0,))
+  start = loading.load(model)
+  if max_tokens is None:
+    max_tokens = start.config.length_within(128)  # Devlin et al. 2018
   wanted = {
-    "weights": fingerprint(loading.load(model).params), "way": way, "recipe": recipe, "seeds": list(seeds),
+    "weights": fingerprint(start.params), "way": way, "recipe": recipe, "seeds": list(seeds),
     "pooling": pooling, "peak_lr": peak_lr, "epochs": epochs, "max_train_examples": most, "max_tokens": max_tokens,
   }  # fmt: skip
   making.refuse_other(epath.Path(workdir), wanted, "holds bundles that were asked for otherwise")

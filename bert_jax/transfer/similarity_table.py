@@ -26,13 +26,14 @@ def run(
   epochs: int,
   peak_lr: float,
   pooling: Literal["cls", "mean"],
-  max_tokens: int = 128,
 ) -> int:
   """Trains both, and writes and prints the table; see experiments/similarity.py for the arguments."""
   task = glue.TASKS["STS-B"]
   train, dev = (task.read(data, part) for part in ("train", "dev"))
+  start = loading.load(model)
+  max_tokens = start.config.length_within(128)
   wanted = {
-    "weights": fingerprint(loading.load(model).params), "epochs": epochs, "peak_lr": peak_lr, "pooling": pooling,
+    "weights": fingerprint(start.params), "epochs": epochs, "peak_lr": peak_lr, "pooling": pooling,
     "max_tokens": max_tokens,
   }  # fmt: skip
   making.refuse_other(epath.Path(workdir), wanted, "holds bundles that were asked for otherwise")

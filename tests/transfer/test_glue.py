@@ -131,7 +131,7 @@ def test_what_is_not_there_is_said_before_anything_is_done(data: Path, tmp_path:
 def test_sentences_are_compared_in_three_ways(
   data: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-  assert similarity_table.run(str(model), str(data), str(tmp_path), 1, 1e-4, "mean", 24) == 0
+  assert similarity_table.run(str(model), str(data), str(tmp_path), 1, 1e-4, "mean") == 0
   shown = capsys.readouterr().out
   for name in (
     "this model, bi-encoder",
