@@ -258,5 +258,16 @@ def _plan(experiment: Experiment) -> Plan:
   if number == 0:
     raise ValueError(f"--parallel_runs={FLAGS.parallel_runs} must be a number of runs from 1, or auto")
   return Plan(
-    experiment, scale, base, arms, configs, seeds, workdir, FLAGS.platform, processes, number, FLAGS.cores_per_run
+    experiment,
+    scale,
+    base,
+    arms,
+    configs,
+    seeds,
+    workdir,
+    FLAGS.platform,
+    processes,
+    number,
+    FLAGS.cores_per_run,
+    given=given,
   )

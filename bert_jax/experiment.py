@@ -129,6 +129,7 @@ class Plan:
     cores_per_run: CPU cores of each; None: its share of those there are.
     command: names one start of the command, for what failed under it not to be tried again and again.
     is_worker: whether this process is one of several that share the runs of a command.
+    given: the settings that the command line names, by their paths.
   """
 
   experiment: Experiment
@@ -144,3 +145,4 @@ class Plan:
   cores_per_run: int | None = None
   command: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
   is_worker: bool = False
+  given: Mapping[str, Any] = dataclasses.field(default_factory=dict)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from absl import logging
 from etils import epath
 
-from bert_jax import provenance, results, settings
+from bert_jax import flags, provenance, results, settings
 from bert_jax.config import Config
 from bert_jax.data.tasks import task_names
 from bert_jax.experiment import Arm, Plan
@@ -168,7 +168,7 @@ def write_sweep(workdir: epath.Path, plan: Plan, device_kinds: list[str]) -> Non
     experiment=plan.experiment.name,
     question=plan.experiment.question,
     scale=plan.scale,
-    scale_note=plan.experiment.sizes[plan.scale].note,
+    scale_note=_note(plan),
     seeds=tuple(seeds),
     answers=tuple(answers),
     arms=tuple(_planned(arm, plan, names) for arm in arms),
@@ -178,6 +178,13 @@ def write_sweep(workdir: epath.Path, plan: Plan, device_kinds: list[str]) -> Non
     config=settings.to_dict(plan.base),
   )
   results.write(workdir / "sweep.json", planned)
+
+
+def _note(plan: Plan) -> str:
+  """What the scale can show; where the command line changed what that rests on, with the changes."""
+  note, others = plan.experiment.sizes[plan.scale].note, ("runtime.", "transfer.", "evaluation.")
+  own = [f"`{path}={flags.shown(value)}`" for path, value in plan.given.items() if not path.startswith(others)]
+  return f"{note} That is said of the scale as it is; here the command line set {', '.join(own)}." if own else note
 
 
 def _config_there(workdir: epath.Path, arm: str) -> Config | None:

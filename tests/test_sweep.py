@@ -65,6 +65,7 @@ def gates_of(workdir: Path) -> tuple[Gate, ...]:
 def test_a_report_and_results_without_times(finished: Path) -> None:
   for name in ("report.md", "report.html", "results.json", "times.csv", "sweep.json", "gates.json"):
     assert (finished / name).stat().st_size, name
+  assert "the command line set" not in (finished / "report.md").read_text(), "as it set nothing"
   assert [(row["arm"], row["seed"], row["status"]) for row in rows(finished)] == [
     ("bert", "0", "finished"),
     ("faster", "0", "finished"),

@@ -145,6 +145,8 @@ def test_what_was_not_used_yet_may_change(source: str, tmp_path: Path, monkeypat
   other = {"optim.peak_lr": 1e-3, "data.eval_fraction": 0.25, "train.steps": 6}
   assert again(source, tmp_path / "W", assignments=other) == 0
   assert result_of(tmp_path / "W").pretrained.steps == 6
+  own = "here the command line set `optim.peak_lr=0.001`, `data.eval_fraction=0.25`, `train.steps=6`."
+  assert own in (tmp_path / "W" / "report.md").read_text(), "what the scale's note says may hold no longer"
 
 
 def test_a_run_with_a_checkpoint_binds(copy: Path, source: str) -> None:

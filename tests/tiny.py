@@ -80,7 +80,8 @@ def plan(source: str, workdir: Path, *, experiment: Experiment | None = None, **
   base = settings.assign(config(source), given)
   arms = tuple(arm for arm in experiment.arms if arm.name in options.get("arms", [a.name for a in experiment.arms]))
   configs = experiment.configs(base, given, "smoke")
-  return Plan(experiment, "smoke", base, arms, configs, options.get("seeds", (0,)), str(workdir), None)
+  seeds = options.get("seeds", (0,))
+  return Plan(experiment, "smoke", base, arms, configs, seeds, str(workdir), None, given=given)
 
 
 def write_text(folder: Path, documents: int = 180) -> str:
