@@ -188,8 +188,12 @@ def test_where_compiling_takes_too_long_the_largest_batch_is_reckoned() -> None:
 @pytest.mark.parametrize("chips", ["v5e:4x4", "gpu:h100x16"])
 def test_a_batch_that_the_chips_do_not_divide_is_refused(chips: str) -> None:
   calls: list[int] = []
-  with pytest.raises(plan.NotDivided, match=rf"--topology={chips}: .*=250 must be divisible by the 16 devices of axis"):
+  wanted = rf"--topology={chips}: .*=250 must be divisible by the 16 devices of axis"
+  with pytest.raises(plan.NotDivided, match=wanted) as refused:
     plan.plan(config_of({"train.batch_size": 250}), topology(chips), device_of(1, 1, 1, calls))
+  row = wording.row_of_none("an_arm", topology(chips), str(refused.value))
+  assert row[:4] == ["an_arm", chips, "16", "–"]
+  assert row[4].startswith("train.batch_size=250 must"), "the chips stand in a column of their own"
   assert calls == [], "nothing is compiled first"
 
 
