@@ -88,7 +88,8 @@ def begin_and_send(source: str, workdir: Path, cache: Path, number: int, sent: i
     return metrics.read_text().count("\n") if metrics.exists() else 0
 
   before, deadline = lines(), time.monotonic() + 200
-  running = begin(source, workdir, cache, *flags, "--runtime.log_every_steps=1", number=number)
+  often = ("--runtime.log_every_steps=1", "--runtime.save_every_steps=4")  # there is something to go on from
+  running = begin(source, workdir, cache, *flags, *often, number=number)
   while lines() < before + 6 and time.monotonic() < deadline:
     time.sleep(0.02)
   running[1].send_signal(sent)
