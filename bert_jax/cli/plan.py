@@ -64,7 +64,7 @@ def _print(asked: "Plan") -> int:
       print(f"{arm.name}: {arm.change}")
     try:
       phases = plan.plan(asked.configs[arm.name], topology, compiler.compile_elsewhere, flags.FLAGS.minutes)
-    except plan.NotDivided as error:
+    except plan.NotPlanned as error:
       if not flags.FLAGS.table:
         raise
       print(f"| {' | '.join(wording.row_of_none(arm.name, topology, str(error)))} |", flush=True)

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from bert_jax import records, settings
 from bert_jax.config import Config
 from bert_jax.planning import compiled
 from bert_jax.planning.accelerators import SLICES, Topology
+from bert_jax.planning.plan import CompilerCrashed
 
 _TIMEOUT = 1200.0  # seconds of one compilation
 
@@ -23,6 +25,7 @@ def compile_elsewhere(config: Config, topology: Topology) -> dict[str, Any]:
   """What `compiled.compile_step` says, from the cache where it was asked before; a line of progress on stderr.
 
   Raises:
+    CompilerCrashed: it ended on a check of its own.
     ValueError: the compiler of TPUs is not installed, does not know the slice, or fails.
   """
   asked = {"config": settings.to_dict(config), "topology": topology.name}
@@ -32,6 +35,12 @@ def compile_elsewhere(config: Config, topology: Topology) -> dict[str, Any]:
   what = f"compiling for {topology.name}, {config.train.batch_size:,} × {config.data.max_seq_len} tokens"
   done = _run_program(json.dumps(asked), what)
   if done.returncode:
+    if found := re.search(r"^F\d{4} .*?\] (Check failed.*)", done.stderr, re.MULTILINE):
+      raise CompilerCrashed(
+        f"--topology={topology.name}: the compiler of TPUs has a fault and ends on {config.train.batch_size:,} ×"
+        f" {config.data.max_seq_len} tokens ({found[1][:200]}); another train.batch_size or"
+        " runtime.accumulation_steps, or another version of libtpu, may compile"
+      )
     last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "")
     raise ValueError(
       f"the compiler could not be asked about --topology={topology.name}: {last[:300]}; the slices that were tried are"

@@ -62,8 +62,16 @@ class Planned:
 Compile = Callable[[Config, Topology], dict[str, Any]]
 
 
-class NotDivided(ValueError):
-  """The mesh is not of these chips, or the rows of a batch cannot be dealt out to them; others may do."""
+class NotPlanned(ValueError):
+  """There is no plan for these chips; others may do."""
+
+
+class NotDivided(NotPlanned):
+  """The mesh is not of these chips, or the rows of a batch cannot be dealt out to them."""
+
+
+class CompilerCrashed(NotPlanned):
+  """The compiler has a fault, and this step meets it."""
 
 
 def plan(config: Config, topology: Topology, compile_step: Compile, minutes: float = 3.0) -> list[Planned]:
@@ -75,6 +83,7 @@ def plan(config: Config, topology: Topology, compile_step: Compile, minutes: flo
 
   Raises:
     NotDivided: its mesh or its batch does not go with the chips.
+    CompilerCrashed: on its own batch.
     ValueError: the run takes up another network, its tokenizer cannot be read, or the compiler is not there.
   """
   for path in MODEL_SETTINGS[1:]:
@@ -135,7 +144,10 @@ def _search(
       each = [answer["seconds"] for of_phase in known for answer in of_phase.values()]
       if sum(each) + 1.5 * max(each) > seconds:  # a larger batch takes longer
         break
-      ask(phase, rows)
+      try:
+        ask(phase, rows)
+      except CompilerCrashed:  # which says nothing of the run's own batch
+        break
   return {i: _found(known[i], config, unit, there) for i, config in enumerate(configs)}
 
 

@@ -72,7 +72,7 @@ def row(arm: str, planned: Planned, prices: dict[str, Price]) -> list[str]:
 
 
 def row_of_none(arm: str, topology: Topology, why: str) -> list[str]:
-  """A line of the table for chips that the run cannot be split over."""
+  """A line of the table for chips for which there is no plan."""
   why = why.removeprefix(f"--topology={topology.name}: ")
   return [arm, topology.name, f"{topology.chips}", "–", why, *["–"] * (len(COLUMNS) - 5)]
 

@@ -185,6 +185,39 @@ def test_where_compiling_takes_too_long_the_largest_batch_is_reckoned() -> None:
   assert planned.fit.reckoned == pytest.approx(70 * 16, rel=0.1)
 
 
+def test_a_fault_of_the_compiler_is_told_from_chips_that_it_does_not_know(
+  tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+  """libtpu 0.0.52 so ended on ModernBERT-base with nine rows of 1,024 tokens on each device of a v5p:8x8x8."""
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  monkeypatch.setattr(compiler, "_versions", dict)
+  said = (
+    "F1129 09:23:05.589215   24738 fusion_emitter.cc:3291] Check failed: high == 0 (4 vs. 0) Scaled.\n*** SIGABRT\n"
+  )
+  ended = subprocess.CompletedProcess([], -6, "", said)
+  monkeypatch.setattr(compiler, "_run_program", lambda *_: ended)
+  with pytest.raises(
+    plan.CompilerCrashed, match=r"v5e:4x4: .*256 × 128 tokens \(Check failed: high.*another train.batch"
+  ):
+    plan.plan(config_of(), V5E, compiler.compile_elsewhere)
+  ended.stderr = "unknown topology\n"
+  with pytest.raises(ValueError, match=r"could not be asked about --topology=v5e:4x4: unknown topology; the slices"):
+    plan.plan(config_of(), V5E, compiler.compile_elsewhere)
+
+
+def test_a_fault_of_the_compiler_in_the_search_leaves_the_runs_own_batch() -> None:
+  compile_step = device_of(2.0 * 2**30, 0.2 * 2**30, 16.0 * 2**30, [])
+
+  def ends_on_larger(config: Config, chips: accelerators.Topology) -> dict[str, Any]:
+    if config.train.batch_size > 256:
+      raise plan.CompilerCrashed
+    return compile_step(config, chips)
+
+  (planned,) = plan.plan(config_of(), V5E, ends_on_larger)
+  assert planned.fit is not None
+  assert (planned.fit.fits, planned.fit.largest) == (True, 256)
+
+
 @pytest.mark.parametrize("chips", ["v5e:4x4", "gpu:h100x16"])
 def test_a_batch_that_the_chips_do_not_divide_is_refused(chips: str) -> None:
   calls: list[int] = []
