@@ -37,9 +37,9 @@ def compile_elsewhere(config: Config, topology: Topology) -> dict[str, Any]:
   if done.returncode:
     if found := re.search(r"^F\d{4} .*?\] (Check failed.*)", done.stderr, re.MULTILINE):
       raise CompilerCrashed(
-        f"--topology={topology.name}: the compiler of TPUs has a fault and ends on {config.train.batch_size:,} ×"
-        f" {config.data.max_seq_len} tokens ({found[1][:200]}); another train.batch_size or"
-        " runtime.accumulation_steps, or another version of libtpu, may compile"
+        f"--topology={topology.name}: the compiler of TPUs crashes on {config.train.batch_size:,} ×"
+        f" {config.data.max_seq_len} tokens ({found[1][:200]}); try another train.batch_size or"
+        " runtime.accumulation_steps, or another version of libtpu"
       )
     last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "")
     raise ValueError(

@@ -197,7 +197,7 @@ def test_a_fault_of_the_compiler_is_told_from_chips_that_it_does_not_know(
   ended = subprocess.CompletedProcess([], -6, "", said)
   monkeypatch.setattr(compiler, "_run_program", lambda *_: ended)
   with pytest.raises(
-    plan.CompilerCrashed, match=r"v5e:4x4: .*256 × 128 tokens \(Check failed: high.*another train.batch"
+    plan.CompilerCrashed, match=r"v5e:4x4: .*256 × 128 tokens \(Check failed: high.*try another train.batch"
   ):
     plan.plan(config_of(), V5E, compiler.compile_elsewhere)
   ended.stderr = "unknown topology\n"
