@@ -54,7 +54,8 @@ def others_of(workdir: epath.Path, config: Config, corpus: Corpus, seed: int) ->
   """The other models of a run; `arm:NAME` is the run of that arm with the same seed.
 
   Raises:
-    ValueError: one reads other tokens than the corpus has, or is of a kind that the objective cannot use.
+    ValueError: one reads other tokens than the corpus has, is of a kind that the objective cannot use, or
+      cannot read packed rows where the run has them.
   """
 
   def load(setting: str, path: str) -> Start:
